@@ -1,0 +1,43 @@
+"""The one sample type of all tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Where a sample came from. ``size``: (height, width) of the original image in pixels."""
+
+    image_id: int
+    file: Path
+    size: tuple[int, int]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its annotations; fields that a data set does not have are None.
+
+    ``image``: (3, H, W) uint8 RGB. ``boxes``: (N, 4) float32, (x1, y1, x2, y2) in pixels, x2 and y2 exclusive edges.
+    ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in training and
+    evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``, ``panoptic``: (H, W) int64.
+    A sequence is a list of samples.
+    """
+
+    image: Tensor
+    meta: Meta
+    boxes: Tensor | None = None
+    labels: Tensor | None = None
+    crowd: Tensor | None = None
+    masks: Tensor | None = None
+    semantic: Tensor | None = None
+    panoptic: Tensor | None = None
+
+    def with_fields(self, **fields: Any) -> Sample:
+        """A copy with some fields replaced."""
+        return replace(self, **fields)

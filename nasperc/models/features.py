@@ -1,0 +1,66 @@
+"""What passes between backbone, neck and head.
+
+Legend used in shapes: N images, C channels, H and W the size of a level, K classes, L levels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+
+class FeatureSpec(NamedTuple):
+    """One feature level: ``stride`` in input pixels, e.g. ``FeatureSpec("C3", 32, 8)``."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+class HeadOutput(NamedTuple):
+    """Output of a dense head, each field a list by level.
+
+    ``cls_tower`` and ``box_tower`` ``(N, C, H, W)``: what mask and top layers attach to.
+    ``class_logits`` ``(N, K, H, W)``; ``boxes`` ``(N, 4, H, W)``: distances to left, top, right, bottom in input
+    pixels, never negative; ``centerness`` ``(N, 1, H, W)``, logits.
+    """
+
+    cls_tower: list[Tensor]
+    box_tower: list[Tensor]
+    class_logits: list[Tensor]
+    boxes: list[Tensor]
+    centerness: list[Tensor]
+
+
+class Backbone(Protocol):
+    """``forward(images (N, 3, H, W)) -> list`` of features in the order of ``out``."""
+
+    out: tuple[FeatureSpec, ...]
+
+    def __call__(self, images: Tensor) -> list[Tensor]: ...
+
+
+class Neck(Protocol):
+    """``forward(features) -> levels``: backbone features in the order given at construction, levels as ``out``."""
+
+    out: tuple[FeatureSpec, ...]
+
+    def __call__(self, features: list[Tensor]) -> list[Tensor]: ...
+
+
+class Towers(Protocol):
+    """The two feature towers of a head: ``forward(levels) -> (cls_tower, box_tower)``, each a list by level."""
+
+    out_channels: int
+
+    def __call__(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]: ...
+
+
+class Head(Protocol):
+    """A dense head: ``forward(levels) -> HeadOutput``."""
+
+    out_channels: int
+    towers: nn.Module
+
+    def __call__(self, levels: list[Tensor]) -> HeadOutput: ...
