@@ -1,0 +1,87 @@
+"""Modulated deformable convolution (DCNv2, Zhu et al. 2019) in plain torch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_TAPS = 9
+
+
+def modulated_deform_conv2d(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 1,
+    dilation: int = 1,
+) -> Tensor:
+    """3x3 convolution whose taps are moved by ``offset`` and scaled by ``mask``; (N, O, H', W').
+
+    Args:
+        x: (N, C, H, W); zero outside, bilinear between pixels.
+        offset: (N, 2 * G * 9, H', W') in pixels of ``x``; for each of G groups of channels and each tap
+            (row by row) first dy, then dx (torchvision's layout).
+        mask: (N, G * 9, H', W'), in [0, 1].
+        weight: (O, C, 3, 3).
+        bias: (O,) or None.
+        stride, padding, dilation: as in ``torch.nn.functional.conv2d``, the same for both axes.
+    """
+    n, channels, height, width = x.shape
+    out_height, out_width = offset.shape[-2:]
+    groups = mask.shape[1] // _TAPS
+    offset = offset.reshape(n * groups, _TAPS, 2, out_height, out_width)
+    rows = torch.arange(out_height, device=x.device, dtype=x.dtype) * stride - padding
+    columns = torch.arange(out_width, device=x.device, dtype=x.dtype) * stride - padding
+    taps = torch.arange(3, device=x.device, dtype=x.dtype) * dilation
+    y = offset[:, :, 0] + rows[:, None] + taps.repeat_interleave(3)[:, None, None]
+    x_ = offset[:, :, 1] + columns + taps.repeat(3)[:, None, None]
+    grid = torch.stack(((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    sampled = F.grid_sample(
+        x.reshape(n * groups, channels // groups, height, width),
+        grid.reshape(n * groups, _TAPS * out_height, out_width, 2),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    ).reshape(n, groups, channels // groups, _TAPS, out_height, out_width)
+    sampled = sampled * mask.reshape(n, groups, 1, _TAPS, out_height, out_width)
+    patches = sampled.reshape(n, channels * _TAPS, out_height * out_width)
+    out = (weight.reshape(1, -1, channels * _TAPS) @ patches).reshape(n, -1, out_height, out_width)
+    return out if bias is None else out + bias[:, None, None]
+
+
+class DeformConv2d(nn.Module):
+    """DCNv2 layer (N, C, H, W) -> (N, O, H, W) that predicts its own offsets and masks (NAS-FCOS release).
+
+    ``offset_mask`` is a 3x3 convolution to 2 * G * 9 offsets, then G * 9 mask logits. It starts at zero:
+    regular taps, every mask 0.5.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, deformable_groups: int = 2
+    ) -> None:
+        super().__init__()
+        if kernel_size != 3:
+            raise ValueError(f"a deformable convolution has kernel_size 3, not {kernel_size}")
+        if in_channels % deformable_groups:
+            raise ValueError(f"{in_channels} channels do not divide into {deformable_groups} groups")
+        self.deformable_groups = deformable_groups
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.offset_mask = nn.Conv2d(in_channels, 3 * _TAPS * deformable_groups, 3, padding=1)
+        bound = 1 / math.sqrt(_TAPS * in_channels)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.offset_mask.weight)
+        nn.init.zeros_(self.offset_mask.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        offsets = 2 * _TAPS * self.deformable_groups
+        predicted = self.offset_mask(x)
+        offset, mask = predicted[:, :offsets], predicted[:, offsets:].sigmoid()
+        return modulated_deform_conv2d(x, offset, mask, self.weight, self.bias)

@@ -1,0 +1,23 @@
+"""Bilinear resizing of feature maps (thesis 7.3.2: inputs of an aggregation are brought to one size)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize (``align_corners=False``) of ``x`` (N, C, H, W) to ``size`` (H', W'), up or down.
+
+    Returns ``x`` itself when it has that size already.
+    """
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def resize_to_larger(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Upsample the smaller of ``a`` (N, C, H, W) and ``b`` (N, C', H', W') to the size of the larger one."""
+    if a.shape[-2] * a.shape[-1] < b.shape[-2] * b.shape[-1]:
+        return resize_to(a, (b.shape[-2], b.shape[-1])), b
+    return a, resize_to(b, (a.shape[-2], a.shape[-1]))

@@ -1,0 +1,75 @@
+"""Finding components by name: search spaces, controllers, proxy tasks.
+
+The built-in ones register through entry points, the door that a plugin package uses too. A class in a plain file is
+named ``path/to/file.py:Class``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from nasperc.errors import InputError
+
+KINDS = {"space": "nasperc.search_spaces", "controller": "nasperc.controllers", "proxy": "nasperc.proxy_tasks"}
+
+
+def component_names(kind: str) -> list[str]:
+    """Names registered for ``kind`` (``space``, ``controller`` or ``proxy``), sorted."""
+    return sorted({entry.name for entry in entry_points(group=KINDS[kind])})
+
+
+def load_component(kind: str, name: str) -> type[Any]:
+    """The class registered as ``name``, or the one that ``file.py:Class`` names.
+
+    Raises:
+        InputError: nothing is registered under that name, or the file or class cannot be loaded.
+    """
+    if ".py:" in name:
+        return _load_from_file(kind, name)
+    for entry in entry_points(group=KINDS[kind]):
+        if entry.name == name:
+            component = entry.load()
+            assert isinstance(component, type)
+            return component
+    known = ", ".join(component_names(kind)) or "none"
+    raise InputError(
+        f"a {kind} must be a registered name or file.py:Class",
+        value=name,
+        where=f"recipe key {kind}.name",
+        repair=f"Known: {known}.",
+    )
+
+
+def _load_from_file(kind: str, name: str) -> type[Any]:
+    file_name, _, class_name = name.rpartition(":")
+    path = Path(file_name).resolve()
+    where = f"recipe key {kind}.name"
+    if not path.is_file():
+        raise InputError("a plugin file must exist", value=path, where=where, repair="Check the path.")
+    # Registered under a stable name so that instances can travel between processes.
+    module_name = f"nasperc_plugin_{path.stem}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise InputError(
+                "a plugin file must import without errors",
+                value=f"{type(error).__name__}: {error}",
+                where=path,
+                repair="Run it with python to see the whole traceback.",
+            ) from error
+    component = getattr(module, class_name, None)
+    if not isinstance(component, type):
+        raise InputError("a plugin file must define the class", value=class_name, where=path, repair="Check the name.")
+    return component

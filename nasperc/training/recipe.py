@@ -1,0 +1,38 @@
+"""The recipe section of training on images: full training, and the fine-tuning of the backbone before a search."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingRecipe(BaseModel):
+    """Schedule, optimiser and image sizes. Defaults: full training of NAS-FCOS (thesis 7.4.1 and its release)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = Field(default=90_000, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    # Biases: learning rate times two, no weight decay (NAS-FCOS release).
+    bias_lr_factor: float = Field(default=2.0, gt=0)
+    backbone_lr_factor: float = Field(default=1.0, ge=0)
+    warmup_iterations: int = Field(default=500, ge=0)
+    warmup_factor: float = Field(default=1 / 3, gt=0, le=1)
+    warmup_kind: Literal["constant", "linear"] = "linear"
+    # Iterations at which the learning rate drops to a tenth; fractions of ``iterations`` if below 1.
+    steps: tuple[float, ...] = (60_000, 80_000)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    # Share of the run's end over which parameters are averaged for evaluation (0 = off), as an exponential average.
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    short_sides: tuple[int, ...] = (800,)
+    max_long_side: int = Field(default=1333, ge=32)
+    test_short_side: int = Field(default=800, ge=32)
+    crop: int | None = Field(default=None, ge=32)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    checkpoint_every: int = Field(default=1000, ge=1)
+    freeze_backbone: bool = False

@@ -1,0 +1,71 @@
+"""The contract of a proxy task: a candidate in, a result out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from controllers.base import Candidate, Result
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.recipe import DataRecipe
+from search_spaces.base import SearchSpace
+
+# Called with (phase, fraction in [0, 1]): what a progress bar or a watchdog needs.
+Progress = Callable[[str, float], None]
+
+
+def no_progress(phase: str, fraction: float) -> None:
+    """The default: nobody is watching."""
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a proxy task stands on.
+
+    ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs; each file's
+    name carries the fingerprint of what is in it. ``seed``: the run's.
+    """
+
+    space: SearchSpace
+    model: ModelRecipe
+    data: DataRecipe
+    folder: Path
+    seed: int
+
+
+class ProxyTask(ABC):
+    """Measures candidates. ``Recipe`` is the pydantic model of its recipe section.
+
+    Workers construct it with the same arguments as the driver and call :meth:`prepare` first; on a prepared folder
+    that only opens the files. ``evaluate`` is a function of (architecture, widths, seed, threshold, overrides) alone.
+    """
+
+    Recipe: ClassVar[type[BaseModel]]
+
+    @abstractmethod
+    def __init__(self, recipe: BaseModel, context: TaskContext) -> None: ...
+
+    @abstractmethod
+    def prepare(self, on_progress: Progress = no_progress) -> None:
+        """Build what is missing, open what is there.
+
+        Raises:
+            InputError: data, weights or cache cannot be used.
+        """
+
+    @abstractmethod
+    def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
+        """Train and measure one candidate; a candidate that raises or gives NaN comes back as ``failed``."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that rewards depend on: two runs with the same one may share rewards."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """For ``top10.json`` after ``prepare``: ``data`` (fingerprint, classes, normalisation), ``weights`` (sha256)."""

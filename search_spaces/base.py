@@ -1,0 +1,280 @@
+"""The contract of a search space: decisions, which choices are allowed, canonical form, stages, modules.
+
+A space is made of *parts* (``fcos_decoder``: ``fpn`` and ``head``). Each part is a sequence of decisions, or is left
+``"original"``: then the model core's own module stands there. Parts do not constrain one another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel
+from torch import nn
+
+from nasperc.errors import InputError
+from nasperc.models.features import FeatureSpec
+from nasperc.models.heads.preset import FCOSPreset
+from search_spaces.diagram import Diagram
+
+Tokens = tuple[int, ...]
+Part = Tokens | Literal["original"]
+ORIGINAL: Literal["original"] = "original"
+
+
+class Decision(NamedTuple):
+    """One decision: ``name`` such as ``fpn.block3.op1``; ``kind`` groups decisions in plots (``op``, ``share`` ...)."""
+
+    name: str
+    kind: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A point of a space: for each part its tokens, or ``"original"``."""
+
+    space: str
+    version: int
+    variant: str
+    parts: Mapping[str, Part]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the hash (only the space knows the canonical form)."""
+        parts = {name: part if isinstance(part, str) else list(part) for name, part in self.parts.items()}
+        return {"space": self.space, "version": self.version, "variant": self.variant, "parts": parts}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a search.
+
+    ``free``: parts that are searched. ``fixed``: the others: tokens, ``"original"``, or ``"best"``: what the best
+    architecture of the stages before has. ``share``: fraction of the budget (candidates or time). ``overrides``:
+    proxy recipe keys that differ in this stage.
+    """
+
+    name: str
+    free: tuple[str, ...]
+    fixed: Mapping[str, Part | Literal["best"]]
+    widths: Mapping[str, int]
+    share: float = 1.0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a space needs to know of the task to build modules."""
+
+    num_classes: int
+    preset: FCOSPreset
+
+
+class SearchSpace(ABC):
+    """A pluggable search space. ``Recipe`` is the pydantic model of its recipe section."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    Recipe: ClassVar[type[BaseModel]]
+    parts: tuple[str, ...]
+    variant: str
+
+    @abstractmethod
+    def __init__(self, recipe: BaseModel) -> None: ...
+
+    @abstractmethod
+    def decisions(self, part: str) -> tuple[Decision, ...]:
+        """The decisions of a part, in order."""
+
+    @abstractmethod
+    def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
+        """For the decision after ``prefix``: the choices from which at least one valid completion exists."""
+
+    @abstractmethod
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """One representative of all architectures that are the same network (see ``docs/design.md``)."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of a search in the recipe's mode."""
+
+    @abstractmethod
+    def build(
+        self,
+        architecture: Architecture,
+        inputs: tuple[FeatureSpec, ...],
+        widths: Mapping[str, int],
+        context: BuildContext,
+    ) -> dict[str, nn.Module]:
+        """Modules of an architecture on the features ``inputs``, e.g. ``neck`` and ``head``.
+
+        Raises:
+            InputError: the widths or the inputs do not fit the architecture.
+        """
+
+    @abstractmethod
+    def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
+        """The parts that built modules really implement, read from the modules themselves."""
+
+    @abstractmethod
+    def draw(self, architecture: Architecture) -> Diagram:
+        """The diagram of an architecture."""
+
+    def architecture(self, parts: Mapping[str, Part]) -> Architecture:
+        """A validated architecture of this space and variant."""
+        candidate = Architecture(self.name, self.version, self.variant, dict(parts))
+        self.validate(candidate, where="architecture")
+        return candidate
+
+    def validate(self, architecture: Architecture, *, where: str) -> None:
+        """Check everything.
+
+        Raises:
+            InputError: another space, version or variant; missing or unknown parts; a token out of range or not
+                allowed after those before it.
+        """
+        for label, value, expected in (
+            ("space", architecture.space, self.name),
+            ("version", architecture.version, self.version),
+            ("variant", architecture.variant, self.variant),
+        ):
+            if value != expected:
+                raise InputError(
+                    f"the {label} of an architecture must be {expected!r}",
+                    value=repr(value),
+                    where=where,
+                    repair=f"Open it with --space {architecture.space} and the recipe it came from.",
+                )
+        if set(architecture.parts) != set(self.parts):
+            raise InputError(
+                f"an architecture of {self.name} has the parts {', '.join(self.parts)}",
+                value=", ".join(architecture.parts) or "none",
+                where=where,
+                repair='Give every part: its tokens, or "original".',
+            )
+        for part, tokens in architecture.parts.items():
+            if tokens != ORIGINAL:
+                assert not isinstance(tokens, str)
+                self._validate_tokens(part, tokens, where)
+
+    def _validate_tokens(self, part: str, tokens: Tokens, where: str) -> None:
+        decisions = self.decisions(part)
+        if len(tokens) != len(decisions):
+            raise InputError(
+                f"the part {part} has {len(decisions)} tokens",
+                value=f"{len(tokens)} tokens",
+                where=where,
+                repair="Check that the file is whole.",
+            )
+        for position, (token, decision) in enumerate(zip(tokens, decisions, strict=True)):
+            mask = self.allowed(part, tokens[:position])
+            if not 0 <= token < len(mask) or not mask[token]:
+                choices = ", ".join(str(choice) for choice, ok in enumerate(mask) if ok)
+                raise InputError(
+                    f"token {position} of {part} ({decision.name}) must be one of {choices}",
+                    value=token,
+                    where=where,
+                    repair="Correct the token, or check space and variant.",
+                )
+
+    def sample(self, part: str, rng: np.random.Generator) -> Tokens:
+        """Tokens of a part, each drawn uniformly among the allowed choices."""
+        tokens: Tokens = ()
+        for _ in self.decisions(part):
+            choices = np.flatnonzero(self.allowed(part, tokens))
+            tokens += (int(rng.choice(choices)),)
+        return tokens
+
+    def hash(self, architecture: Architecture) -> str:
+        """SHA-256 (hex) of the canonical form."""
+        text = json.dumps(self.canonical(architecture).to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self, architecture: Architecture) -> dict[str, Any]:
+        """Plain values for an architecture file, with the hash."""
+        return {**architecture.to_dict(), "hash": self.hash(architecture)}
+
+    def from_dict(self, values: Any, *, where: str) -> Architecture:
+        """Read and validate what :meth:`to_dict` wrote.
+
+        Raises:
+            InputError: anything missing, unknown, of the wrong type or not allowed; a hash that does not fit.
+        """
+        architecture = parse_architecture(values, where=where)
+        self.validate(architecture, where=where)
+        given = values.get("hash")
+        if given is not None and given != self.hash(architecture):
+            raise InputError(
+                "the hash of an architecture must fit its tokens",
+                value=given,
+                where=where,
+                repair="The file was edited: remove the hash, or restore the tokens.",
+            )
+        return architecture
+
+
+def parse_architecture(values: Any, *, where: str) -> Architecture:
+    """An architecture from plain values; its types are checked, its tokens are not (a space does that)."""
+    repair = "Expected {space, version, variant, parts: {name: [tokens] or \"original\"}}."
+    if not isinstance(values, dict) or not isinstance(values.get("parts"), dict):
+        raise InputError("an architecture must be a JSON object with parts", value=type(values).__name__,
+                         where=where, repair=repair)
+    unknown = set(values) - {"space", "version", "variant", "parts", "hash"}
+    missing = {"space", "version", "variant"} - set(values)
+    if unknown or missing:
+        raise InputError("an architecture must have exactly its keys",
+                         value=f"missing {sorted(missing)}, unknown {sorted(unknown)}", where=where, repair=repair)
+    parts: dict[str, Part] = {}
+    for name, part in values["parts"].items():
+        if part == ORIGINAL:
+            parts[name] = ORIGINAL
+        elif isinstance(part, list) and all(type(token) is int for token in part):
+            parts[name] = tuple(part)
+        else:
+            raise InputError('a part must be a list of whole numbers or "original"', value=str(part)[:80],
+                             where=f"{where}, part {name}", repair=repair)
+    if type(values["version"]) is not int:
+        raise InputError("version must be a whole number", value=values["version"], where=where, repair=repair)
+    return Architecture(str(values["space"]), values["version"], str(values["variant"]), parts)
+
+
+class TokenSpace:
+    """The free decisions of one stage as one token sequence: all that a controller sees.
+
+    Args:
+        space: the search space.
+        stage: the stage; its ``"best"`` parts are given in ``best``.
+        best: parts of the best architecture of the stages before.
+    """
+
+    def __init__(self, space: SearchSpace, stage: Stage, best: Mapping[str, Part] | None = None) -> None:
+        self.space, self.stage = space, stage
+        self.fixed: dict[str, Part] = {}
+        for part, value in stage.fixed.items():
+            self.fixed[part] = (best or {})[part] if value == "best" else value  # type: ignore[assignment]
+        self._lengths = {part: len(space.decisions(part)) for part in stage.free}
+        self.decisions = tuple(decision for part in stage.free for decision in space.decisions(part))
+
+    def allowed(self, prefix: Tokens) -> tuple[bool, ...]:
+        """Allowed choices of the decision after ``prefix`` (see :meth:`SearchSpace.allowed`)."""
+        for part, length in self._lengths.items():
+            if len(prefix) < length:
+                return self.space.allowed(part, prefix)
+            prefix = prefix[length:]
+        raise IndexError("the prefix is already a whole sequence")
+
+    def architecture(self, tokens: Sequence[int]) -> Architecture:
+        """The whole architecture that ``tokens`` and the fixed parts make."""
+        parts, tokens = dict(self.fixed), tuple(tokens)
+        for part, length in self._lengths.items():
+            parts[part], tokens = tuple(tokens[:length]), tokens[length:]
+        return self.space.architecture(parts)
+
+    def tokens(self, architecture: Architecture) -> Tokens:
+        """The free tokens of an architecture."""
+        return tuple(token for part in self.stage.free for token in architecture.parts[part])  # type: ignore[misc]
