@@ -46,7 +46,7 @@ def locations(size: tuple[int, int], stride: int, device: torch.device | str | N
 
 
 def distances_to_boxes(locations: Tensor, distances: Tensor) -> Tensor:
-    """Boxes (..., P, 4) from ``locations`` (P, 2) and ``distances`` (..., P, 4) to left, top, right, bottom."""
+    """Boxes (..., P, 4) from ``locations`` (P, 2) and ``distances`` (..., P, 4) to the four sides."""
     x, y = locations[:, 0], locations[:, 1]
     left, top, right, bottom = distances.unbind(-1)
     return torch.stack((x - left, y - top, x + right, y + bottom), dim=-1)

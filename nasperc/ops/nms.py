@@ -1,4 +1,4 @@
-"""Non-maximum suppression in plain torch: exact, in blocks, so that most of it is a few large tensor operations."""
+"""Exact non-maximum suppression in plain torch, in blocks: few and large tensor operations."""
 
 from __future__ import annotations
 
