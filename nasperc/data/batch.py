@@ -1,0 +1,56 @@
+"""Samples to a batch of one size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nasperc.data.normalisation import Normalisation
+from nasperc.data.sample import Sample
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images``: (N, 3, H, W) float32, channels-last, normalised, then zero-padded at the bottom and the right.
+
+    ``sizes``: (h, w) of each image inside the padding. ``samples``: as they came in; padding moves no coordinate.
+    """
+
+    images: Tensor
+    sizes: list[tuple[int, int]]
+    samples: list[Sample]
+
+
+def collate(
+    samples: Sequence[Sample],
+    normalisation: Normalisation,
+    divisor: int = 32,
+    size: tuple[int, int] | None = None,
+) -> Batch:
+    """Normalise, then pad with zeros (the mean colour) to the largest image, rounded up to ``divisor``.
+
+    Args:
+        samples: one or more.
+        normalisation: the backbone's.
+        divisor: H and W become multiples of it (the largest stride that halves exactly).
+        size: (H, W) of the batch instead of the largest image's.
+
+    Raises:
+        ValueError: no samples, or an image larger than ``size``.
+    """
+    if not samples:
+        raise ValueError("a batch needs at least one sample")
+    sizes = [(int(s.image.shape[-2]), int(s.image.shape[-1])) for s in samples]
+    height, width = (max(axis) for axis in zip(*sizes, strict=True))
+    if size is None:
+        size = (math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor)
+    elif height > size[0] or width > size[1]:
+        raise ValueError(f"images of up to {(height, width)} do not fit into a batch of {size}")
+    images = torch.zeros((len(samples), 3, *size)).contiguous(memory_format=torch.channels_last)
+    for image, sample, (h, w) in zip(images, samples, sizes, strict=True):
+        image[:, :h, :w] = normalisation.apply(sample.image)
+    return Batch(images, sizes, list(samples))

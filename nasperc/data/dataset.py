@@ -1,0 +1,133 @@
+"""A detection data set: annotations in memory, images decoded one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nasperc.data.image import read_image
+from nasperc.data.report import ReadReport
+from nasperc.data.sample import Meta, Sample
+from nasperc.data.segmentation import decode_mask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Record:
+    """The annotation of one image.
+
+    ``size``: (H, W). ``boxes``: (N, 4) float32, (x1, y1, x2, y2). ``labels``: (N,) int64. ``crowd``: (N,) bool.
+    ``areas``: (N,) float64 in square pixels, of the segmentation where the annotation states it, else of the box.
+    ``segmentations``: N COCO segmentations, or None when masks were not asked for.
+    """
+
+    image_id: int
+    file: Path
+    size: tuple[int, int]
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    segmentations: tuple[Any, ...] | None = None
+
+
+class DetectionDataset:
+    """One split: ``len()``, and samples by index. Two processes may read the same object (nothing is kept open).
+
+    Args:
+        name: of the data set, for messages and reports.
+        split: "train", "val", ...
+        classes: names in the order of the labels.
+        records: one for each image.
+        report: what the reader mended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        classes: tuple[str, ...],
+        records: Iterable[Record],
+        report: ReadReport | None = None,
+    ) -> None:
+        self.name = name
+        self.split = split
+        self.classes = classes
+        self.records = tuple(records)
+        self.report = report or ReadReport()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of one image; ``masks`` only where they were asked for.
+
+        Raises:
+            InputError: the image cannot be read or has another size than its annotation states.
+            IndexError: there is no such image.
+        """
+        record = self.records[index]
+        masks = None
+        if record.segmentations is not None:
+            stack = [decode_mask(each, record.size, record.file) for each in record.segmentations]
+            masks = torch.from_numpy(np.stack(stack) if stack else np.zeros((0, *record.size), bool))
+        return Sample(
+            image=read_image(record.file, record.size),
+            meta=Meta(record.image_id, record.file, record.size),
+            boxes=torch.from_numpy(record.boxes.copy()),
+            labels=torch.from_numpy(record.labels.copy()),
+            crowd=torch.from_numpy(record.crowd.copy()),
+            masks=masks,
+        )
+
+    def subset(self, indices: Iterable[int]) -> DetectionDataset:
+        """The images at ``indices``, in that order; classes and report stay those of the whole split."""
+        return DetectionDataset(
+            self.name, self.split, self.classes, (self.records[i] for i in indices), self.report
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of classes, image names, sizes and annotations in order; pixels are not read.
+
+        Masks count where they were asked for, so the same split with and without masks has two fingerprints.
+        """
+        digest = hashlib.sha256()
+        digest.update(json.dumps(self.classes).encode())
+        for record in self.records:
+            head = [record.image_id, record.file.name, record.size, len(record.boxes), record.segmentations]
+            digest.update(json.dumps(head, sort_keys=True).encode())
+            for array in (record.boxes, record.labels, record.crowd, record.areas):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def coco_ground_truth(self) -> dict[str, Any]:
+        """The split in COCO's instances format: category id = label + 1, ``iscrowd`` from the crowd flag."""
+        annotations: list[dict[str, Any]] = []
+        for record in self.records:
+            for k, (x1, y1, x2, y2) in enumerate(record.boxes.tolist()):
+                annotation = {
+                    "id": len(annotations) + 1,
+                    "image_id": record.image_id,
+                    "category_id": int(record.labels[k]) + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": float(record.areas[k]),
+                    "iscrowd": int(record.crowd[k]),
+                }
+                if record.segmentations is not None:
+                    annotation["segmentation"] = record.segmentations[k]
+                annotations.append(annotation)
+        return {
+            "info": {"description": f"{self.name} {self.split}"},
+            "images": [
+                {"id": r.image_id, "file_name": r.file.name, "height": r.size[0], "width": r.size[1]}
+                for r in self.records
+            ],
+            "categories": [{"id": k + 1, "name": name} for k, name in enumerate(self.classes)],
+            "annotations": annotations,
+        }

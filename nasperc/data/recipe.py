@@ -1,0 +1,25 @@
+"""The recipe part that says which data set is read, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class DataRecipe(BaseModel):
+    """Which data set. The search sees the train split only; val selects, test reports."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path | None = None
+    """Folder in VOC or COCO layout; None is the synthetic data set."""
+    format: Literal["auto", "voc", "coco"] = "auto"
+    classes: Path | None = None
+    """File with one class name a line; None is the sorted names of the train split."""
+    strict: bool = False
+    """Degenerate boxes and boxes that reach outside their image are errors."""
+    train_split: str = "train"
+    val_split: str = "val"
+    test_split: str = "test"

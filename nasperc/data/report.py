@@ -1,0 +1,100 @@
+"""What a reader mended while reading: degenerate boxes dropped, boxes that reach outside the image clipped."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasperc.errors import InputError
+
+# COCO writes corners and extents with two decimals, so x + w may overshoot the border by rounding alone.
+ROUNDING = 0.02
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """Counts of one read split, with the first file of each kind."""
+
+    dropped: int = 0
+    clipped: int = 0
+    first_dropped: Path | None = None
+    first_clipped: Path | None = None
+
+    def lines(self) -> list[str]:
+        """No, one or two lines for the user, to be printed once."""
+        lines = []
+        if self.dropped:
+            lines.append(
+                f"{self.dropped} degenerate {_boxes(self.dropped)} dropped (first: {self.first_dropped})"
+            )
+        if self.clipped:
+            lines.append(
+                f"{self.clipped} {_boxes(self.clipped)} reaching outside the image clipped "
+                f"(first: {self.first_clipped})"
+            )
+        return lines
+
+
+def _boxes(count: int) -> str:
+    return "box" if count == 1 else "boxes"
+
+
+class BoxCheck:
+    """Drops and clips boxes of one split and counts both; with ``strict`` the first such box is an error."""
+
+    def __init__(self, strict: bool = False) -> None:
+        self._strict = strict
+        self._dropped = self._clipped = 0
+        self._first_dropped: Path | None = None
+        self._first_clipped: Path | None = None
+
+    def drop(self, rule: str, value: object, where: Path) -> None:
+        """Count one degenerate object.
+
+        Raises:
+            InputError: with ``strict``, saying ``rule``.
+        """
+        if self._strict:
+            raise InputError(
+                rule, value=value, where=where, repair="Mend the annotation, or read without --strict."
+            )
+        self._dropped += 1
+        self._first_dropped = self._first_dropped or where
+
+    def clip(self, box: Box, size: tuple[int, int], where: Path) -> Box | None:
+        """The part of ``box`` (x1, y1, x2, y2) inside an image of ``size`` (H, W); None when nothing is left.
+
+        Raises:
+            InputError: a coordinate is not finite; or, with ``strict``, the box reaches outside.
+        """
+        if not all(map(math.isfinite, box)):
+            raise InputError(
+                "box coordinates must be finite numbers",
+                value=box,
+                where=where,
+                repair="Mend the annotation.",
+            )
+        height, width = size
+        x1, y1, x2, y2 = box
+        inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+        if inside[2] <= inside[0] or inside[3] <= inside[1]:
+            self.drop("a box must overlap its image", f"{box} in an image of {width}x{height}", where)
+            return None
+        if max(abs(a - b) for a, b in zip(box, inside, strict=True)) > ROUNDING:
+            if self._strict:
+                raise InputError(
+                    "a box must lie inside its image",
+                    value=f"{box} in an image of {width}x{height}",
+                    where=where,
+                    repair="Mend the annotation, or read without --strict.",
+                )
+            self._clipped += 1
+            self._first_clipped = self._first_clipped or where
+        return inside
+
+    def report(self) -> ReadReport:
+        """The counts so far."""
+        return ReadReport(self._dropped, self._clipped, self._first_dropped, self._first_clipped)

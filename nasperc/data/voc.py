@@ -1,0 +1,210 @@
+"""The PASCAL VOC layout: ``ImageSets/Main/<split>.txt``, ``Annotations/<stem>.xml``, ``JPEGImages/<stem>.<suffix>``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from nasperc.data.dataset import DetectionDataset, Record
+from nasperc.data.image import IMAGE_SUFFIXES, read_size
+from nasperc.data.report import Box, BoxCheck
+from nasperc.errors import InputError
+
+_REPAIR = "Mend the annotation."
+
+
+def voc_splits(path: Path) -> tuple[str, ...]:
+    """The splits of ``ImageSets/Main``; the lists of one class (``cat_train.txt``) are no splits of their own."""
+    names = sorted(file.stem for file in (path / "ImageSets" / "Main").glob("*.txt"))
+    return tuple(n for n in names if not any(n.endswith(f"_{other}") for other in names))
+
+
+def voc_classes(path: Path, split: str) -> tuple[str, ...]:
+    """The sorted names of the classes that occur in a split.
+
+    Raises:
+        InputError: as :func:`read_voc`.
+    """
+    names: set[str] = set()
+    for stem in _stems(path, split):
+        file = path / "Annotations" / f"{stem}.xml"
+        names.update(_text(item, "name", file) for item in _parse(file).iterfind("object"))
+    return tuple(sorted(names))
+
+
+def read_voc(
+    path: Path, split: str, classes: tuple[str, ...], *, strict: bool = False, masks: bool = False
+) -> DetectionDataset:
+    """One split. A box is (xmin - 1, ymin - 1, xmax, ymax): VOC counts pixels from 1 and includes the last one.
+
+    ``difficult`` objects count as crowd. The image id is the place in the split's list, from 1. Where the XML
+    states no size, or 0, the image's header is asked.
+
+    Raises:
+        InputError: a file that is missing or malformed, an unknown class, masks asked for (this layout is read
+            for boxes only), or, with ``strict``, a box that would be dropped or clipped.
+    """
+    if masks:
+        raise InputError(
+            "masks are read from COCO files",
+            value="the VOC layout",
+            where=path,
+            repair="Convert the annotations to annotations/instances_<split>.json.",
+        )
+    label_of = {name: label for label, name in enumerate(classes)}
+    images = _images(path)
+    check = BoxCheck(strict)
+    records = []
+    for number, stem in enumerate(_stems(path, split), start=1):
+        file = path / "Annotations" / f"{stem}.xml"
+        if stem not in images:
+            raise InputError(
+                f"an annotated image must lie in JPEGImages ({', '.join(IMAGE_SUFFIXES)})",
+                value=f"no file of the stem '{stem}'",
+                where=path / "JPEGImages",
+                repair=f"Add the image, or take it off ImageSets/Main/{split}.txt.",
+            )
+        records.append(_record(number, images[stem], file, label_of, check))
+    return DetectionDataset(path.resolve().name, split, classes, records, check.report())
+
+
+def _record(number: int, image: Path, file: Path, label_of: dict[str, int], check: BoxCheck) -> Record:
+    root = _parse(file)
+    size = _size(root, file) or read_size(image)
+    boxes: list[Box] = []
+    labels: list[int] = []
+    difficult: list[bool] = []
+    # Direct children only: an object's <part> elements have names and boxes of their own.
+    for item in root.iterfind("object"):
+        name = _text(item, "name", file)
+        if name not in label_of:
+            raise InputError(
+                f"a class must be one of {', '.join(label_of)}",
+                value=f"'{name}'",
+                where=file,
+                repair="Mend the name, or list all classes in a file and pass it as --classes FILE.",
+            )
+        box = _box(item, size, file, check)
+        if box is not None:
+            boxes.append(box)
+            labels.append(label_of[name])
+            difficult.append((item.findtext("difficult") or "0").strip() == "1")
+    array = np.asarray(boxes, np.float32).reshape(-1, 4)
+    areas = (array[:, 2:] - array[:, :2]).prod(axis=1, dtype=np.float64)
+    return Record(
+        number, image, size, array, np.asarray(labels, np.int64), np.asarray(difficult, bool), areas
+    )
+
+
+def _box(item: Element, size: tuple[int, int], file: Path, check: BoxCheck) -> Box | None:
+    corners = item.find("bndbox")
+    if corners is None:
+        raise InputError("a VOC object must have a bndbox", value="none", where=file, repair=_REPAIR)
+    xmin, ymin, xmax, ymax = (_number(corners, key, file) for key in ("xmin", "ymin", "xmax", "ymax"))
+    if xmax <= xmin or ymax <= ymin:
+        written = f"xmin={xmin:g} ymin={ymin:g} xmax={xmax:g} ymax={ymax:g}"
+        check.drop("a VOC box must have xmax > xmin and ymax > ymin", written, file)
+        return None
+    return check.clip((xmin - 1, ymin - 1, xmax, ymax), size, file)
+
+
+def _stems(path: Path, split: str) -> list[str]:
+    file = path / "ImageSets" / "Main" / f"{split}.txt"
+    try:
+        stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "a VOC split must be a readable list of image stems",
+            value=error,
+            where=file,
+            repair=f"Splits found: {', '.join(voc_splits(path)) or 'none'}.",
+        ) from error
+    if not stems:
+        raise InputError(
+            "a VOC split must list images", value="an empty file", where=file, repair="Fill the list."
+        )
+    if len(set(stems)) != len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(
+            "a split must list an image once",
+            value=f"'{twice}' twice",
+            where=file,
+            repair="Remove one of the lines.",
+        )
+    return stems
+
+
+def _images(path: Path) -> dict[str, Path]:
+    """Files of JPEGImages by stem; one directory listing is much faster than a look-up for each stem and suffix."""
+    folder = path / "JPEGImages"
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        raise InputError(
+            "a VOC data set must have a folder JPEGImages", value=error, where=path, repair="Add the images."
+        ) from error
+    images: dict[str, Path] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES:
+            images.setdefault(stem, folder / name)
+    return images
+
+
+def _parse(file: Path) -> Element:
+    try:
+        root: Any = fromstring(file.read_bytes(), forbid_dtd=False)
+    except OSError as error:
+        raise InputError(
+            "an image of a split must have an annotation",
+            value=error.strerror,
+            where=file,
+            repair="Add the file (without objects if there are none), or take the image off the split.",
+        ) from error
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise InputError(
+            "a VOC annotation must be well-formed XML without entities",
+            value=error,
+            where=file,
+            repair=_REPAIR,
+        ) from error
+    if root.tag != "annotation":
+        raise InputError(
+            "a VOC annotation's root element must be <annotation>",
+            value=f"<{root.tag}>",
+            where=file,
+            repair=_REPAIR,
+        )
+    return root
+
+
+def _size(root: Element, file: Path) -> tuple[int, int] | None:
+    size = root.find("size")
+    if size is None:
+        return None
+    height, width = int(_number(size, "height", file)), int(_number(size, "width", file))
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _text(item: Element, key: str, file: Path) -> str:
+    text = (item.findtext(key) or "").strip()
+    if not text:
+        raise InputError(f"a VOC <{item.tag}> must have a <{key}>", value="none", where=file, repair=_REPAIR)
+    return text
+
+
+def _number(item: Element, key: str, file: Path) -> float:
+    text = _text(item, key, file)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(
+            f"<{key}> must be a number", value=f"'{text}'", where=file, repair=_REPAIR
+        ) from error

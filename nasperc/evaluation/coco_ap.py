@@ -1,0 +1,116 @@
+"""COCO average precision of boxes by pycocotools: its twelve numbers, and AP by class."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+_NUMBERS = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+)
+
+
+@dataclass(frozen=True)
+class CocoMetrics:
+    """pycocotools' twelve numbers, in 0..1, in its order; ``per_class``: AP (IoU .50:.95) by class name.
+
+    -1 means undefined, as in pycocotools: the ground truth has no (non-crowd) object of that kind. A class that
+    has objects and no detections has 0.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    per_class: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain values; undefined ones stay -1, so that it is valid JSON."""
+        return asdict(self)
+
+
+def detections_to_coco(image_id: int, boxes: Any, scores: Any, labels: Any) -> list[dict[str, Any]]:
+    """Detections of one image in COCO's result format.
+
+    Args:
+        image_id: as in the ground truth.
+        boxes: (N, 4) tensor or array, (x1, y1, x2, y2) in pixels of the original image.
+        scores: (N,).
+        labels: (N,) from 0; the category id is the label + 1.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(label) + 1,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        for (x1, y1, x2, y2), score, label in zip(_list(boxes), _list(scores), _list(labels), strict=True)
+    ]
+
+
+def coco_ap(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) -> CocoMetrics:
+    """Evaluate boxes. Neither argument is changed; no detections, and images without objects, are fine.
+
+    Args:
+        ground_truth: COCO instances format (``DetectionDataset.coco_ground_truth()``).
+        detections: COCO result format, for images of the ground truth.
+
+    Raises:
+        ValueError: a detection names an image that is not in the ground truth.
+    """
+    known = {image["id"] for image in ground_truth["images"]}
+    if stray := next((d["image_id"] for d in detections if d["image_id"] not in known), None):
+        raise ValueError(f"a detection names image {stray}, which is not in the ground truth")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = _index(ground_truth, ground_truth["annotations"])
+        # loadRes fails on an empty list; what it would add to each box is added here.
+        results = [
+            {**d, "id": k, "area": d["bbox"][2] * d["bbox"][3], "iscrowd": 0}
+            for k, d in enumerate(detections, 1)
+        ]
+        evaluation = COCOeval(truth, _index(ground_truth, results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    # (thresholds, recalls, classes, areas, limits): all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    per_class = {
+        names[key]: float(np.mean(values)) if (values := precision[:, :, k])[values > -1].size else -1.0
+        for k, key in enumerate(evaluation.params.catIds)
+    }
+    numbers = dict(zip(_NUMBERS, map(float, evaluation.stats), strict=True))
+    return CocoMetrics(**numbers, per_class=per_class)
+
+
+def _index(ground_truth: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": ground_truth["images"],
+        "categories": ground_truth["categories"],
+        "annotations": [dict(annotation) for annotation in annotations],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _list(values: Any) -> list[Any]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
