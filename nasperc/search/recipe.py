@@ -1,0 +1,244 @@
+"""The whole recipe of a run, and how it is read: YAML with ``base:`` and ``rows:``, command-line overrides on top."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.recipe import DataRecipe
+from nasperc.errors import InputError
+from nasperc.plugins import KINDS, load_component
+from nasperc.training.recipe import TrainingRecipe
+
+BUDGET = re.compile(r"(?P<count>[0-9]+)|(?P<time>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class SearchRecipe(BaseModel):
+    """Budget, workers and stopping rules of the run itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # "200": trained candidates; "4h", "30m": wall time.
+    budget: str = "200"
+    workers: int = Field(default=2, ge=1)
+    # None: 1 where CUDA is visible, else 0.
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    executor: Literal["ray", "local"] = "ray"
+    # Stop half-way when the reward < mean - k * std of earlier half-way rewards; None = never.
+    early_stop_k: float | None = 1.0
+    early_stop_minimum: int = Field(default=20, ge=2)
+    candidate_time_limit_s: float = Field(default=3600.0, gt=0)
+    top: int = Field(default=10, ge=1)
+    ray_address: str | None = None
+    dashboard: bool = True
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _budget_is_count_or_time(cls, value: object) -> str:
+        text = str(value)
+        if not BUDGET.fullmatch(text) or float(text.rstrip("smhd")) <= 0:
+            raise ValueError("a budget is a number of candidates (200) or a time (90s, 30m, 4h, 2d)")
+        return text
+
+    @property
+    def candidates(self) -> int | None:
+        """The budget in trained candidates; None when it is a time."""
+        return int(self.budget) if self.budget.isdigit() else None
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds of wall time; None when it counts candidates."""
+        return None if self.budget.isdigit() else float(self.budget[:-1]) * SECONDS[self.budget[-1]]
+
+
+class ComponentSection(BaseModel):
+    """A component by name; the other keys are checked by the component's own recipe model."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All keys but the name."""
+        return dict(self.model_extra or {})
+
+
+class Recipe(BaseModel):
+    """Everything that a run depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    data: DataRecipe = DataRecipe()
+    model: ModelRecipe = ModelRecipe()
+    space: ComponentSection = ComponentSection(name="fcos_decoder")
+    controller: ComponentSection = ComponentSection(name="ppo")
+    proxy: ComponentSection = ComponentSection(name="detection")
+    search: SearchRecipe = SearchRecipe()
+    fulltrain: TrainingRecipe = TrainingRecipe()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, loadable by :func:`parse_recipe`."""
+        return self.model_dump(mode="json")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(
+        file.name.removesuffix(".yaml")
+        for file in resources.files("experiments").iterdir()
+        if file.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str, overrides: Sequence[Mapping[str, Any]] = (), settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by package name or file, ``NAME:ROW`` for one of its rows, and apply what was typed.
+
+    Args:
+        name: ``demo``, ``my/recipe.yaml``, ``table_7_4:head``.
+        overrides: nested dicts, later ones win.
+        settings: ``key.sub=value`` strings (``--set``), values in YAML; they win over all.
+
+    Raises:
+        InputError: unknown recipe, row or key; ill-typed value; broken YAML.
+    """
+    document = _document(name)
+    for override in overrides:
+        document = merge(document, override)
+    for setting in settings:
+        document = merge(document, _parse_setting(setting))
+    return parse_recipe(document, where=f"recipe {name}")
+
+
+def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
+    """Validate a whole recipe, the components' sections too, with their defaults filled in.
+
+    Raises:
+        InputError: see :func:`load_recipe`.
+    """
+    try:
+        recipe = Recipe.model_validate(document)
+    except ValidationError as error:
+        raise _input_error(error, Recipe, where) from error
+    resolved: dict[str, ComponentSection] = {}
+    for kind in KINDS:
+        section: ComponentSection = getattr(recipe, kind)
+        model = load_component(kind, section.name).Recipe  # type: ignore[attr-defined]
+        try:
+            options = model.model_validate(section.options)
+        except ValidationError as error:
+            raise _input_error(error, model, where, prefix=f"{kind}.") from error
+        resolved[kind] = ComponentSection(name=section.name, **options.model_dump(mode="json"))
+    recipe.model.head_preset()
+    return recipe.model_copy(update=resolved)
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """``override`` laid over ``base``; nested dicts are merged, everything else is replaced.
+
+    A component section with another ``name`` replaces the section: its keys belong to the other component.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        other_component = isinstance(value, Mapping) and "name" in value and isinstance(old, Mapping) and old.get(
+            "name", value["name"]) != value["name"]
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and not other_component:
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = dict(value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The merged plain values of a recipe and its bases."""
+    if name in chain:
+        raise InputError("the bases of a recipe must not form a circle", value=" -> ".join((*chain, name)),
+                         where=name, repair="Remove one of the base: lines.")
+    file_name, _, row = name.partition(":")
+    text, where = _read(file_name)
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError("a recipe must be YAML", value=str(error).replace("\n", " "), where=where,
+                         repair="Correct the file at that line.") from error
+    document = {} if document is None else document
+    if not isinstance(document, dict):
+        raise InputError("a recipe must be a YAML mapping", value=type(document).__name__, where=where,
+                         repair="Write sections such as data:, search:, proxy:.")
+    rows = document.pop("rows", {})
+    base = document.pop("base", None)
+    if base is not None:
+        document = merge(_document(str(base), (*chain, name)), document)
+    if row:
+        if row not in rows:
+            raise InputError("a row must be one of the recipe's", value=row, where=where,
+                             repair=f"Rows: {', '.join(rows) or 'none'}.")
+        document = merge(document, rows[row] or {})
+    return document
+
+
+def _read(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("a recipe file must be readable text", value=error, where=path,
+                             repair="Check the path.") from error
+    packaged = resources.files("experiments") / f"{name}.yaml"
+    if not packaged.is_file():
+        raise InputError("a recipe must be a package recipe or a .yaml file", value=name, where="--recipe",
+                         repair=f"Package recipes: {', '.join(recipe_names())}.")
+    return packaged.read_text(encoding="utf-8"), f"package recipe {name}"
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    key, separator, text = setting.partition("=")
+    if not separator or not key:
+        raise InputError("a setting must be key=value", value=setting, where="--set",
+                         repair="For example --set proxy.iterations=100.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError("the value of a setting must be YAML", value=text, where=f"--set {key}",
+                         repair="Quote it.") from error
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    assert isinstance(nested, dict)
+    return nested
+
+
+def _input_error(error: ValidationError, model: type[BaseModel], where: str, prefix: str = "") -> InputError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = prefix + ".".join(location)
+    if first["type"] != "extra_forbidden":
+        return InputError(f"recipe key {key} is not valid: {first['msg']}", value=repr(first["input"])[:120],
+                          where=where, repair="Correct the value.")
+    known = _keys(model, location[:-1])
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    repair = f"Did you mean {close[0]}?" if close else f"Known keys here: {', '.join(known)}."
+    return InputError("a recipe key must be known", value=key, where=where, repair=repair)
+
+
+def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Keys of the (nested) recipe model at ``path``."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
