@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The whole journey on the synthetic data set, as a newcomer would type it: search, full training, prediction, export.
+# Usage: demo.sh FOLDER [NASPERC_COMMAND]
+set -euo pipefail
+folder=${1:-demo}
+nasperc=${2:-nasperc}
+mkdir -p "$folder"
+cd "$folder"
+
+step() { printf '\n\033[1m$ nasperc %s\033[0m\n' "$*"; "$nasperc" "$@"; }
+
+step search --space fcos_decoder --workers 2
+step fulltrain --arch top10.json --top 1
+step export architecture --to json
+step export architecture --to svg
+step export architecture --to onnx
+
+printf '\nEverything of this demo lies in %s\n' "$PWD"
