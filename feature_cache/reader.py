@@ -1,0 +1,189 @@
+"""Reading a cache: memory-mapped, shared by all workers of a node through the page cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from feature_cache.format import FORMAT, SCALE, VERSION, ZERO, Layout, fingerprint
+from feature_cache.quantise import dequantise
+from nasperc.errors import InputError
+
+REBUILD = "Delete the file: it is built again by the next run."
+
+
+class Header(NamedTuple):
+    """Everything of a cache file but the data. ``offsets``: of each dataset, in bytes from the start."""
+
+    records: int
+    fingerprint: str
+    contents: dict[str, Any]
+    attributes: dict[str, Any]
+    sha256: str
+    layouts: dict[str, Layout]
+    offsets: dict[str, int]
+    quantised: frozenset[str]
+
+
+def read_header(path: Path) -> Header:
+    """Layout and attributes of a cache file; the HDF5 library is not needed after this.
+
+    Raises:
+        InputError: no file, no cache, another version, or cut short.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            header = _header(file, path)
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise InputError(
+            "a cache file must exist", value="no such file", where=path, repair="Check the path."
+        ) from error
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        text = str(error)
+        rule = (
+            "a cache must not be cut short" if "truncated" in text else "a cache must be a readable HDF5 file"
+        )
+        raise InputError(rule, value=text, where=path, repair=REBUILD) from error
+    for name, layout in header.layouts.items():
+        end = header.offsets[name] + layout.nbytes
+        if end > size:
+            raise InputError(
+                "a cache must not be cut short",
+                value=f"{size} bytes, {name} ends at {end}",
+                where=path,
+                repair=REBUILD,
+            )
+    return header
+
+
+class CacheReader:
+    """The named tensors of a cache file.
+
+    Each process maps the file when it first reads; an object sent to another process maps it there anew.
+
+    Args:
+        path: of the file.
+        expect: the contents that the cache must have been made from; None takes any.
+
+    Raises:
+        InputError: see :func:`read_header`; or the cache was made from other contents.
+    """
+
+    def __init__(self, path: Path, expect: Mapping[str, Any] | None = None) -> None:
+        self.path = path
+        self._expect = None if expect is None else dict(expect)
+        self.header = read_header(path)
+        self._tensors: dict[str, Tensor] = {}
+        self.device = torch.device("cpu")
+        if expect is not None and fingerprint(expect) != self.header.fingerprint:
+            raise _other_contents(path, self.header, expect)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (CacheReader, (self.path, self._expect))
+
+    def __len__(self) -> int:
+        return self.header.records
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named tensors, without the scales of quantised ones."""
+        hidden = {name + ending for name in self.header.quantised for ending in (SCALE, ZERO)}
+        return tuple(name for name in self.header.layouts if name not in hidden)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all datasets."""
+        return sum(layout.nbytes for layout in self.header.layouts.values())
+
+    def tensor(self, name: str) -> Tensor:
+        """All records of ``name`` as stored (count, ...), without a copy; it must not be written to."""
+        if name not in self._tensors:
+            layout = self.header.layouts[name]
+            # Copy-on-write: torch wants writable memory, and nothing that is written can reach the file.
+            mapped = np.memmap(
+                self.path, dtype=layout.dtype, mode="c", offset=self.header.offsets[name], shape=layout.shape
+            )
+            self._tensors[name] = torch.from_numpy(mapped).to(self.device)
+        return self._tensors[name]
+
+    def batch(self, names: Iterable[str], indices: Tensor) -> dict[str, Tensor]:
+        """The records at ``indices`` (int64, (N,)): each named tensor (N, ...); quantised ones as float32."""
+        indices = indices.to(self.device)
+        result = {}
+        for name in names:
+            rows = self.tensor(name).index_select(0, indices)
+            if name in self.header.quantised:
+                scale, zero = (
+                    self.tensor(name + ending).index_select(0, indices) for ending in (SCALE, ZERO)
+                )
+                rows = dequantise(rows, scale, zero)
+            result[name] = rows
+        return result
+
+    def to_device(self, device: torch.device) -> CacheReader:
+        """Keep all tensors on ``device`` from now on; returns itself."""
+        if device != self.device:
+            self.device = device
+            self._tensors.clear()
+        return self
+
+
+def _header(file: h5py.File, path: Path) -> Header:
+    kind, version = file.attrs.get("format"), file.attrs.get("version")
+    if kind != FORMAT or version != VERSION:
+        raise InputError(
+            f"a feature cache must have the format {FORMAT!r}, version {VERSION}",
+            value=f"format {kind!r}, version {version}",
+            where=path,
+            repair=REBUILD if kind == FORMAT else "Give a cache file that nasperc wrote.",
+        )
+    found: dict[str, Layout] = {}
+    offsets: dict[str, int] = {}
+    quantised = set()
+    for name, dataset in file.items():
+        found[name] = Layout(dataset.shape, dataset.dtype)
+        offset = dataset.id.get_offset()
+        if offset is None:
+            raise ValueError(f"dataset {name} is not contiguous")
+        offsets[name] = offset
+        if dataset.attrs["encoding"] == "quantised":
+            quantised.add(name)
+    return Header(
+        records=int(file.attrs["count"]),
+        fingerprint=str(file.attrs["fingerprint"]),
+        contents=json.loads(file.attrs["contents"]),
+        attributes=json.loads(file.attrs["attributes"]),
+        sha256=str(file.attrs["sha256"]),
+        layouts=found,
+        offsets=offsets,
+        quantised=frozenset(quantised),
+    )
+
+
+def _other_contents(path: Path, header: Header, expect: Mapping[str, Any]) -> InputError:
+    """Names the first thing that differs: "another backbone" helps, two hashes do not."""
+    expected = json.loads(json.dumps(dict(expect)))
+    keys = sorted(set(expected) | set(header.contents))
+    key = next(key for key in keys if expected.get(key) != header.contents.get(key))
+    return InputError(
+        f"the cache must have been made with {key} = {_short(expected.get(key))}",
+        value=f"{_short(header.contents.get(key))} (cache {header.fingerprint[:12]}, "
+        f"wanted {fingerprint(expect)[:12]})",
+        where=path,
+        repair="Name the folder of the matching cache, or delete this one: the next run builds it again.",
+    )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else text[:117] + "..."
