@@ -15,9 +15,10 @@ from nasperc.data.sample import Sample
 
 @dataclass(frozen=True)
 class Batch:
-    """``images``: (N, 3, H, W) float32, channels-last, normalised, then zero-padded at the bottom and the right.
+    """``images``: (N, 3, H, W) float32, channels-last, normalised, then zero-padded at bottom and right.
 
-    ``sizes``: (h, w) of each image inside the padding. ``samples``: as they came in; padding moves no coordinate.
+    ``sizes``: (h, w) of each image inside the padding. ``samples``: as they came in; padding moves no
+    coordinate.
     """
 
     images: Tensor

@@ -57,14 +57,15 @@ def read_coco(
     strict: bool = False,
     masks: bool = False,
 ) -> DetectionDataset:
-    """One split, images in the order of their ids. Without ``classes``: the sorted names of this file's categories.
+    """One split, images in the order of their ids.
 
-    With ``masks`` segmentations are kept and checked; an object whose polygons all have less than three points
-    is dropped with the degenerate boxes.
+    Without ``classes`` they are the sorted names of this file's categories. With ``masks`` segmentations are
+    kept and checked; an object whose polygons all have less than three points is dropped with the degenerate
+    boxes.
 
     Raises:
-        InputError: a file that is missing or malformed, an unknown category or class, or, with ``strict``, a box
-            that would be dropped or clipped.
+        InputError: a file that is missing or malformed, an unknown category or class, or, with ``strict``, a
+            box that would be dropped or clipped.
     """
     file = _file(path, split)
     content = _load(file)

@@ -22,9 +22,9 @@ from nasperc.data.segmentation import decode_mask
 class Record:
     """The annotation of one image.
 
-    ``size``: (H, W). ``boxes``: (N, 4) float32, (x1, y1, x2, y2). ``labels``: (N,) int64. ``crowd``: (N,) bool.
-    ``areas``: (N,) float64 in square pixels, of the segmentation where the annotation states it, else of the box.
-    ``segmentations``: N COCO segmentations, or None when masks were not asked for.
+    ``size``: (H, W). ``boxes``: (N, 4) float32, (x1, y1, x2, y2). ``labels``: (N,) int64. ``crowd``: (N,)
+    bool. ``areas``: (N,) float64 in square pixels, of the segmentation where the annotation states it, else
+    of the box. ``segmentations``: N COCO segmentations, or None when masks were not asked for.
     """
 
     image_id: int
@@ -38,7 +38,7 @@ class Record:
 
 
 class DetectionDataset:
-    """One split: ``len()``, and samples by index. Two processes may read the same object (nothing is kept open).
+    """One split: ``len()``, and samples by index. It keeps no file open, so processes may share it.
 
     Args:
         name: of the data set, for messages and reports.

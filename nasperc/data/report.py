@@ -1,4 +1,4 @@
-"""What a reader mended while reading: degenerate boxes dropped, boxes that reach outside the image clipped."""
+"""What a reader mended: degenerate boxes dropped, boxes that reach outside the image clipped."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ _REPAIR = "Mend the annotation."
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) -> Any | None:
-    """The segmentation if it is well formed, without polygons of less than three points; None if nothing is left.
+    """The segmentation if it is well formed, less polygons of under three points; None if nothing is left.
 
     Args:
-        segmentation: a list of polygons ``[x0, y0, x1, y1, ...]``, or ``{"size": [H, W], "counts": ...}`` with
-            counts as a list (uncompressed, column-major, zeros first) or a string (compressed).
+        segmentation: a list of polygons ``[x0, y0, x1, y1, ...]``, or ``{"size": [H, W], "counts": ...}``
+            with counts as a list (uncompressed, column-major, zeros first) or a string (compressed).
         size: (H, W) of the image.
         where: the file that it came from.
 

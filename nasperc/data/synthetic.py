@@ -35,13 +35,12 @@ def write_synthetic(
     seed: int = 0,
     formats: Sequence[str] = ("voc", "coco"),
 ) -> Path:
-    """Write the data set: ``folder/voc`` and ``folder/coco``, or, for one format, ``folder`` itself. Returns it.
+    """Write the data set to ``folder/voc`` and ``folder/coco``, or, in one format, to ``folder`` itself.
 
-    The same arguments give byte-identical annotations. An image depends on seed, split and its place in the split
-    only. Masks are the visible parts, boxes go around them. Classes take turns; a train split so small that some
-    never come up leaves them out of all splits, so that the classes of the train split are the data set's.
-    Everything is written under a temporary name and renamed when whole; a folder that holds this very data set
-    is left as it is.
+    The same arguments give byte-identical annotations. Masks are the visible parts, boxes go around them.
+    Classes take turns; a train split so small that some never come up leaves them out of all splits, so that
+    the classes of the train split are the data set's. Everything is written under a temporary name and
+    renamed when whole; a folder that holds this very data set is left as it is.
 
     Args:
         folder: to be made.
@@ -60,7 +59,7 @@ def write_synthetic(
     if not classes or not set(formats) <= {"voc", "coco"} or not formats:
         _reject("a synthetic data set needs classes, and formats out of voc and coco", formats, "formats")
     if min(size) < 32 or not images or min(images.values()) < 1:
-        _reject("a synthetic data set needs a size >= 32 and images in each split", f"{size}, {images}", "size")
+        _reject("a synthetic data set needs a size >= 32 and images", f"{size}, {dict(images)}", "size")
     recipe = {
         "version": _VERSION,
         "images": dict(images),

@@ -66,10 +66,10 @@ class Compose(Transform):
 
 
 class MultiScaleResize(Transform):
-    """Resize so that the short side is one of ``short_sides`` (drawn) and the long side at most ``max_long_side``.
+    """Resize the short side to one of ``short_sides`` (drawn), the long side to ``max_long_side`` at most.
 
-    Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest. The aspect ratio is kept up
-    to rounding to whole pixels, and boxes follow the rounded size. ``meta.size`` stays that of the original.
+    Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest. The aspect ratio is kept
+    up to rounding to whole pixels, and boxes follow the rounded size. ``meta.size`` stays the original's.
     """
 
     def __init__(self, short_sides: Sequence[int], max_long_side: int) -> None:
@@ -134,12 +134,12 @@ class RandomCrop(Transform):
     """A window of ``size`` (H, W) that keeps at least one object when the image has one.
 
     A window is drawn uniformly, up to ``attempts`` times, until the centre of a non-crowd box lies inside it
-    (with masks: and a pixel of that object's mask). After that it is centred, as far as the border allows, on a
-    random non-crowd object (with masks: on a random pixel of it), which cannot fail.
+    (with masks: and a pixel of such an object's mask). After that it is centred, as far as the border allows,
+    on a random non-crowd object (with masks: on a random pixel of it), which cannot fail.
 
-    Boxes are clipped to the window; objects with nothing left (of the box, or of the mask) are removed. Boxes are
-    not shrunk to the masks: the same window gives the same boxes with and without masks. An image smaller than
-    the window is padded at the bottom and the right: the image with 0, semantic with 255, panoptic with 0.
+    Boxes are clipped to the window; objects with nothing left (of the box, or of the mask) are removed. Boxes
+    are not shrunk to the masks. An image smaller than the window is padded at the bottom and the right: the
+    image with 0, semantic with 255, panoptic with 0.
     """
 
     def __init__(self, size: tuple[int, int], attempts: int = 10) -> None:

@@ -1,4 +1,7 @@
-"""The PASCAL VOC layout: ``ImageSets/Main/<split>.txt``, ``Annotations/<stem>.xml``, ``JPEGImages/<stem>.<suffix>``."""
+"""The PASCAL VOC layout.
+
+``ImageSets/Main/<split>.txt`` lists the stems of ``Annotations/<stem>.xml`` and ``JPEGImages/<stem>.<suffix>``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _REPAIR = "Mend the annotation."
 
 
 def voc_splits(path: Path) -> tuple[str, ...]:
-    """The splits of ``ImageSets/Main``; the lists of one class (``cat_train.txt``) are no splits of their own."""
+    """The splits of ``ImageSets/Main``; the lists of one class (``cat_train.txt``) are no splits."""
     names = sorted(file.stem for file in (path / "ImageSets" / "Main").glob("*.txt"))
     return tuple(n for n in names if not any(n.endswith(f"_{other}") for other in names))
 
@@ -41,14 +44,14 @@ def voc_classes(path: Path, split: str) -> tuple[str, ...]:
 def read_voc(
     path: Path, split: str, classes: tuple[str, ...], *, strict: bool = False, masks: bool = False
 ) -> DetectionDataset:
-    """One split. A box is (xmin - 1, ymin - 1, xmax, ymax): VOC counts pixels from 1 and includes the last one.
+    """One split. A box is (xmin - 1, ymin - 1, xmax, ymax): VOC counts from 1 and includes the last pixel.
 
     ``difficult`` objects count as crowd. The image id is the place in the split's list, from 1. Where the XML
     states no size, or 0, the image's header is asked.
 
     Raises:
-        InputError: a file that is missing or malformed, an unknown class, masks asked for (this layout is read
-            for boxes only), or, with ``strict``, a box that would be dropped or clipped.
+        InputError: a file that is missing or malformed, an unknown class, masks asked for (this layout is
+            read for boxes only), or, with ``strict``, a box that would be dropped or clipped.
     """
     if masks:
         raise InputError(
@@ -141,7 +144,7 @@ def _stems(path: Path, split: str) -> list[str]:
 
 
 def _images(path: Path) -> dict[str, Path]:
-    """Files of JPEGImages by stem; one directory listing is much faster than a look-up for each stem and suffix."""
+    """Files of JPEGImages by stem; one listing is much faster than a look-up for each stem and suffix."""
     folder = path / "JPEGImages"
     try:
         with os.scandir(folder) as entries:

@@ -12,7 +12,6 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-
 _NUMBERS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
     *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
@@ -23,8 +22,8 @@ _NUMBERS = (
 class CocoMetrics:
     """pycocotools' twelve numbers, in 0..1, in its order; ``per_class``: AP (IoU .50:.95) by class name.
 
-    -1 means undefined, as in pycocotools: the ground truth has no (non-crowd) object of that kind. A class that
-    has objects and no detections has 0.
+    -1 means undefined, as in pycocotools: the ground truth has no (non-crowd) object of that kind. A class
+    that has objects and no detections has 0.
     """
 
     ap: float
