@@ -1,0 +1,466 @@
+"""Ask and tell around one controller, with a journal: the one place that knows how a search stands.
+
+**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage`` (None
+outside of stages). A *candidate* in the table below means ``id, architecture, hash, seed, widths, threshold,
+overrides``; with it a line says enough for ``top10.json`` and the plots without being joined to another.
+
+============== ====================================================================================================
+run_start      format, session, pid, host, plan, space {name, version, variant}, stages
+run_resume     session, pid, host, events (known before), pending (ids), snapshot (None: replayed from the stage's
+               start), diverged (the controller did not repeat the journal; what it proposed then is told to it as
+               observed from outside)
+stage_start    free, fixed (parts as they are fixed, those of the best architecture too), widths, overrides, seed,
+               bounds {candidates, seconds}: what the run has spent when this stage ends
+proposal       a candidate, slot, proposal (the controller's own number)
+reassign       id, slot, reason: a pending candidate is handed out again
+halfway        id, slot, reward
+completion     a candidate, slot, reward, halfway, metrics, cost, seconds
+stop           a candidate, slot, halfway, metrics, cost, seconds: never in ``top10.json``, answers no duplicate
+failure        a candidate, slot, reason, metrics, cost, seconds
+replay         proposal, architecture, hash, of (id), reward: a duplicate answered from the journal
+redraw         proposal, architecture, hash, reason: equals a pending or a failed candidate
+external       architecture, reward: observed from outside
+update         diagnostics: the controller has learned
+snapshot       file, sha256: the controller's state after everything above this line
+setup_failure  slot, error
+stage_end      reason (``budget`` or ``converged``), best {id, reward, hash, architecture}
+run_end        reason (``budget`` or ``error``), error
+============== ====================================================================================================
+
+**Determinism.** The state of service and controller is a function of the run's seed and the events in order;
+resuming folds the journal. A candidate's seed derives from the run's seed and the canonical hash alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from controllers.answers import Answer, Finished, RunStatus, Wait
+from controllers.base import Candidate, Controller, Proposal, Result
+from controllers.early_stop import early_stop_threshold
+from controllers.journal import Event, Journal
+from controllers.plan import SearchPlan
+from controllers.resume import ControllerReplay, check_journal
+from controllers.seeds import derive_seed
+from controllers.snapshot import write_snapshot
+from controllers.state import Pending, RunState, candidate_to
+from nasperc.errors import InputError
+from search_spaces.base import Architecture, SearchSpace, TokenSpace
+
+FORMAT = 1
+JOURNAL = "journal.jsonl"
+
+ControllerFactory = Callable[[TokenSpace, int], Controller]
+
+
+class ControllerService:
+    """One search run. On a folder that holds a journal it goes on where that ends.
+
+    Calls come one at a time (a Ray actor or a loop in the process).
+
+    Args:
+        folder: of the run: journal and snapshots.
+        space: the search space; its stages are run in order.
+        controller_factory: makes each stage's controller from its decisions and a seed.
+        plan: budget and terms.
+        session: names the driver. A service that was restarted below the same driver gets the same name, and then
+            pending candidates stay with the slots that train them; with a new name they are handed out first.
+        clock: seconds since the epoch.
+
+    Raises:
+        InputError: the run has another writer; its journal is damaged, or of another space, seed or format.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        space: SearchSpace,
+        controller_factory: ControllerFactory,
+        plan: SearchPlan,
+        *,
+        session: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder, self.space, self.plan = Path(folder), space, plan
+        self.stages = space.stages()
+        self._candidate_bounds = plan.candidate_bounds(self.stages)
+        self._second_bounds = plan.second_bounds(self.stages)
+        self._factory, self._clock = controller_factory, clock
+        self._journal = Journal(self.folder / JOURNAL)
+        self._state = RunState(space)
+        self._controller: Controller | None = None
+        self._proposals: dict[int, int | None] = {}
+        self._unwritten: list[Event] = []
+        self._events_since_snapshot = 0
+        try:
+            self._open(session or uuid.uuid4().hex)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def ask(self, slot: int) -> Answer:
+        """What ``slot`` shall do next.
+
+        A slot that owns a pending candidate gets it back once; asking again fails it, since whoever trains it has
+        died of it twice. Then candidates without an owner (of an interrupted run) and those past their time limit
+        are handed out, then a new proposal is made.
+        """
+        if self._state.ended is not None:
+            return self._finished()
+        candidate = self._hand_out_again(slot)
+        if candidate is not None:
+            self._commit()
+            return candidate
+        while self._state.ended is None:
+            if self._state.stage is None:
+                self._start_stage()
+                continue
+            reason = self._stage_over()
+            if reason is None:
+                candidate = self._propose(slot)
+                if candidate is None:
+                    continue
+                self._commit()
+                return candidate
+            if self._state.pending:
+                self._commit()
+                return Wait()
+            self._end_stage(reason)
+        self._commit()
+        return self._finished()
+
+    def tell(self, slot: int, id: int, result: Result) -> None:
+        """The result of a candidate. Telling again, or after it was failed, is without effect.
+
+        Raises:
+            ValueError: the run never proposed ``id``.
+        """
+        if self._known_id(id) is None:
+            return
+        failure = _defect(result)
+        measured = {
+            "slot": slot,
+            "metrics": _finite(result.metrics),
+            "cost": _finite(result.cost),
+            "seconds": result.seconds,
+        }
+        if failure is not None:
+            self._fail(id, failure, measured)
+        elif result.status == "completed":
+            halfway = result.halfway if _is_finite(result.halfway) else None
+            self._finish(id, "completion", {**measured, "reward": result.reward, "halfway": halfway})
+        else:
+            self._finish(id, "stop", {**measured, "halfway": result.halfway})
+        self._commit()
+
+    def halfway(self, slot: int, id: int, reward: float) -> None:
+        """A half-way reward, for the live views; :meth:`tell` carries it again."""
+        if self._known_id(id) is not None and math.isfinite(reward):
+            self._record("halfway", id=id, slot=slot, reward=reward)
+            self._commit()
+
+    def report_setup_failure(self, slot: int, error: str) -> None:
+        """A worker could not be set up; too many in a row end the run with that error."""
+        if self._state.ended is not None:
+            return
+        self._record("setup_failure", slot=slot, error=error)
+        if self._state.setup_failures >= self.plan.max_setup_failures:
+            count = self._state.setup_failures
+            self._record("run_end", reason="error", error=f"{count} workers could not be set up, the last: {error}")
+        self._commit()
+
+    def observe_external(self, architecture: Architecture, reward: float) -> None:
+        """Tell the stage's controller a reward that was not proposed here."""
+        if self._controller is None or not math.isfinite(reward):
+            return
+        self._record("external", architecture=architecture.to_dict(), reward=reward)
+        self._controller.observe_external(architecture, reward)
+        self._record_update()
+        self._commit()
+
+    def events_since(self, index: int) -> list[Event]:
+        """Events from number ``index`` on (the first is 0): poll with the number of events seen so far."""
+        return self._journal.since(index)
+
+    def status(self) -> RunStatus:
+        """How the run stands."""
+        state, plan = self._state, self.plan
+        elapsed = state.elapsed(self._clock())
+        if state.ended is not None:
+            elapsed = state.elapsed(state.ended["time"])
+        return RunStatus(
+            stage=state.stage.name if state.stage else None,
+            stages=tuple(stage.name for stage in self.stages),
+            completed=state.completed,
+            stopped=state.stopped,
+            failed=state.failed,
+            replayed=state.replayed,
+            redrawn=state.redrawn,
+            pending=tuple(state.pending),
+            best=state.best,
+            candidates_left=None if plan.candidates is None else max(0, plan.candidates - state.counted),
+            seconds_left=None if plan.seconds is None else max(0.0, plan.seconds - elapsed),
+            elapsed=elapsed,
+            finished=state.ended is not None,
+            error=state.ended["error"] if state.ended else None,
+            events=len(self._journal),
+        )
+
+    def close(self) -> None:
+        """Give the journal back. The run may be resumed."""
+        self._journal.close()
+
+    # Opening and resuming
+
+    def _open(self, session: str) -> None:
+        events = self._journal.take_known()
+        who = {"session": session, "pid": os.getpid(), "host": socket.gethostname()}
+        if not events:
+            self._record(
+                "run_start",
+                format=FORMAT,
+                **who,
+                plan=self.plan.model_dump(mode="json"),
+                space={"name": self.space.name, "version": self.space.version, "variant": self.space.variant},
+                stages=[asdict(stage) for stage in self.stages],
+            )
+            self._commit()
+            return
+        check_journal(events, self.space, self.plan, FORMAT, self._journal.path)
+        replay = ControllerReplay(self.folder, self.space, self.stages, self._factory)
+        for number, event in enumerate(events, start=1):
+            try:
+                self._state.apply(event)
+            except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+                raise InputError(
+                    "the events of a journal must make a run",
+                    value=f"{type(error).__name__}: {error}",
+                    where=f"{self._journal.path}, line {number}",
+                    repair="The journal was not written by this program: restore it.",
+                ) from error
+        self._controller, self._proposals = replay.run(events)
+        self._events_since_snapshot = replay.events_since_snapshot
+        if self._state.ended is not None and self._state.ended["error"] is None:
+            return
+        self._record(
+            "run_resume",
+            **who,
+            events=len(events),
+            pending=list(self._state.pending),
+            snapshot=replay.snapshot,
+            diverged=replay.diverged,
+        )
+        if self._controller is not None:
+            self._record_update()
+            if replay.diverged:
+                self._snapshot()
+        self._commit()
+
+    # Proposing
+
+    def _propose(self, slot: int) -> Candidate | None:
+        """One draw: a candidate, or None when the draw was known, pending or failed."""
+        assert self._controller is not None
+        stage = self._state.stage
+        assert stage is not None
+        proposal = self._controller.propose()
+        hash = self.space.hash(proposal.architecture)
+        draw = {"proposal": proposal.id, "architecture": proposal.architecture.to_dict(), "hash": hash}
+        if hash in stage.known:
+            known, reward = stage.known[hash]
+            self._record("replay", **draw, of=known, reward=reward)
+            self._controller.replayed(proposal.id, reward)
+            return None
+        pending = any(pending.candidate.hash == hash for pending in self._state.pending.values())
+        if pending or hash in stage.failed:
+            self._record("redraw", **draw, reason="pending" if pending else "failed")
+            self._controller.fail(proposal.id)
+            return None
+        candidate = self._candidate(proposal, hash)
+        self._record("proposal", **candidate_to(candidate), slot=slot, proposal=proposal.id)
+        self._proposals[candidate.id] = proposal.id
+        return candidate
+
+    def _candidate(self, proposal: Proposal, hash: str) -> Candidate:
+        state = self._state
+        assert state.stage is not None
+        stage = self.stages[state.stages_begun - 1]
+        threshold = early_stop_threshold(
+            state.stage.halfway, len(state.stage.known), self.plan.early_stop_k, self.plan.early_stop_minimum
+        )
+        return Candidate(
+            id=state.next_id,
+            stage=stage.name,
+            architecture=proposal.architecture,
+            widths=dict(stage.widths),
+            hash=hash,
+            seed=derive_seed(self.plan.seed, hash),
+            threshold=threshold,
+            overrides=dict(stage.overrides),
+        )
+
+    def _hand_out_again(self, slot: int) -> Candidate | None:
+        now, limit = self._clock(), self.plan.candidate_time_limit
+        for id, pending in list(self._state.pending.items()):
+            if pending.slot == slot and pending.handed >= 2:
+                self._fail(id, "its worker asked again twice: it died or hung", {"slot": slot})
+            elif pending.slot not in (slot, None) and limit is not None and now - pending.since > limit:
+                if pending.handed >= 2:
+                    self._fail(id, f"no result within {limit:g} s, twice", {"slot": pending.slot})
+        for id, pending in self._state.pending.items():
+            reason = self._reason_to_hand_out(pending, slot, now)
+            if reason is not None:
+                self._record("reassign", id=id, slot=slot, reason=reason)
+                return pending.candidate
+        return None
+
+    def _reason_to_hand_out(self, pending: Pending, slot: int, now: float) -> str | None:
+        limit = self.plan.candidate_time_limit
+        if pending.slot == slot:
+            return "its worker asked again"
+        if pending.slot is None:
+            return "the run was resumed"
+        if limit is not None and now - pending.since > limit:
+            return f"no result within {limit:g} s"
+        return None
+
+    # Learning
+
+    def _known_id(self, id: int) -> Pending | None:
+        if not 0 <= id < self._state.next_id:
+            raise ValueError(f"a result must be of a proposed candidate (0 to {self._state.next_id - 1}), got {id}")
+        return self._state.pending.get(id)
+
+    def _finish(self, id: int, event: Literal["completion", "stop"], measured: dict[str, Any]) -> None:
+        candidate = self._state.pending[id].candidate
+        self._record(event, **candidate_to(candidate), **measured)
+        assert self._controller is not None
+        reward = measured["reward" if event == "completion" else "halfway"]
+        proposal = self._proposals.pop(id)
+        if proposal is None:
+            self._controller.observe_external(candidate.architecture, reward)
+        else:
+            self._controller.observe(proposal, reward)
+        self._record_update()
+
+    def _fail(self, id: int, reason: str, measured: dict[str, Any]) -> None:
+        nothing = {"metrics": {}, "cost": {}, "seconds": 0.0}
+        self._record("failure", **candidate_to(self._state.pending[id].candidate), reason=reason,
+                     **{**nothing, **measured})
+        assert self._controller is not None
+        proposal = self._proposals.pop(id)
+        if proposal is not None:
+            self._controller.fail(proposal)
+
+    def _record_update(self) -> None:
+        assert self._controller is not None
+        diagnostics = _finite(self._controller.diagnostics())
+        if diagnostics and diagnostics != self._state.update:
+            self._record("update", diagnostics=diagnostics)
+
+    # Stages
+
+    def _stage_over(self) -> Literal["budget", "converged"] | None:
+        state = self._state
+        assert state.stage is not None
+        if state.stage.replays_in_a_row >= self.plan.max_replays:
+            return "converged"
+        candidates = self._candidate_bounds[state.stages_begun - 1]
+        if candidates is not None and state.counted + len(state.pending) >= candidates:
+            return "budget"
+        seconds = self._second_bounds[state.stages_begun - 1]
+        if seconds is not None and state.elapsed(self._clock()) >= seconds:
+            return "budget"
+        return None
+
+    def _start_stage(self) -> None:
+        index = self._state.stages_begun
+        if index == len(self.stages):
+            self._record("run_end", reason="budget", error=None)
+            return
+        stage = self.stages[index]
+        tokens = TokenSpace(self.space, stage, self._state.best_parts)
+        seed = derive_seed(self.plan.seed, "controller", stage.name)
+        self._controller, self._proposals = self._factory(tokens, seed), {}
+        self._record(
+            "stage_start",
+            stage=stage.name,
+            free=list(stage.free),
+            fixed={part: tokens if isinstance(tokens, str) else list(tokens) for part, tokens in tokens.fixed.items()},
+            widths=dict(stage.widths),
+            overrides=dict(stage.overrides),
+            seed=seed,
+            bounds={"candidates": self._candidate_bounds[index], "seconds": self._second_bounds[index]},
+        )
+
+    def _end_stage(self, reason: str) -> None:
+        assert self._state.stage is not None
+        best, name = self._state.stage.best, self._state.stage.name
+        summary = None
+        if best is not None:
+            summary = {"id": best.id, "reward": best.reward, "hash": best.hash,
+                       "architecture": best.architecture.to_dict()}
+        self._record("stage_end", reason=reason, best=summary)
+        self._controller = None
+        if best is None:
+            self._record(
+                "run_end",
+                reason="error",
+                error=f"no candidate of the stage {name} was trained to its end "
+                f"({self._state.failed} failed, {self._state.stopped} stopped in this run); the last failure: "
+                f"{self._state.last_failure or 'none'}",
+            )
+
+    def _finished(self) -> Finished:
+        assert self._state.ended is not None
+        return Finished(self._state.ended["reason"], self._state.ended["error"])
+
+    # Writing
+
+    def _record(self, event: str, **values: Any) -> None:
+        stage = self._state.stage.name if self._state.stage else None
+        entry: Event = {"event": event, "time": self._clock(), "stage": stage, **values}
+        self._state.apply(entry)
+        self._unwritten.append(entry)
+
+    def _commit(self) -> None:
+        """Everything recorded in one call goes to the disk before the call returns."""
+        if not self._unwritten:
+            return
+        self._events_since_snapshot += len(self._unwritten)
+        if self._events_since_snapshot >= self.plan.snapshot_every and self._controller is not None:
+            self._snapshot()
+        events, self._unwritten = self._unwritten, []
+        self._journal.append(*events)
+
+    def _snapshot(self) -> None:
+        assert self._controller is not None
+        state = {"controller": self._controller.state_dict(), "proposals": dict(self._proposals)}
+        name, sha256 = write_snapshot(self.folder, len(self._journal) + len(self._unwritten), state)
+        self._record("snapshot", file=name, sha256=sha256)
+        self._events_since_snapshot = 0
+
+
+def _defect(result: Result) -> str | None:
+    """Why a result is a failure; None when it is not one."""
+    if result.status == "failed":
+        return result.reason or "no reason given"
+    name, reward = ("reward", result.reward) if result.status == "completed" else ("half-way reward", result.halfway)
+    return None if _is_finite(reward) else f"the {name} must be a finite number, but got {reward}"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: what is not finite becomes null."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}

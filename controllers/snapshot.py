@@ -1,0 +1,44 @@
+"""Snapshots of the controller beside the journal, so that resuming need not repeat every update."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def write_snapshot(folder: Path, number: int, state: dict[str, Any]) -> tuple[str, str]:
+    """Write ``state`` (tensors and plain values) durably; returns the file's name and SHA-256.
+
+    The two snapshots before it are kept, older ones are deleted.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    path = folder / f"controller-{number:08d}.pt"
+    unfinished = path.with_suffix(".tmp")
+    with open(unfinished, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    for old in sorted(folder.glob("controller-*.pt"))[:-3]:
+        old.unlink()
+    return path.name, hashlib.sha256(content).hexdigest()
+
+
+def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any] | None:
+    """The state of a snapshot; None when the file is missing or not the one that the journal names."""
+    path = folder / Path(name).name
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    assert isinstance(state, dict)
+    return state

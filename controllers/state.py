@@ -1,0 +1,197 @@
+"""What a journal implies: the state of a run as a fold over its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from controllers.answers import Best
+from controllers.base import Candidate
+from controllers.journal import Event
+from search_spaces.base import Architecture, Part, SearchSpace
+
+
+@dataclass
+class Pending:
+    """A candidate that was handed out and has not come back.
+
+    ``slot``: its owner, None when a resumed run has yet to hand it out again. ``since``: time of the last hand-out;
+    ``handed``: how often it was handed out by this driver.
+    """
+
+    candidate: Candidate
+    slot: int | None
+    since: float
+    handed: int = 1
+
+
+@dataclass
+class StageState:
+    """One stage so far. ``known``: canonical hash -> (id, reward) of completed candidates."""
+
+    name: str
+    known: dict[str, tuple[int, float]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    halfway: list[float] = field(default_factory=list)
+    best: Best | None = None
+    replays_in_a_row: int = 0
+
+
+class RunState:
+    """Counts, pending candidates, what is known; ``apply`` takes the events in order, and nothing else changes it."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.stage: StageState | None = None
+        self.stages_begun = 0
+        self.pending: dict[int, Pending] = {}
+        self.best_parts: dict[str, Part] = {}
+        self.best: Best | None = None
+        self.next_id = 0
+        self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
+        self.last_failure: str | None = None
+        self.setup_failures = 0
+        self.session: str | None = None
+        self.ended: Event | None = None
+        self.update: dict[str, float] = {}
+        self._active = 0.0
+        self._session_start = self._last_time = 0.0
+
+    @property
+    def counted(self) -> int:
+        """Candidates that the budget counts."""
+        return self.completed + self.stopped + self.failed
+
+    def elapsed(self, now: float) -> float:
+        """Seconds that the run was at work, up to ``now``."""
+        return self._active + max(0.0, now - self._session_start) if self.session else 0.0
+
+    def apply(self, event: Event) -> None:
+        """Take one event."""
+        getattr(self, f"_{event['event']}")(event)
+        self._last_time = max(self._last_time, event["time"])
+
+    def _run_start(self, event: Event) -> None:
+        self.session = event["session"]
+        self._session_start = self._last_time = event["time"]
+
+    def _run_resume(self, event: Event) -> None:
+        self._active += max(0.0, self._last_time - self._session_start)
+        self._session_start = self._last_time = event["time"]
+        self.ended = None
+        if event["session"] != self.session:
+            # Another driver: its slots are new, so nobody owns what is pending, and nobody has failed yet.
+            self.session = event["session"]
+            self.setup_failures = 0
+            for pending in self.pending.values():
+                pending.slot, pending.handed = None, 0
+
+    def _stage_start(self, event: Event) -> None:
+        self.stage = StageState(event["stage"])
+        self.stages_begun += 1
+
+    def _stage_end(self, event: Event) -> None:
+        assert self.stage is not None
+        if self.stage.best is not None:
+            self.best_parts.update(self.stage.best.architecture.parts)
+        self.stage = None
+
+    def _run_end(self, event: Event) -> None:
+        self.ended = event
+
+    def _proposal(self, event: Event) -> None:
+        candidate = candidate_from(event, self.space)
+        self.pending[candidate.id] = Pending(candidate, event["slot"], event["time"])
+        self.next_id = candidate.id + 1
+        self._stage_now().replays_in_a_row = 0
+
+    def _reassign(self, event: Event) -> None:
+        pending = self.pending[event["id"]]
+        pending.slot, pending.since = event["slot"], event["time"]
+        pending.handed += 1
+
+    def _completion(self, event: Event) -> None:
+        candidate = self._finish(event)
+        self.completed += 1
+        stage, reward = self._stage_now(), event["reward"]
+        stage.known[candidate.hash] = (candidate.id, reward)
+        if event["halfway"] is not None:
+            stage.halfway.append(event["halfway"])
+        if stage.best is None or reward > stage.best.reward:
+            stage.best = Best(candidate.id, candidate.stage, candidate.architecture, candidate.hash, reward)
+            self.best = stage.best
+
+    def _stop(self, event: Event) -> None:
+        self._finish(event)
+        self.stopped += 1
+        self._stage_now().halfway.append(event["halfway"])
+
+    def _failure(self, event: Event) -> None:
+        candidate = self.pending.pop(event["id"]).candidate
+        self.failed += 1
+        self.last_failure = event["reason"]
+        self._stage_now().failed.add(candidate.hash)
+
+    def _replay(self, event: Event) -> None:
+        self.replayed += 1
+        self._stage_now().replays_in_a_row += 1
+
+    def _redraw(self, event: Event) -> None:
+        self.redrawn += 1
+        self._stage_now().replays_in_a_row += 1
+
+    def _setup_failure(self, event: Event) -> None:
+        self.setup_failures += 1
+
+    def _update(self, event: Event) -> None:
+        self.update = event["diagnostics"]
+
+    def _halfway(self, event: Event) -> None:
+        """For the live views only: the result carries the half-way reward again."""
+
+    def _external(self, event: Event) -> None:
+        """Known to the controller only."""
+
+    def _snapshot(self, event: Event) -> None:
+        """Read on resume only."""
+
+    def _finish(self, event: Event) -> Candidate:
+        self.setup_failures = 0
+        return self.pending.pop(event["id"]).candidate
+
+    def _stage_now(self) -> StageState:
+        assert self.stage is not None
+        return self.stage
+
+
+def candidate_to(candidate: Candidate) -> dict[str, Any]:
+    """What an event says of a candidate."""
+    return {
+        "id": candidate.id,
+        "architecture": candidate.architecture.to_dict(),
+        "hash": candidate.hash,
+        "seed": candidate.seed,
+        "widths": dict(candidate.widths),
+        "threshold": candidate.threshold,
+        "overrides": dict(candidate.overrides),
+    }
+
+
+def candidate_from(event: Mapping[str, Any], space: SearchSpace) -> Candidate:
+    """The candidate of a proposal event, its architecture validated."""
+    return Candidate(
+        id=event["id"],
+        stage=event["stage"],
+        architecture=architecture_from(event, space),
+        widths=event["widths"],
+        hash=event["hash"],
+        seed=event["seed"],
+        threshold=event["threshold"],
+        overrides=event["overrides"],
+    )
+
+
+def architecture_from(event: Mapping[str, Any], space: SearchSpace) -> Architecture:
+    """The architecture of an event, validated."""
+    return space.from_dict(event["architecture"], where=f"the journal, candidate {event.get('id', '-')}")
