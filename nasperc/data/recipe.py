@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SyntheticRecipe(BaseModel):
+    """The synthetic data set: images by split, ``size`` (H, W) in pixels, seed of all its random numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(default=48, ge=2)
+    val: int = Field(default=16, ge=1)
+    test: int = Field(default=16, ge=1)
+    size: tuple[int, int] = (256, 256)
+    seed: int = Field(default=0, ge=0)
 
 
 class DataRecipe(BaseModel):
@@ -23,3 +35,5 @@ class DataRecipe(BaseModel):
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
+    synthetic: SyntheticRecipe = SyntheticRecipe()
+    """Used where ``path`` is None."""
