@@ -1,8 +1,8 @@
 """What a cache file looks like: HDF5 with contiguous, uncompressed datasets, one row a record.
 
 Any HDF5 tool reads it, and because every dataset is one run of bytes at a page boundary, it can be
-memory-mapped without HDF5. Root attributes: ``format``, ``version``, ``count``, ``fingerprint``, ``contents``
-(JSON: what the fingerprint covers), ``attributes`` (JSON: whatever else the writer wants to keep), ``sha256``.
+memory-mapped without HDF5. Root attributes: ``format``, ``version``, ``count``, ``sha256``, ``fingerprint``,
+``contents`` (JSON: what the fingerprint covers), ``attributes`` (JSON: what else the writer wants to keep).
 """
 
 from __future__ import annotations

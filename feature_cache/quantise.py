@@ -10,7 +10,7 @@ from torch import Tensor
 def quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``values`` (N, ..., C) as ``(codes uint8 (N, ..., C), scale (N, C), zero (N, C))``.
 
-    A value is code * scale + zero. Its error is at most half of the scale, which is the channel's range / 255.
+    A value is code * scale + zero. Its error is at most half of the scale, the channel's range / 255.
     """
     values = values.astype(np.float32)
     inner = tuple(range(1, values.ndim - 1))

@@ -36,8 +36,8 @@ from nasperc.errors import InputError
 class CacheWriter:
     """A context in which records are appended; the file appears under its name when all are there.
 
-    The layout is HDF5's, made first; the bytes go to the datasets' offsets by plain writes, so that a full disk
-    is reported by the operating system at the write that meets it, and not by HDF5 when it flushes.
+    The layout is HDF5's, made first; the bytes go to the datasets' offsets by plain writes, so that a full
+    disk is reported by the operating system at the write that meets it, not by HDF5 when it flushes.
 
     Args:
         path: of the finished file. Until then the data are in a file beside it with a unique name.
@@ -167,7 +167,7 @@ class CacheWriter:
 
     def _write(self, name: str, start: int, values: np.ndarray) -> None:
         layout = self._layouts[name]
-        data = memoryview(np.ascontiguousarray(values, dtype=layout.dtype).reshape(-1).view(np.uint8))
+        data = np.ascontiguousarray(values, dtype=layout.dtype).reshape(-1).view(np.uint8).data
         self._digests[name].update(data)
         position = self._offsets[name] + start * (layout.nbytes // self.count)
         try:
