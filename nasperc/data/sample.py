@@ -24,9 +24,9 @@ class Sample:
     """One image with its annotations; fields that a data set does not have are None.
 
     ``image``: (3, H, W) uint8 RGB. ``boxes``: (N, 4) float32, (x1, y1, x2, y2) in pixels, x2 and y2 exclusive
-    edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in training
-    and evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``, ``panoptic``: (H, W)
-    int64.
+    edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in
+    training and evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``,
+    ``panoptic``: (H, W) int64.
     A sequence is a list of samples.
     """
 

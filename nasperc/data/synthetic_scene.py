@@ -81,7 +81,7 @@ def draw_scene(size: tuple[int, int], classes: list[str], rng: np.random.Generat
                 break
     masks = owner[None] == np.arange(len(names))[:, None, None]
     # Sensor noise last, so that no texture is cleaner than the background.
-    image += rng.normal(0, rng.uniform(2, 7), (*size, 1))
+    image += rng.uniform(2, 7) * rng.standard_normal((*size, 1), dtype=np.float32)
     return Scene(np.clip(image, 0, 255).astype(np.uint8), tuple(names), masks)
 
 
@@ -140,29 +140,33 @@ def _texture(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def _smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) noise in 0..1 with features of about ``cell`` pixels."""
     grid = rng.integers(0, 256, (size[0] // cell + 2, size[1] // cell + 2), dtype=np.uint8)
-    return np.asarray(Image.fromarray(grid).resize((size[1], size[0]), Image.Resampling.BICUBIC)) / 255.0
+    return np.asarray(Image.fromarray(grid).resize((size[1], size[0]), Image.Resampling.BICUBIC)) / np.float32(255)
 
 
 def _background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) float: a gradient, noise, and clutter that is no object: lines and soft blobs."""
+    """(H, W, 3) float32: a gradient, noise, and clutter that is no object: lines and soft blobs."""
     height, width = size
     y, x = np.ogrid[:height, :width]
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.cos(angle) * x / width + np.sin(angle) * y / height
-    ramp = ((ramp - ramp.min()) / np.ptp(ramp))[..., None]
-    image = rng.uniform(30, 220, 3) * (1 - ramp) + rng.uniform(30, 220, 3) * ramp
+    ramp = ((ramp - ramp.min()) / np.ptp(ramp)).astype(np.float32)[..., None]
+    image = _uniform(30, 220, rng) * (1 - ramp) + _uniform(30, 220, rng) * ramp
     for cell, strength in ((max(4, min(size) // 4), 70), (max(2, min(size) // 20), 30)):
-        image += (_smooth_noise(size, cell, rng)[..., None] - 0.5) * rng.uniform(0, strength, 3)
+        image += (_smooth_noise(size, cell, rng)[..., None] - 0.5) * _uniform(0, strength, rng)
     for _ in range(rng.integers(2, 7)):
         cy, cx = rng.uniform(0, height), rng.uniform(0, width)
         ry, rx = rng.uniform(0.02, 0.12, 2) * min(size)
-        # The product of two profiles: an exponential of every pixel took most of the time of a scene.
         blob = np.exp(-(((y - cy) / ry) ** 2)) * np.exp(-(((x - cx) / rx) ** 2))
-        image += 0.7 * blob[..., None] * (rng.uniform(20, 235, 3) - image)
+        image += 0.7 * blob.astype(np.float32)[..., None] * (_uniform(20, 235, rng) - image)
     canvas = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(2, 8)):
         ends = [(float(rng.uniform(0, width)), float(rng.uniform(0, height))) for _ in range(2)]
         colour = tuple(int(c) for c in rng.integers(20, 235, 3))
         pen.line(ends, fill=colour, width=int(rng.integers(1, 4)))
-    return np.asarray(canvas).astype(np.float64)
+    return np.asarray(canvas).astype(np.float32)
+
+
+def _uniform(low: float, high: float, rng: np.random.Generator) -> np.ndarray:
+    """A colour, float32: one float64 operand would turn whole images into float64, four times as slow."""
+    return rng.uniform(low, high, 3).astype(np.float32)

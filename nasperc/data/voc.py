@@ -1,6 +1,7 @@
 """The PASCAL VOC layout.
 
-``ImageSets/Main/<split>.txt`` lists the stems of ``Annotations/<stem>.xml`` and ``JPEGImages/<stem>.<suffix>``.
+``ImageSets/Main/<split>.txt`` lists the stems of ``Annotations/<stem>.xml`` and ``JPEGImages/<stem>.jpg``
+(or another suffix).
 """
 
 from __future__ import annotations
