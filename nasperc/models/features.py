@@ -22,8 +22,8 @@ class HeadOutput(NamedTuple):
     """Output of a dense head, each field a list by level.
 
     ``cls_tower`` and ``box_tower`` ``(N, C, H, W)``: what mask and top layers attach to.
-    ``class_logits`` ``(N, K, H, W)``; ``boxes`` ``(N, 4, H, W)``: distances to left, top, right, bottom in input
-    pixels, never negative; ``centerness`` ``(N, 1, H, W)``, logits.
+    ``class_logits`` ``(N, K, H, W)``; ``boxes`` ``(N, 4, H, W)``: distances to left, top, right, bottom in
+    input pixels, never negative; ``centerness`` ``(N, 1, H, W)``, logits.
     """
 
     cls_tower: list[Tensor]
@@ -42,7 +42,7 @@ class Backbone(Protocol):
 
 
 class Neck(Protocol):
-    """``forward(features) -> levels``: backbone features in the order given at construction, levels as ``out``."""
+    """``forward(features) -> levels``: features in the order given at construction, levels as ``out``."""
 
     out: tuple[FeatureSpec, ...]
 
@@ -50,7 +50,7 @@ class Neck(Protocol):
 
 
 class Towers(Protocol):
-    """The two feature towers of a head: ``forward(levels) -> (cls_tower, box_tower)``, each a list by level."""
+    """The feature towers of a head: ``forward(levels) -> (cls_tower, box_tower)``, each a list by level."""
 
     out_channels: int
 

@@ -1,0 +1,94 @@
+"""Pre-trained backbone weights from a file, checked against the network that they are for."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasperc.errors import InputError
+
+_CONTAINERS = ("state_dict", "model")
+
+
+class LoadedWeights(NamedTuple):
+    """What was loaded: ``used`` and ``left_over`` keys of the file; ``missing`` keys that may be absent."""
+
+    path: Path
+    sha256: str
+    used: tuple[str, ...]
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+
+def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeights:
+    """Load the file at ``path`` into ``backbone``, in place, all or nothing.
+
+    The file is a state dict, or a dict with one under ``state_dict`` or ``model``. Keys that the backbone does
+    not have (a classifier) are left over. Of the backbone's own only BatchNorm's ``num_batches_tracked`` may
+    be missing: older files do not have it.
+
+    Raises:
+        InputError: the file is missing or unreadable, or holds weights of another architecture.
+    """
+    path = Path(path)
+    state = _read(path)
+    wanted = backbone.state_dict()
+    missing = [key for key in wanted if key not in state]
+    absent = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if absent:
+        raise _other_architecture(path, f"no {absent[0]} ({len(absent)} of {len(wanted)} keys missing)")
+    for key in wanted.keys() & state.keys():
+        if state[key].shape != wanted[key].shape:
+            shapes = f"{tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+            raise _other_architecture(path, f"{key} of shape {shapes}")
+    used = {key: value for key, value in state.items() if key in wanted}
+    backbone.load_state_dict(used, strict=False)
+    left_over = tuple(key for key in state if key not in wanted)
+    return LoadedWeights(path, _sha256(path), tuple(used), tuple(missing), left_over)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        # The first line says what is wrong; torch's further lines advise loading unsafely.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            "backbone weights must be a readable PyTorch file of tensors",
+            value=reason,
+            where=path,
+            repair="Check the path, or download or convert the file again.",
+        ) from error
+    for container in _CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(container), dict):
+            content = content[container]
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if (
+        isinstance(content, dict)
+    ) else {}
+    if not tensors:
+        raise InputError(
+            "backbone weights must be a state dict, or a dict with one under 'state_dict' or 'model'",
+            value=type(content).__name__,
+            where=path,
+            repair="Save the network's state_dict().",
+        )
+    return tensors
+
+
+def _other_architecture(path: Path, found: str) -> InputError:
+    return InputError(
+        "backbone weights must fit the backbone; these are weights of another architecture",
+        value=found,
+        where=path,
+        repair="Choose the backbone (and width_mult) that they were trained for, or other weights.",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

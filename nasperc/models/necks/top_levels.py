@@ -1,0 +1,25 @@
+"""The two coarsest levels of the pyramid, made from P5."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TopLevels(nn.Module):
+    """``forward(P5 (N, C, H, W)) -> (P6, P7)``: P6 = conv(P5), P7 = conv(relu(P6)); 3x3, stride 2, with bias.
+
+    FCOS's form, kept by the NAS-FCOS release (thesis 7.3.2).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        for conv in (self.p6, self.p7):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, p5: Tensor) -> tuple[Tensor, Tensor]:
+        p6 = self.p6(p5)
+        return p6, self.p7(F.relu(p6))
