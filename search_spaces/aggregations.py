@@ -1,0 +1,73 @@
+"""Aggregations of two features of the FCOS decoder: thesis 7.3.2, and Listing 1 of A.2 as the release uses it.
+
+Each takes x and y (N, C, H, W), the smaller one upsampled bilinearly, and gives (N, C, H, W) at the larger size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasperc.ops.resize import resize_to_larger
+
+
+class ParamSum(nn.Module):
+    """a * x + b * y with one learned weight a channel for each input, initially 1 (Listing 1, ID 0)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(channels))
+        self.b = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = resize_to_larger(x, y)
+        return torch.addcmul(self.a[:, None, None] * x, self.b[:, None, None], y)
+
+
+class ConcatReduce(nn.Module):
+    """Concatenation, BN, ReLU, 1x1 in C groups without bias (Listing 1, ID 1).
+
+    Group g reads channels 2g and 2g + 1 of the concatenation, so the first half of the output comes from x and the
+    second from y: the order of the operands matters.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2 * channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(2 * channels, channels, 1, groups=channels, bias=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.conv(self.relu(self.norm(torch.cat(resize_to_larger(x, y), dim=1))))
+
+
+class Sum(nn.Module):
+    """Element-wise sum (thesis 7.3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = resize_to_larger(x, y)
+        return x + y
+
+
+class ConcatConv(nn.Module):
+    """Concatenation followed by a plain 1x1 convolution (thesis 7.3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2 * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.conv(torch.cat(resize_to_larger(x, y), dim=1))
+
+
+AGGREGATION_LABELS = ("sum", "concat")
+# By variant, in the order of the agg token.
+AGGREGATIONS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
+    "nas_fcos": (ParamSum, ConcatReduce),
+    "thesis": (Sum, ConcatConv),
+}
+# Aggregations whose operands may be swapped by permuting weights: x and y of a plain 1x1 are alike, of a grouped not.
+SYMMETRIC: dict[str, frozenset[int]] = {"nas_fcos": frozenset({0}), "thesis": frozenset({0, 1})}
