@@ -1,0 +1,47 @@
+"""``nasperc spaces``, ``nasperc recipes`` and ``nasperc runs``: what there is."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from nasperc.cli.console import console
+from nasperc.cli.run_folders import run_folders
+from nasperc.plugins import KINDS, component_names
+from nasperc.search.recipe import load_recipe, recipe_names
+from nasperc.search.top10 import read_top10
+
+
+def spaces() -> None:
+    """List the registered search spaces, controllers and proxy tasks."""
+    table = Table("kind", "names")
+    for kind in KINDS:
+        table.add_row(kind, ", ".join(component_names(kind)))
+    console.print(table)
+
+
+def recipes() -> None:
+    """List the recipes that come with the package."""
+    table = Table("recipe", "what it is")
+    for name in recipe_names():
+        table.add_row(name, load_recipe(name).description)
+    console.print(table)
+
+
+def runs() -> None:
+    """List the runs under the working folder, the latest last."""
+    table = Table("run", "best reward", "entries")
+    for folder in run_folders():
+        top10 = folder / "top10.json"
+        if top10.exists():
+            entries = read_top10(top10)["entries"]
+            table.add_row(str(folder), f"{entries[0]['reward']:.4f}" if entries else "-", str(len(entries)))
+        else:
+            table.add_row(str(folder), "-", "no top10.json yet")
+    console.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (spaces, recipes, runs):
+        app.command()(command)

@@ -1,0 +1,41 @@
+"""The ``nasperc`` command: registers the subcommands, turns bad input into one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from nasperc.cli import cache, catalog, evaluate, export, fulltrain, search
+from nasperc.cli.console import error_console
+from nasperc.errors import InputError
+
+app = typer.Typer(
+    name="nasperc",
+    help="Neural architecture search for perception: search, full training, export.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+search.register(app)
+fulltrain.register(app)
+evaluate.register(app)
+export.register(app)
+cache.register(app)
+catalog.register(app)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        error_console.print(f"[bold red]error:[/] {click.unstyle(str(error))}", markup=True, soft_wrap=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,89 @@
+"""``nasperc search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nasperc.cli.console import console
+from nasperc.cli.run_folders import existing_run, new_run_folder
+from nasperc.errors import InputError
+from nasperc.search.recipe import Recipe, load_recipe, recipe_names
+from nasperc.search.run import run_search
+
+
+def search(
+    space: Annotated[str | None, typer.Option(help="Search space: a registered name or file.py:Class.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with images and annotations (VOC or COCO).")] = None,
+    format: Annotated[str | None, typer.Option(help="voc or coco; recognised by default.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="File with one class name a line.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
+    recipe: Annotated[str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")] = None,
+    controller: Annotated[str | None, typer.Option(help="ppo, random, or file.py:Class.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Trained candidates (200) or wall time (4h).")] = None,
+    executor: Annotated[str | None, typer.Option(help="ray, or local: in this process.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
+    normalisation: Annotated[str | None, typer.Option(help="imagenet, tf or caffe: what the weights expect.")] = None,
+    finetune: Annotated[bool | None, typer.Option("--finetune/--no-finetune",
+                                                  help="Fine-tune the backbone before caching (7.4.1).")] = None,
+    views: Annotated[int | None, typer.Option(help="Random crops an image in the feature cache.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
+) -> None:
+    """Search for an architecture; ends with top10.json."""
+    if resume is not None:
+        typed = (space, data, format, classes, recipe, controller, weights, normalisation, finetune, views, seed, name)
+        if any(value is not None for value in typed) or strict or set_:
+            raise InputError("a resumed run keeps its recipe", value="other options", where="--resume",
+                             repair="Give --workers, --executor or --budget at the most.")
+        run_search(None, existing_run(resume), console=console, resume=True,
+                   overrides=_drop_none({"budget": budget, "workers": workers, "executor": executor}))
+        return
+    overrides: dict[str, Any] = _drop_none(
+        {
+            "seed": seed,
+            "data": _drop_none({"path": data and str(data), "format": format, "classes": classes and str(classes),
+                                "strict": strict or None}),
+            "model": {"backbone": _drop_none({"weights": weights and str(weights), "normalisation": normalisation})},
+            "space": _drop_none({"name": space}),
+            "controller": _drop_none({"name": controller}),
+            "proxy": _drop_none({"finetune": finetune, "views": views}),
+            "search": _drop_none({"workers": workers, "budget": budget, "executor": executor}),
+        }
+    )
+    chosen = recipe or default_recipe(data)
+    loaded = load_recipe(chosen, [overrides], set_ or [])
+    _announce(loaded, chosen, asked=recipe is not None)
+    run_search(loaded, new_run_folder(loaded.space.name, name), console=console)
+
+
+def default_recipe(data: Path | None) -> str:
+    """``demo`` on the synthetic data set, else the recipe that fits this machine."""
+    if data is None:
+        return "demo"
+    import torch
+
+    return "default" if torch.cuda.is_available() else "cpu"
+
+
+def _announce(recipe: Recipe, name: str, *, asked: bool) -> None:
+    data = recipe.data.path or "the synthetic data set"
+    console.print(f"Recipe [bold]{name}[/]: {recipe.description or 'no description'}")
+    console.print(f"Data: [bold]{data}[/]. Space: {recipe.space.name}. Controller: {recipe.controller.name}. "
+                  f"Seed: {recipe.seed}.")
+    if not asked:
+        console.print(f"(No --recipe given. Others: {', '.join(n for n in recipe_names() if n != name)}.)")
+
+
+def _drop_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None and value != {}}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(search)

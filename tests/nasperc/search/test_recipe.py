@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nasperc.errors import InputError
+from nasperc.search.recipe import Recipe, load_recipe, merge, parse_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_package_recipe_is_valid_and_survives_a_round_trip(name):
+    recipe = load_recipe(name)
+    assert recipe.description
+    assert parse_recipe(recipe.to_dict(), where="round trip") == recipe
+
+
+def test_paper_recipe_holds_the_numbers_of_the_thesis():
+    """Section 7.4.1 (proxy task, budgets, full training) and 6.4.1 (controller)."""
+    recipe = load_recipe("paper")
+    proxy, controller = recipe.proxy.options, recipe.controller.options
+    assert (proxy["short_side"], proxy["crop"], proxy["batch_size"], proxy["iterations"]) == (384, 384, 200, 300)
+    assert (proxy["learning_rate"], proxy["polyak"]) == (8e-4, 0.9)
+    assert (controller["layers"], controller["hidden"], controller["learning_rate"]) == (2, 100, 1e-4)
+    assert recipe.search.candidates == 2800 + 600
+    full = recipe.fulltrain
+    assert (full.batch_size, full.iterations, full.learning_rate, full.steps) == (16, 90_000, 0.01, (60_000, 80_000))
+    assert (full.test_short_side, full.max_long_side) == (800, 1333)
+
+
+def test_command_line_wins_over_the_file_and_set_over_all():
+    recipe = load_recipe("demo", [{"seed": 3, "search": {"workers": 1}}], ["seed=7", "proxy.iterations=5"])
+    assert (recipe.seed, recipe.search.workers, recipe.proxy.options["iterations"]) == (7, 1, 5)
+
+
+def test_another_component_drops_the_keys_of_the_first():
+    recipe = load_recipe("demo", [{"controller": {"name": "random"}}])
+    assert recipe.controller.name == "random"
+    assert "learning_rate" not in recipe.controller.options
+
+
+def test_base_and_rows(tmp_path):
+    file = tmp_path / "table.yaml"
+    file.write_text(yaml.safe_dump({"base": "demo", "seed": 1, "rows": {"a": {"search": {"budget": 3}}}}))
+    assert load_recipe(str(file)).seed == 1
+    assert load_recipe(f"{file}:a").search.candidates == 3
+    with pytest.raises(InputError, match="Rows: a"):
+        load_recipe(f"{file}:b")
+
+
+def test_circle_of_bases_is_refused(tmp_path):
+    file = tmp_path / "loop.yaml"
+    file.write_text(f"base: {file}\n")
+    with pytest.raises(InputError, match="circle"):
+        load_recipe(str(file))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("proxy.iteration=5", "iterations"),
+        ("serch.workers=2", "search"),
+        ("search.budget=12x", "a budget is"),
+        ("model.preset=nas", "nas_fcos"),
+        ("model.backbone.name=resnet5000", "mobilenet_v2"),
+        ("model.preset_overrides={nms: 1}", "preset override"),
+        ("seed", "key=value"),
+        ("search.workers=0", "search.workers"),
+        ("controller.name=pppo", "ppo"),
+        ("space.name=fcos", "fcos_decoder"),
+    ],
+)
+def test_bad_settings_name_the_key_and_the_repair(setting, message):
+    with pytest.raises(InputError, match=message):
+        load_recipe("demo", settings=[setting])
+
+
+@pytest.mark.parametrize("content", ["a: [1", "- 1\n", "\x00"])
+def test_broken_files_are_refused(tmp_path, content):
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match="YAML"):
+        load_recipe(str(file))
+
+
+def test_missing_recipes_are_refused():
+    with pytest.raises(InputError, match="demo"):
+        load_recipe("no_such_recipe")
+    with pytest.raises(InputError, match="readable"):
+        load_recipe(str(Path("nowhere") / "x.yaml"))
+
+
+def test_merge_keeps_what_is_not_overridden():
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
+
+
+@pytest.mark.parametrize(("budget", "count", "seconds"), [("200", 200, None), ("90s", None, 90), ("1.5h", None, 5400)])
+def test_budgets(budget, count, seconds):
+    search = Recipe(search={"budget": budget}).search
+    assert (search.candidates, search.seconds) == (count, seconds)

@@ -1,0 +1,16 @@
+import pickle
+
+from nasperc.errors import InputError
+
+
+def test_message_has_rule_value_where_and_repair():
+    error = InputError("a width must be a multiple of 32", value=48, where="--width", repair="Use 32 or 64.")
+    assert str(error) == "a width must be a multiple of 32, but got 48 (in --width). Use 32 or 64."
+
+
+def test_survives_the_way_from_worker_to_driver():
+    error = InputError("a file must exist", value="x.json", where="--arch", repair="Check the path.")
+    copy = pickle.loads(pickle.dumps(error))
+    assert isinstance(copy, InputError)
+    assert str(copy) == str(error)
+    assert (copy.rule, copy.where, copy.repair) == (error.rule, error.where, error.repair)
