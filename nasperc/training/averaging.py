@@ -1,7 +1,7 @@
 """Polyak averaging of parameters, and the BatchNorm statistics that averaged parameters need.
 
-Averaged parameters are measured on a copy of the network. Its BatchNorm statistics belong to other parameters, so
-they are estimated again before the copy is used (thesis 7.4.1).
+Averaged parameters are measured on a copy of the network. Its BatchNorm statistics belong to other
+parameters, so they are estimated again before the copy is used (thesis 7.4.1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PolyakAverage:
 
     Args:
         model: the network in training.
-        decay: after each step ``average = decay * average + (1 - decay) * parameter``; starts at the parameters.
+        decay: each step ``average = decay * average + (1 - decay) * parameter``; starts at the parameters.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -77,10 +77,10 @@ def trainable_batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 @torch.no_grad()
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Set the BatchNorm statistics to the cumulative mean over ``batches``; leaves ``model`` in evaluation mode.
+    """Set the BatchNorm statistics to the cumulative mean over ``batches``, and evaluation mode.
 
-    Every batch has the same weight (``momentum=None``), so the order does not matter. Frozen BatchNorm keeps its
-    statistics, all other modules run in evaluation mode. Without batches nothing is changed.
+    Every batch has the same weight (``momentum=None``), so their order does not matter. Frozen BatchNorm
+    keeps its statistics, all other modules run in evaluation mode. Without batches nothing is changed.
 
     Args:
         model: called as ``model(batch)``, its output is dropped.

@@ -1,4 +1,4 @@
-"""The recipe section of training on images: full training, and the fine-tuning of the backbone before a search."""
+"""The recipe section of training on images: full training, and fine-tuning the backbone before a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainingRecipe(BaseModel):
-    """Schedule, optimiser and image sizes. Defaults: full training of NAS-FCOS (thesis 7.4.1 and its release)."""
+    """Schedule, optimiser, image sizes. Defaults: full training of NAS-FCOS (thesis 7.4.1, its release)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,14 +24,18 @@ class TrainingRecipe(BaseModel):
     warmup_iterations: int = Field(default=500, ge=0)
     warmup_factor: float = Field(default=1 / 3, gt=0, le=1)
     warmup_kind: Literal["constant", "linear"] = "linear"
-    # Iterations at which the learning rate drops to a tenth; fractions of ``iterations`` if below 1.
-    steps: tuple[float, ...] = (60_000, 80_000)
+    # Where the learning rate drops to a tenth: iterations, or fractions of ``iterations`` if below 1. The
+    # default is 60k and 80k of 90k, and stays in proportion when ``iterations`` alone is changed.
+    steps: tuple[float, ...] = (2 / 3, 8 / 9)
     gradient_clip: float | None = Field(default=None, gt=0)
-    # Share of the run's end over which parameters are averaged for evaluation (0 = off), as an exponential average.
+    # Evaluate an exponential average of the parameters; None evaluates the parameters themselves.
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    short_sides: tuple[int, ...] = (800,)
+    # Training batches over which BatchNorm statistics are estimated for averaged parameters.
+    ema_batch_norm_batches: int = Field(default=50, ge=1)
+    short_sides: tuple[int, ...] = Field(default=(800,), min_length=1)
     max_long_side: int = Field(default=1333, ge=32)
     test_short_side: int = Field(default=800, ge=32)
+    # Side of a random square crop after resizing; None trains on whole images.
     crop: int | None = Field(default=None, ge=32)
     flip: float = Field(default=0.5, ge=0, le=1)
     checkpoint_every: int = Field(default=1000, ge=1)

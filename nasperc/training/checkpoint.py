@@ -1,0 +1,73 @@
+"""Checkpoints: a dict of tensors and plain values, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasperc.errors import InputError
+
+FORMAT = "nasperc-checkpoint/1"
+_REPAIR = "Give a checkpoint.pt that nasperc wrote; if it was cut short, train again with the same command."
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` (tensors, numbers, strings, None, lists and dicts of these) to ``path``.
+
+    It is written beside ``path``, flushed to disk and renamed: after a crash the old file or the new one is
+    there, whole.
+
+    Raises:
+        InputError: the file cannot be written (disk full, no permission); an old one is left as it was.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    # torch reports a full disk as a RuntimeError of its archive writer.
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            "a checkpoint must be writable",
+            value=str(error).splitlines()[0],
+            where=path,
+            repair="Make room or choose another folder, then type the same command: the last one is kept.",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed.
+
+    Args:
+        path: the file.
+        keys: what the content must have.
+
+    Raises:
+        InputError: missing, unreadable, cut short, of another format, or without one of ``keys``.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(
+            "a checkpoint must be a whole file", value=lines[0], where=path, repair=_REPAIR
+        ) from error
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != FORMAT:
+        raise InputError(
+            f"a checkpoint must have the format {FORMAT}", value=found, where=path, repair=_REPAIR
+        )
+    for key in keys:
+        if key not in content:
+            raise InputError(f"a checkpoint must hold '{key}'", value="none", where=path, repair=_REPAIR)
+    return content

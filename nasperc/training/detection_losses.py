@@ -1,0 +1,33 @@
+"""The losses of a detector on a batch of images, for the training loop."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nasperc.data.batch import Batch
+from nasperc.models.fcos import FCOS
+from nasperc.models.fcos_targets import fcos_targets, stack_targets
+
+
+def detection_losses(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The three losses of FCOS by name, all scalars.
+
+    ``model`` is an :class:`FCOS`; images and targets are moved to its device. Images without objects are
+    background throughout.
+    """
+    assert isinstance(model, FCOS)
+    device = next(model.parameters()).device
+    output = model(batch.images.to(device))
+    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in output.class_logits]
+    targets = []
+    for sample in batch.samples:
+        if sample.boxes is None or sample.labels is None or sample.crowd is None:
+            raise ValueError(f"{sample.meta.file} has no boxes to train on")
+        fields = (sample.boxes.to(device), sample.labels.to(device), sample.crowd.to(device))
+        preset = model.preset
+        targets.append(
+            fcos_targets(
+                *fields, level_sizes, model.strides, preset.sizes_of_interest, preset.centre_sampling_radius
+            )
+        )
+    return model.losses(output, stack_targets(targets))._asdict()
