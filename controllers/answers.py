@@ -11,7 +11,8 @@ from search_spaces.base import Architecture
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do now: the stage is finishing, candidates of other slots are pending. Sleep, then ask again."""
+    """Nothing to do now: the stage is finishing, candidates of other slots are pending. Sleep, then ask
+    again."""
 
     reason: str = "the stage is finishing"
 
@@ -42,9 +43,9 @@ class Best:
 class RunStatus:
     """A view of the run for the live display.
 
-    Counts are of the whole run. ``best``: of the current stage (of the last one with a completed candidate otherwise).
-    ``candidates_left``, ``seconds_left``: of the whole run's budget, None where it has no such limit; ``elapsed`` is
-    in seconds and leaves out the time between an interruption and its resumption.
+    Counts are of the whole run. ``best``: of the current stage (of the last one with a completed candidate
+    otherwise). ``candidates_left``, ``seconds_left``: of the whole run's budget, None where it has no such
+    limit; ``elapsed`` is in seconds and leaves out the time between an interruption and its resumption.
     """
 
     stage: str | None

@@ -18,9 +18,10 @@ Status = Literal["completed", "stopped", "failed"]
 class Candidate:
     """An architecture to be measured.
 
-    ``id``: unique in the run. ``widths``: channels by part, from the stage. ``hash``: canonical hash. ``seed``:
-    derived from the run's seed and the hash, so the result is a function of (architecture, seed, threshold) alone.
-    ``threshold``: stop when the half-way reward is below it; None = never. ``overrides``: the stage's proxy keys.
+    ``id``: unique in the run. ``widths``: channels by part, from the stage. ``hash``: canonical hash.
+    ``seed``: derived from the run's seed and the hash, so the result is a function of (architecture, seed,
+    threshold) alone. ``threshold``: stop when the half-way reward is below it; None = never. ``overrides``:
+    the stage's proxy keys.
     """
 
     id: int
@@ -37,9 +38,9 @@ class Candidate:
 class Result:
     """What became of a candidate.
 
-    ``reward``: the final reward (completed), None otherwise. ``halfway``: the half-way reward if it was measured; of
-    a stopped candidate it is what the controller observes. ``cost``: ``flops`` (MACs), ``params``. ``reason``: of a
-    failure.
+    ``reward``: the final reward (completed), None otherwise. ``halfway``: the half-way reward if it was
+    measured; of a stopped candidate it is what the controller observes. ``cost``: ``flops`` (MACs),
+    ``params``. ``reason``: of a failure.
     """
 
     status: Status
@@ -65,8 +66,8 @@ class Proposal(NamedTuple):
 class Controller(ABC):
     """Proposes architectures and learns from rewards. Knows no network.
 
-    A deterministic function of its seed and the order of the calls below: random numbers are drawn in ``propose``
-    and ``observe`` only, and ``state_dict`` holds everything that the next calls depend on.
+    A deterministic function of its seed and the order of the calls below: random numbers are drawn in
+    ``propose`` and ``observe`` only, and ``state_dict`` holds everything that the next calls depend on.
     """
 
     Recipe: ClassVar[type[BaseModel]]

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 
 
-def early_stop_threshold(halfway: Sequence[float], completed: int, k: float | None, minimum: int) -> float | None:
+def early_stop_threshold(
+    halfway: Sequence[float], completed: int, k: float | None, minimum: int
+) -> float | None:
     """The half-way reward below which a candidate is stopped: mean - k * std, right for rewards of any sign.
 
     Args:
-        halfway: half-way rewards of the stage so far, of stopped candidates too: without them the mean would climb
-            with every stop.
+        halfway: half-way rewards of the stage so far, of stopped candidates too: without them the mean would
+            climb with every stop.
         completed: fully trained candidates of the stage.
         k: how many standard deviations below the mean; None = never stop.
         minimum: fully trained candidates that are needed first.

@@ -1,7 +1,7 @@
 """The journal: append-only JSON Lines with a checksum a line, on the disk before anything is acknowledged.
 
-Each line is one JSON object whose last key is ``crc``: the CRC-32 (eight hex digits) of the line's UTF-8 text without
-that key. What the events are is told in :mod:`controllers.service`.
+Each line is one JSON object whose last key is ``crc``: the CRC-32 (eight hex digits) of the line's UTF-8 text
+without that key. What the events are is told in :mod:`controllers.service`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Journal:
         """Write events, flush and fsync; they are on the disk when this returns.
 
         Raises:
-            InputError: the disk is full or gone. Nothing more can be written then: whoever wrote holds a state that
-                the journal does not imply.
+            InputError: the disk is full or gone. Nothing more can be written then: whoever wrote holds a
+                state that the journal does not imply.
         """
         if self._failure is not None:
             raise self._failure

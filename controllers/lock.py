@@ -15,9 +15,9 @@ from nasperc.errors import InputError
 class RunLock:
     """An exclusive lock on a file that holds the writer's pid and host.
 
-    The kernel drops the lock when its holder dies, however it dies, so a stale file of this host is simply taken
-    over. File systems shared between hosts do not always carry such locks: a file that names another host is
-    respected until someone deletes it.
+    The kernel drops the lock when its holder dies, however it dies, so a stale file of this host is simply
+    taken over. File systems shared between hosts do not always carry such locks: a file that names another
+    host is respected until someone deletes it.
 
     Raises:
         InputError: another writer holds it; the message names it.

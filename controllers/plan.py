@@ -14,9 +14,9 @@ from search_spaces.base import Stage
 class SearchPlan(BaseModel):
     """The terms of a run; its stages come from the space.
 
-    A budget is a number of trained candidates, a wall time, or both (then whichever is spent first). Completed,
-    stopped and failed candidates count; replayed and redrawn proposals do not. Failed ones count so that a task on
-    which everything fails comes to an end.
+    A budget is a number of trained candidates, a wall time, or both (then whichever is spent first).
+    Completed, stopped and failed candidates count; replayed and redrawn proposals do not. Failed ones count
+    so that a task on which everything fails comes to an end.
 
     Attributes:
         seed: of the run; the controller's and every candidate's seed derive from it.
@@ -51,8 +51,8 @@ class SearchPlan(BaseModel):
         return self
 
     def candidate_bounds(self, stages: Sequence[Stage]) -> list[int | None]:
-        """For each stage, how many candidates the run has spent when it ends (cumulative, so nothing is lost to
-        rounding and what a converged stage leaves goes to the next one). Every stage gets at least one.
+        """For each stage, how many candidates the run has spent when it ends (cumulative, so nothing is lost
+        to rounding and what a converged stage leaves goes to the next one). Every stage gets at least one.
 
         Raises:
             InputError: fewer candidates than stages.

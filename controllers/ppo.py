@@ -1,7 +1,7 @@
 """PPO over an LSTM that emits the decisions one by one (thesis 6.4.1 and 7.4.1; Schulman et al. 2017).
 
-The file reads top to bottom: settings, policy, what is kept of a proposal, the controller. Shapes: B sequences, D
-decisions, C the most choices of any decision, H hidden units.
+The file reads top to bottom: settings, policy, what is kept of a proposal, the controller. Shapes: B
+sequences, D decisions, C the most choices of any decision, H hidden units.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from search_spaces.base import Architecture, TokenSpace
 class PPORecipe(BaseModel):
     """Settings of :class:`PPOController`.
 
-    The thesis's own rule, one pass of single steps over the last 100 candidates at each completion, is ``learning_rate:
-    1e-4, batch: 1, buffer: 100, minibatch: 1, epochs: 1, clip: 0.1, entropy: 0, normalise_advantages: false``.
+    The rule of the thesis's authors, one pass of single steps over the last 100 candidates at each
+    completion, is ``learning_rate: 1e-4, batch: 1, buffer: 100, minibatch: 1, epochs: 1, clip: 0.1, entropy:
+    0, normalise_advantages: false``.
 
     Attributes:
         layers, hidden: of the LSTM; ``hidden`` is the size of the embeddings, too.
         init_range: every parameter is drawn from U(-init_range, init_range).
         learning_rate: of Adam.
         batch: completions between two updates.
-        buffer: how many of the latest completions an update learns from, with the log-probabilities that they were
-            sampled with; None: the ``batch`` that triggered it.
+        buffer: how many of the latest completions an update learns from, with the log-probabilities that they
+            were sampled with; None: the ``batch`` that triggered it.
         minibatch: candidates an Adam step; None: all of them.
         epochs: passes over them.
         clip: the probability ratio of a decision counts within 1 - clip .. 1 + clip.
@@ -60,8 +61,9 @@ class PPORecipe(BaseModel):
 class Policy(nn.Module):
     """LSTM with an embedding and a softmax head for each decision; the sampled token is fed back.
 
-    Heads and embeddings of all decisions stand in one tensor each, padded to C choices: a pass over B sequences is
-    then one LSTM call and one batched product. The padding is masked like any choice that is not allowed.
+    Heads and embeddings of all decisions stand in one tensor each, padded to C choices: a pass over B
+    sequences is then one LSTM call and one batched product. The padding is masked like any choice that is
+    not allowed.
 
     Args:
         choices: for each decision, how many it has.
@@ -126,18 +128,18 @@ class Policy(nn.Module):
         return torch.tensor(tokens), masks, log_probs
 
 
-# What is kept of a proposal: "tokens" (D,), "masks" (D, C), "log_probs" (D,) of the policy that sampled it and, once
-# its reward is known, "advantage" (). A dict of tensors, so that it goes into a snapshot as it is.
+# What is kept of a proposal: "tokens" (D,), "masks" (D, C), "log_probs" (D,) of the policy that sampled it
+# and, once its reward is known, "advantage" (). A dict of tensors, so that it goes into a snapshot as it is.
 Episode = dict[str, Tensor]
 
 
 class PPOController(Controller):
     """Clipped PPO; the baseline is a moving average of the rewards.
 
-    The probability ratio is taken and clipped for each decision, all with the advantage of the sequence: clipping the
-    ratio of a whole sequence would stop learning as soon as 42 small changes multiply to a large one. Decisions that
-    left no choice weigh nothing. The advantage is the reward minus the baseline *before* that reward, so that the
-    baseline does not depend on the token that it judges.
+    The probability ratio is taken and clipped for each decision, all with the advantage of the sequence:
+    clipping the ratio of a whole sequence would stop learning as soon as 42 small changes multiply to a
+    large one. Decisions that left no choice weigh nothing. The advantage is the reward minus the baseline
+    *before* that reward, so that the baseline does not depend on the tokens that it judges.
     """
 
     Recipe = PPORecipe
@@ -167,7 +169,7 @@ class PPOController(Controller):
         self._learn(self.pending.pop(proposal_id), reward)
 
     def replayed(self, proposal_id: int, reward: float) -> None:
-        # Learning from replays makes the policy collapse onto what it knows (most of its samples become repeats).
+        # A policy that learns from replays collapses onto what it knows: most of its samples become repeats.
         del self.pending[proposal_id]
 
     def fail(self, proposal_id: int) -> None:

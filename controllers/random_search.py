@@ -24,16 +24,16 @@ class RandomController(Controller):
 
     def __init__(self, tokens: TokenSpace, recipe: BaseModel, seed: int) -> None:
         assert isinstance(recipe, RandomRecipe)
-        self._tokens = tokens
+        self.tokens = tokens
         self._rng = np.random.default_rng(seed)
         self._next_id = 0
         self._pending: set[int] = set()
 
     def propose(self) -> Proposal:
         drawn: tuple[int, ...] = ()
-        for _ in self._tokens.decisions:
-            drawn += (int(self._rng.choice(np.flatnonzero(self._tokens.allowed(drawn)))),)
-        proposal = Proposal(self._next_id, self._tokens.architecture(drawn))
+        for _ in self.tokens.decisions:
+            drawn += (int(self._rng.choice(np.flatnonzero(self.tokens.allowed(drawn)))),)
+        proposal = Proposal(self._next_id, self.tokens.architecture(drawn))
         self._next_id += 1
         self._pending.add(proposal.id)
         return proposal
@@ -51,7 +51,8 @@ class RandomController(Controller):
         """Nothing to learn."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rng": self._rng.bit_generator.state, "next_id": self._next_id, "pending": sorted(self._pending)}
+        rng = self._rng.bit_generator.state
+        return {"rng": rng, "next_id": self._next_id, "pending": sorted(self._pending)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]

@@ -12,10 +12,12 @@ from controllers.plan import SearchPlan
 from controllers.snapshot import read_snapshot
 from controllers.state import architecture_from
 from nasperc.errors import InputError
-from search_spaces.base import Part, SearchSpace, Stage, TokenSpace
+from search_spaces.base import ORIGINAL, Part, SearchSpace, Stage, TokenSpace
 
 
-def check_journal(events: Sequence[Event], space: SearchSpace, plan: SearchPlan, format: int, path: Path) -> None:
+def check_journal(
+    events: Sequence[Event], space: SearchSpace, plan: SearchPlan, format: int, path: Path
+) -> None:
     """Check that a journal belongs to this run.
 
     Raises:
@@ -27,11 +29,11 @@ def check_journal(events: Sequence[Event], space: SearchSpace, plan: SearchPlan,
         raise InputError(f"a journal must begin with run_start of format {format}",
                          value=f"{start.get('event')} of format {start.get('format')}", where=path,
                          repair="Resume it with the version of nasperc that began it.")
-    stages = [stage.get("name") for stage in start.get("stages", [])]
+    named = {"name": space.name, "version": space.version, "variant": space.variant}
     for label, found, expected in (
-        ("space", start.get("space"), {"name": space.name, "version": space.version, "variant": space.variant}),
-        ("seed", start.get("plan", {}).get("seed"), plan.seed),
-        ("stages", stages, [stage.name for stage in space.stages()]),
+        ("space", start["space"], named),
+        ("seed", start["plan"]["seed"], plan.seed),
+        ("stages", [stage["name"] for stage in start["stages"]], [stage.name for stage in space.stages()]),
     ):
         if found != expected:
             raise InputError(f"a resumed run must keep its {label} ({expected})", value=found, where=path,
@@ -39,10 +41,12 @@ def check_journal(events: Sequence[Event], space: SearchSpace, plan: SearchPlan,
 
 
 class ControllerReplay:
-    """Rebuilds a controller: the last snapshot (else the start of the stage), then every later event in order.
+    """Rebuilds a controller: the last snapshot (else the start of the stage), then every later event in
+    order.
 
-    When the controller does not repeat what the journal says (another version of torch, another processor), the
-    candidates that it did not propose itself are told to it as observed from outside, so nothing measured is lost.
+    When the controller does not repeat what the journal says (another version of torch, another processor),
+    the candidates that it did not propose itself are told to it as observed from outside, so nothing measured
+    is lost.
 
     Attributes:
         snapshot: the file that was used; None when there was none.
@@ -63,8 +67,8 @@ class ControllerReplay:
         self.events_since_snapshot = 0
 
     def run(self, events: Sequence[Event]) -> tuple[Controller | None, dict[int, int | None]]:
-        """The controller of the stage in which the journal ends (None between stages), and the controller's number
-        of each pending candidate (None: it was not proposed by this controller)."""
+        """The controller of the stage in which the journal ends (None between stages), and the controller's
+        number of each pending candidate (None: it was not proposed by this controller)."""
         started = _last(events, "stage_start")
         if started is None or any(event["event"] == "stage_end" for event in events[started:]):
             return None, {}
@@ -89,7 +93,7 @@ class ControllerReplay:
     def _token_space(self, start: Event) -> TokenSpace:
         stage = next(stage for stage in self._stages if stage.name == start["stage"])
         best: dict[str, Part] = {
-            part: tokens if isinstance(tokens, str) else tuple(tokens) for part, tokens in start["fixed"].items()
+            name: ORIGINAL if part == ORIGINAL else tuple(part) for name, part in start["fixed"].items()
         }
         return TokenSpace(self._space, stage, best)
 

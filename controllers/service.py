@@ -1,31 +1,29 @@
 """Ask and tell around one controller, with a journal: the one place that knows how a search stands.
 
-**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage`` (None
-outside of stages). A *candidate* in the table below means ``id, architecture, hash, seed, widths, threshold,
-overrides``; with it a line says enough for ``top10.json`` and the plots without being joined to another.
+**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage``
+(None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
+overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
 
-============== ====================================================================================================
-run_start      format, session, pid, host, plan, space {name, version, variant}, stages
-run_resume     session, pid, host, events (known before), pending (ids), snapshot (None: replayed from the stage's
-               start), diverged (the controller did not repeat the journal; what it proposed then is told to it as
-               observed from outside)
-stage_start    free, fixed (parts as they are fixed, those of the best architecture too), widths, overrides, seed,
-               bounds {candidates, seconds}: what the run has spent when this stage ends
-proposal       a candidate, slot, proposal (the controller's own number)
-reassign       id, slot, reason: a pending candidate is handed out again
-halfway        id, slot, reward
-completion     a candidate, slot, reward, halfway, metrics, cost, seconds
-stop           a candidate, slot, halfway, metrics, cost, seconds: never in ``top10.json``, answers no duplicate
-failure        a candidate, slot, reason, metrics, cost, seconds
-replay         proposal, architecture, hash, of (id), reward: a duplicate answered from the journal
-redraw         proposal, architecture, hash, reason: equals a pending or a failed candidate
-external       architecture, reward: observed from outside
-update         diagnostics: the controller has learned
-snapshot       file, sha256: the controller's state after everything above this line
-setup_failure  slot, error
-stage_end      reason (``budget`` or ``converged``), best {id, reward, hash, architecture}
-run_end        reason (``budget`` or ``error``), error
-============== ====================================================================================================
+- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages.
+- ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
+  replayed from the start of the stage), diverged (the controller did not repeat the journal, see
+  :mod:`controllers.resume`).
+- ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
+  overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
+- ``proposal``: candidate, slot, proposal (the controller's own number).
+- ``reassign``: id, slot, reason. A pending candidate is handed out again.
+- ``halfway``: id, slot, reward.
+- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
+- ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
+- ``failure``: candidate, slot, reason, metrics, cost, seconds.
+- ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
+- ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
+- ``external``: architecture, reward. Observed from outside.
+- ``update``: diagnostics. The controller has learned.
+- ``snapshot``: file, sha256. The controller's state after everything above this line.
+- ``setup_failure``: slot, error.
+- ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
+- ``run_end``: reason (``budget`` or ``error``), error.
 
 **Determinism.** The state of service and controller is a function of the run's seed and the events in order;
 resuming folds the journal. A candidate's seed derives from the run's seed and the canonical hash alone.
@@ -71,8 +69,9 @@ class ControllerService:
         space: the search space; its stages are run in order.
         controller_factory: makes each stage's controller from its decisions and a seed.
         plan: budget and terms.
-        session: names the driver. A service that was restarted below the same driver gets the same name, and then
-            pending candidates stay with the slots that train them; with a new name they are handed out first.
+        session: names the driver. A service that was restarted below the same driver gets the same name, and
+            then pending candidates stay with the slots that train them; with a new name they are handed out
+            first.
         clock: seconds since the epoch.
 
     Raises:
@@ -109,8 +108,8 @@ class ControllerService:
     def ask(self, slot: int) -> Answer:
         """What ``slot`` shall do next.
 
-        A slot that owns a pending candidate gets it back once; asking again fails it, since whoever trains it has
-        died of it twice. Then candidates without an owner (of an interrupted run) and those past their time limit
+        A slot that owns a pending candidate gets it back once; asking again fails it, since its worker has
+        died twice. Then candidates without an owner (of an interrupted run) and those past their time limit
         are handed out, then a new proposal is made.
         """
         if self._state.ended is not None:
@@ -174,7 +173,8 @@ class ControllerService:
         self._record("setup_failure", slot=slot, error=error)
         if self._state.setup_failures >= self.plan.max_setup_failures:
             count = self._state.setup_failures
-            self._record("run_end", reason="error", error=f"{count} workers could not be set up, the last: {error}")
+            message = f"{count} times in a row a worker could not be set up, the last: {error}"
+            self._record("run_end", reason="error", error=message)
         self._commit()
 
     def observe_external(self, architecture: Architecture, reward: float) -> None:
@@ -234,19 +234,22 @@ class ControllerService:
             )
             self._commit()
             return
-        check_journal(events, self.space, self.plan, FORMAT, self._journal.path)
         replay = ControllerReplay(self.folder, self.space, self.stages, self._factory)
-        for number, event in enumerate(events, start=1):
-            try:
+        line = 1
+        try:
+            check_journal(events, self.space, self.plan, FORMAT, self._journal.path)
+            for line, event in enumerate(events, start=1):  # noqa: B007 (told in the error)
                 self._state.apply(event)
-            except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
-                raise InputError(
-                    "the events of a journal must make a run",
-                    value=f"{type(error).__name__}: {error}",
-                    where=f"{self._journal.path}, line {number}",
-                    repair="The journal was not written by this program: restore it.",
-                ) from error
-        self._controller, self._proposals = replay.run(events)
+            self._controller, self._proposals = replay.run(events)
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+            raise InputError(
+                "the events of a journal must make a run",
+                value=f"{type(error).__name__}: {error}",
+                where=f"{self._journal.path}, line {line}",
+                repair="The journal was not written by this program: restore it.",
+            ) from error
         self._events_since_snapshot = replay.events_since_snapshot
         if self._state.ended is not None and self._state.ended["error"] is None:
             return
@@ -308,35 +311,35 @@ class ControllerService:
         )
 
     def _hand_out_again(self, slot: int) -> Candidate | None:
-        now, limit = self._clock(), self.plan.candidate_time_limit
+        limit = self.plan.candidate_time_limit
         for id, pending in list(self._state.pending.items()):
             if pending.slot == slot and pending.handed >= 2:
                 self._fail(id, "its worker asked again twice: it died or hung", {"slot": slot})
-            elif pending.slot not in (slot, None) and limit is not None and now - pending.since > limit:
-                if pending.handed >= 2:
-                    self._fail(id, f"no result within {limit:g} s, twice", {"slot": pending.slot})
-        for id, pending in self._state.pending.items():
-            reason = self._reason_to_hand_out(pending, slot, now)
-            if reason is not None:
-                self._record("reassign", id=id, slot=slot, reason=reason)
-                return pending.candidate
+            elif pending.handed >= 2 and self._overdue(pending):
+                self._fail(id, f"no result within {limit:g} s, twice", {"slot": pending.slot})
+        # A slot's own candidate first, so that it never owns two.
+        for id, pending in sorted(self._state.pending.items(), key=lambda item: item[1].slot != slot):
+            if pending.slot == slot:
+                reason = "its worker asked again"
+            elif pending.slot is None:
+                reason = "the run was resumed"
+            elif self._overdue(pending):
+                reason = f"no result within {limit:g} s"
+            else:
+                continue
+            self._record("reassign", id=id, slot=slot, reason=reason)
+            return pending.candidate
         return None
 
-    def _reason_to_hand_out(self, pending: Pending, slot: int, now: float) -> str | None:
+    def _overdue(self, pending: Pending) -> bool:
         limit = self.plan.candidate_time_limit
-        if pending.slot == slot:
-            return "its worker asked again"
-        if pending.slot is None:
-            return "the run was resumed"
-        if limit is not None and now - pending.since > limit:
-            return f"no result within {limit:g} s"
-        return None
+        return pending.slot is not None and limit is not None and self._clock() - pending.since > limit
 
     # Learning
 
     def _known_id(self, id: int) -> Pending | None:
         if not 0 <= id < self._state.next_id:
-            raise ValueError(f"a result must be of a proposed candidate (0 to {self._state.next_id - 1}), got {id}")
+            raise ValueError(f"a result must be of one of {self._state.next_id} candidates, got id {id}")
         return self._state.pending.get(id)
 
     def _finish(self, id: int, event: Literal["completion", "stop"], measured: dict[str, Any]) -> None:
@@ -394,7 +397,7 @@ class ControllerService:
             "stage_start",
             stage=stage.name,
             free=list(stage.free),
-            fixed={part: tokens if isinstance(tokens, str) else list(tokens) for part, tokens in tokens.fixed.items()},
+            fixed=dict(tokens.fixed),
             widths=dict(stage.widths),
             overrides=dict(stage.overrides),
             seed=seed,
@@ -411,13 +414,11 @@ class ControllerService:
         self._record("stage_end", reason=reason, best=summary)
         self._controller = None
         if best is None:
-            self._record(
-                "run_end",
-                reason="error",
-                error=f"no candidate of the stage {name} was trained to its end "
-                f"({self._state.failed} failed, {self._state.stopped} stopped in this run); the last failure: "
-                f"{self._state.last_failure or 'none'}",
+            message = (
+                f"no candidate of the stage {name} was trained to its end ({self._state.failed} failed and "
+                f"{self._state.stopped} were stopped in this run); last failure: {self._state.last_failure}"
             )
+            self._record("run_end", reason="error", error=message)
 
     def _finished(self) -> Finished:
         assert self._state.ended is not None
@@ -453,8 +454,11 @@ def _defect(result: Result) -> str | None:
     """Why a result is a failure; None when it is not one."""
     if result.status == "failed":
         return result.reason or "no reason given"
-    name, reward = ("reward", result.reward) if result.status == "completed" else ("half-way reward", result.halfway)
-    return None if _is_finite(reward) else f"the {name} must be a finite number, but got {reward}"
+    completed = result.status == "completed"
+    reward = result.reward if completed else result.halfway
+    if _is_finite(reward):
+        return None
+    return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
 
 
 def _is_finite(value: float | None) -> bool:

@@ -11,13 +11,18 @@ from controllers.base import Candidate
 from controllers.journal import Event
 from search_spaces.base import Architecture, Part, SearchSpace
 
+EVENTS = frozenset(
+    {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
+    | {"proposal", "reassign", "halfway", "completion", "stop", "failure", "replay", "redraw", "external"}
+)
+
 
 @dataclass
 class Pending:
     """A candidate that was handed out and has not come back.
 
-    ``slot``: its owner, None when a resumed run has yet to hand it out again. ``since``: time of the last hand-out;
-    ``handed``: how often it was handed out by this driver.
+    ``slot``: its owner, None when a resumed run has yet to hand it out again. ``since``: time of the last
+    hand-out; ``handed``: how often it was handed out by this driver.
     """
 
     candidate: Candidate
@@ -39,7 +44,8 @@ class StageState:
 
 
 class RunState:
-    """Counts, pending candidates, what is known; ``apply`` takes the events in order, and nothing else changes it."""
+    """Counts, pending candidates, what is known; ``apply`` takes the events in order, and nothing else
+    changes it."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -69,7 +75,10 @@ class RunState:
 
     def apply(self, event: Event) -> None:
         """Take one event."""
-        getattr(self, f"_{event['event']}")(event)
+        kind = event["event"]
+        if kind not in EVENTS:
+            raise ValueError(f"an unknown event {kind!r}")
+        getattr(self, f"_{kind}")(event)
         self._last_time = max(self._last_time, event["time"])
 
     def _run_start(self, event: Event) -> None:
