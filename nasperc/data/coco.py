@@ -76,7 +76,11 @@ def read_coco(
     images = _images(content, file)
     check = BoxCheck(strict)
     objects: dict[int, _Objects] = {key: _Objects() for key in images}
-    _unique((a["id"] for a in content["annotations"] if "id" in _entry(a, file)), "annotation id", file)
+    _unique(
+        (_get(a, "id", int, file) for a in content["annotations"] if "id" in _entry(a, file)),
+        "annotation id",
+        file,
+    )
     for annotation in content["annotations"]:
         image_id = _get(annotation, "image_id", int, file)
         category = _get(annotation, "category_id", int, file)

@@ -75,7 +75,7 @@ class DetectionDataset:
         record = self.records[index]
         masks = None
         if record.segmentations is not None:
-            stack = [decode_mask(each, record.size, record.file) for each in record.segmentations]
+            stack = [decode_mask(each, record.size) for each in record.segmentations]
             masks = torch.from_numpy(np.stack(stack) if stack else np.zeros((0, *record.size), bool))
         return Sample(
             image=read_image(record.file, record.size),

@@ -90,6 +90,9 @@ def open_dataset(
     voc = _resolve(path, format) == "voc"
     if classes is None:
         source = train_split if has_split(path, train_split, "voc" if voc else "coco") else split
+        # A COCO file can be large and names its own classes: the train split is not read twice.
+        if not voc and source == split:
+            return read_coco(path, split, strict=strict, masks=masks)
         classes = (voc_classes if voc else coco_classes)(path, source)
         if not classes:
             raise InputError(

@@ -26,11 +26,16 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
         InputError: it is none of these, or its size is not the image's.
     """
     if isinstance(segmentation, list):
+        # pycocotools walks along each edge, so that a mistyped exponent would take all memory.
+        limit = 10 * max(size)
         for polygon in segmentation:
-            numbers = isinstance(polygon, list) and all(isinstance(x, int | float) for x in polygon)
-            if not numbers or len(polygon) % 2:
+            if (
+                not isinstance(polygon, list)
+                or len(polygon) % 2
+                or not all(isinstance(x, int | float) and -limit <= x <= limit for x in polygon)
+            ):
                 raise InputError(
-                    "a COCO polygon must be a list of x, y pairs",
+                    "a COCO polygon must be a list of x, y pairs in or near the image",
                     value=_short(polygon),
                     where=where,
                     repair=_REPAIR,
@@ -51,37 +56,50 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             repair=_REPAIR,
         )
     counts = segmentation["counts"]
-    if isinstance(counts, list):
-        whole = all(isinstance(run, int) and run >= 0 for run in counts)
-        if not whole or sum(counts) != size[0] * size[1]:
-            raise InputError(
-                "uncompressed run lengths must add up to the image's area",
-                value=f"{sum(counts) if whole else _short(counts)} instead of {size[0] * size[1]}",
-                where=where,
-                repair=_REPAIR,
-            )
+    runs = counts if isinstance(counts, list) else _runs(counts)
+    # pycocotools would leave what too few runs do not cover uninitialised.
+    whole = all(isinstance(run, int) and run >= 0 for run in runs)
+    if not whole or sum(runs) != size[0] * size[1]:
+        raise InputError(
+            "run lengths must be >= 0 and add up to the image's area",
+            value=f"a sum of {sum(runs)} instead of {size[0] * size[1]}" if whole else _short(counts),
+            where=where,
+            repair=_REPAIR,
+        )
     return segmentation
 
 
-def decode_mask(segmentation: Any, size: tuple[int, int], where: Path) -> np.ndarray:
-    """(H, W) bool mask of a segmentation that :func:`check_segmentation` let pass.
-
-    Raises:
-        InputError: compressed run lengths that cannot be decoded.
-    """
+def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool mask of a segmentation that :func:`check_segmentation` let pass."""
     height, width = size
-    try:
-        if isinstance(segmentation, list):
-            run_lengths = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            run_lengths = coco_mask.frPyObjects(segmentation, height, width)
-        else:
-            run_lengths = segmentation
-        return coco_mask.decode(run_lengths).astype(bool)
-    except ValueError as error:
-        raise InputError(
-            "compressed run lengths must decode to the image's area", value=error, where=where, repair=_REPAIR
-        ) from error
+    if isinstance(segmentation, list):
+        run_lengths = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        run_lengths = coco_mask.frPyObjects(segmentation, height, width)
+    else:
+        run_lengths = segmentation
+    return coco_mask.decode(run_lengths).astype(bool)
+
+
+def _runs(counts: str) -> list[int]:
+    """The run lengths of COCO's compressed string; [-1] for a string that ends within a number.
+
+    Each character carries five bits and a continuation bit, low bits first, sign extended; from the fourth
+    run on the difference to the run before the last is stored.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        code = ord(character) - 48
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return [-1] if shift else runs
 
 
 def _short(value: object) -> str:

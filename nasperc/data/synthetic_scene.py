@@ -140,7 +140,9 @@ def _texture(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def _smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) noise in 0..1 with features of about ``cell`` pixels."""
     grid = rng.integers(0, 256, (size[0] // cell + 2, size[1] // cell + 2), dtype=np.uint8)
-    return np.asarray(Image.fromarray(grid).resize((size[1], size[0]), Image.Resampling.BICUBIC)) / np.float32(255)
+    return np.asarray(
+        Image.fromarray(grid).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    ) / np.float32(255)
 
 
 def _background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,9 @@ def _text(item: Element, key: str, file: Path) -> str:
 def _number(item: Element, key: str, file: Path) -> float:
     text = _text(item, key, file)
     try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(
-            f"<{key}> must be a number", value=f"'{text}'", where=file, repair=_REPAIR
-        ) from error
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"<{key}> must be a finite number", value=f"'{text}'", where=file, repair=_REPAIR)
+    return value

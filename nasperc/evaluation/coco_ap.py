@@ -76,8 +76,9 @@ def coco_ap(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) 
         ValueError: a detection names an image that is not in the ground truth.
     """
     known = {image["id"] for image in ground_truth["images"]}
-    if stray := next((d["image_id"] for d in detections if d["image_id"] not in known), None):
-        raise ValueError(f"a detection names image {stray}, which is not in the ground truth")
+    stray = sorted({d["image_id"] for d in detections} - known)
+    if stray:
+        raise ValueError(f"detections name images that are not in the ground truth: {stray[:5]}")
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(ground_truth, ground_truth["annotations"])
         # loadRes fails on an empty list; what it would add to each box is added here.

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nasperc.data.formats import detect_format, has_split, open_dataset, read_classes_file, splits
+from nasperc.errors import InputError
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    root = tmp_path / "voc"
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    for stem, name in (("a", "zebra"), ("b", "ant"), ("c", "zebra"), ("d", "wolf")):
+        box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
+        item = f"<annotation><object><name>{name}</name>{box}</object></annotation>"
+        (root / "Annotations" / f"{stem}.xml").write_text(item)
+        Image.new("RGB", (8, 8)).save(root / "JPEGImages" / f"{stem}.png")
+    for split, stems in (("train", "a\nb\n"), ("val", "c\n"), ("test", "d\n")):
+        (root / "ImageSets/Main" / f"{split}.txt").write_text(stems)
+    return root
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "images" / "1.png")
+    for split, names in (("train", ("zebra", "ant")), ("val", ("zebra",))):
+        content = {
+            "images": [{"id": 1, "file_name": "1.png", "height": 8, "width": 8}],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(names)],
+            "annotations": [{"image_id": 1, "category_id": 0, "bbox": [0, 0, 4, 4]}],
+        }
+        (root / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    return root
+
+
+def test_layouts_are_recognised_by_their_markers(voc, coco):
+    assert (detect_format(voc), detect_format(coco)) == ("voc", "coco")
+    assert splits(voc) == ("test", "train", "val")
+    assert splits(coco) == ("train", "val")
+    assert has_split(voc, "test")
+    assert not has_split(coco, "test")
+    assert has_split(coco, "val2017")
+
+
+def test_unknown_layout_names_both_and_a_folder_inside(voc, tmp_path):
+    with pytest.raises(InputError, match=rf"ImageSets/Main.*annotations/instances_.*Did you mean {voc}"):
+        detect_format(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="neither"):
+        detect_format(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such folder"):
+        detect_format(tmp_path / "nowhere")
+
+
+def test_both_layouts_at_once_need_a_choice(voc):
+    (voc / "annotations").mkdir(exist_ok=True)
+    (voc / "annotations" / "instances_train.json").write_text("{}")
+    with pytest.raises(InputError, match="--format voc or --format coco"):
+        open_dataset(voc, "train")
+    assert len(open_dataset(voc, "train", format="voc")) == 2
+    with pytest.raises(InputError, match="auto, voc or coco"):
+        open_dataset(voc, "train", format="yolo")
+
+
+def test_classes_are_the_sorted_names_of_the_train_split(voc, coco):
+    for root in (voc, coco):
+        val = open_dataset(root, "val")
+        assert val.classes == open_dataset(root, "train").classes == ("ant", "zebra")
+        assert val.records[0].labels.tolist() == [1]
+
+
+def test_class_that_train_does_not_have_is_an_error(voc):
+    with pytest.raises(InputError, match=r"one of ant, zebra, but got 'wolf' \(in .*d\.xml\)"):
+        open_dataset(voc, "test")
+    assert open_dataset(voc, "test", classes=("wolf", "ant")).records[0].labels.tolist() == [0]
+
+
+def test_train_split_without_objects_is_an_error(voc):
+    for stem in "ab":
+        (voc / "Annotations" / f"{stem}.xml").write_text("<annotation/>")
+    with pytest.raises(InputError, match="at least one object"):
+        open_dataset(voc, "val")
+
+
+def test_classes_file(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("wolf\n\n  ant  \nred fox\n")
+    assert read_classes_file(file) == ("wolf", "ant", "red fox")
+    for content, message in (
+        (b"a\nb\na\n", "'a' twice"),
+        (b"\n", "must name classes"),
+        (b"\xff", "readable text"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            read_classes_file(file)
+    with pytest.raises(InputError, match="readable text"):
+        read_classes_file(tmp_path / "nowhere.txt")

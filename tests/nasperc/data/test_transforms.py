@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from nasperc.data.sample import Meta, Sample
+from nasperc.data.transforms import Compose, HorizontalFlip, MultiScaleResize, RandomCrop, Resize
+
+properties = settings(deadline=None, max_examples=50)
+
+
+def scene(height: int, width: int, count: int = 3, seed: int = 0, masks: bool = True) -> Sample:
+    """Rectangles as objects, so that a mask's box is the box; the maps show the same rectangles."""
+    rng = np.random.default_rng(seed)
+    boxes = np.zeros((count, 4), np.float32)
+    stack = np.zeros((count, height, width), bool)
+    semantic = np.zeros((height, width), np.int64)
+    for k in range(count):
+        y1, x1 = int(rng.integers(height)), int(rng.integers(width))
+        y2, x2 = int(rng.integers(y1, height)) + 1, int(rng.integers(x1, width)) + 1
+        boxes[k] = x1, y1, x2, y2
+        stack[k, y1:y2, x1:x2] = True
+        semantic[y1:y2, x1:x2] = k + 1
+    return Sample(
+        image=torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8)),
+        meta=Meta(1, Path("scene.png"), (height, width)),
+        boxes=torch.from_numpy(boxes),
+        labels=torch.arange(count),
+        crowd=torch.zeros(count, dtype=torch.bool),
+        masks=torch.from_numpy(stack) if masks else None,
+        semantic=torch.from_numpy(semantic),
+        panoptic=torch.from_numpy(semantic * 1000),
+    )
+
+
+def tight_boxes(masks: torch.Tensor) -> list[list[float]]:
+    boxes = []
+    for mask in masks.numpy():
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        boxes.append([float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)])
+    return boxes
+
+
+sizes = st.integers(8, 48)
+scenes = st.builds(scene, sizes, sizes, count=st.integers(1, 5), seed=st.integers(0, 10_000))
+
+
+@properties
+@given(scenes)
+def test_flip_maps_every_field_and_is_its_own_inverse(sample):
+    flip = HorizontalFlip(p=1.0)
+    rng = np.random.default_rng(0)
+    once = flip(sample, rng)
+    assert once.boxes.tolist() == tight_boxes(once.masks)
+    twice = flip(once, rng)
+    for name in ("image", "boxes", "labels", "masks", "semantic", "panoptic"):
+        assert torch.equal(getattr(twice, name), getattr(sample, name)), name
+    width = sample.image.shape[-1]
+    assert torch.equal(once.image[:, :, 0], sample.image[:, :, width - 1])
+    assert torch.equal(once.panoptic, once.semantic * 1000)
+
+
+def test_flip_probability():
+    sample, rng = scene(8, 8), np.random.default_rng(0)
+    assert not any(HorizontalFlip(0.0).draw(sample, rng) for _ in range(20))
+    assert 60 < sum(HorizontalFlip(0.5).draw(sample, rng) for _ in range(200)) < 140
+
+
+@properties
+@given(scenes, st.tuples(sizes, sizes), st.integers(0, 1000), st.integers(0, 3))
+def test_crop_maps_boxes_as_masks_and_keeps_an_object(sample, size, seed, attempts):
+    crop = RandomCrop(size, attempts)
+    top, left = crop.draw(sample, np.random.default_rng(seed))
+    out = crop.apply(sample, (top, left))
+    assert out.image.shape == (3, *size)
+    assert len(out.boxes) == len(out.labels) == len(out.crowd) == len(out.masks) >= 1
+    assert out.boxes.tolist() == tight_boxes(out.masks)
+    height, width = (min(a, b) for a, b in zip(size, sample.image.shape[-2:], strict=True))
+    inside = (slice(top, top + height), slice(left, left + width))
+    assert torch.equal(out.image[:, :height, :width], sample.image[(slice(None), *inside)])
+    assert torch.equal(out.semantic[:height, :width], sample.semantic[inside])
+    assert torch.equal(out.panoptic[:height, :width], sample.panoptic[inside])
+    assert not out.image[:, height:].any()
+    assert not out.image[:, :, width:].any()
+    assert (out.semantic[height:] == 255).all()
+    assert (out.panoptic[:, width:] == 0).all()
+    assert torch.equal(
+        out.masks,
+        torch.nn.functional.pad(
+            sample.masks[(out.labels, *inside)], (0, size[1] - width, 0, size[0] - height)
+        ),
+    )
+
+
+@properties
+@given(st.integers(0, 1000), st.integers(0, 2))
+def test_crop_around_a_far_small_object(seed, attempts):
+    sample = scene(64, 64, count=0, masks=False).with_fields(
+        boxes=torch.tensor([[60.0, 1.0, 63.0, 4.0]]), labels=torch.tensor([7]), crowd=torch.tensor([False])
+    )
+    out = RandomCrop((8, 8), attempts)(sample, np.random.default_rng(seed))
+    assert out.labels.tolist() == [7]
+
+
+def test_crop_does_not_count_crowd_and_needs_no_object():
+    rng = np.random.default_rng(0)
+    boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [60.0, 60.0, 64.0, 64.0]])
+    sample = scene(64, 64, count=0, masks=False).with_fields(
+        boxes=boxes, labels=torch.tensor([0, 1]), crowd=torch.tensor([True, False])
+    )
+    crop = RandomCrop((8, 8), 2)
+    assert all(1 in crop(sample, rng).labels.tolist() for _ in range(20))
+    only_crowd = sample.with_fields(crowd=torch.tensor([True, True]))
+    assert {crop.draw(only_crowd, rng) for _ in range(20)} != {crop.draw(only_crowd, rng)}
+    bare = Sample(image=sample.image, meta=sample.meta)
+    assert crop(bare, rng).boxes is None
+    assert crop(scene(64, 64, count=0), rng).boxes.shape == (0, 4)
+
+
+def test_crop_of_a_hollow_object_keeps_its_mask():
+    # The window fits into the hole of a ring: its centre is inside, but nothing of the object.
+    mask = torch.zeros(1, 40, 40, dtype=torch.bool)
+    mask[0, 2:38, 2:38] = True
+    mask[0, 6:34, 6:34] = False
+    sample = scene(40, 40, count=0).with_fields(
+        boxes=torch.tensor([[2.0, 2.0, 38.0, 38.0]]),
+        labels=torch.tensor([0]),
+        crowd=torch.tensor([False]),
+        masks=mask,
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        out = RandomCrop((8, 8), 3)(sample, rng)
+        assert len(out.boxes) == 1
+        assert out.masks.any()
+
+
+@properties
+@given(sizes, sizes, st.integers(0, 100), st.integers(8, 96), st.integers(8, 120))
+def test_resize_keeps_the_ratio_and_the_limit(height, width, seed, short, longest):
+    sample = scene(height, width, seed=seed)
+    out = Resize(short, longest)(sample, np.random.default_rng(0))
+    new_height, new_width = out.image.shape[-2:]
+    assert abs(min(new_height, new_width) - short) <= 0.5 or max(new_height, new_width) == longest
+    assert max(new_height, new_width) <= longest
+    assert abs(new_height / height - new_width / width) <= 0.5 / height + 0.5 / width + 0.5 / min(
+        height, width
+    )
+    assert out.masks.shape[-2:] == out.semantic.shape == out.panoptic.shape == (new_height, new_width)
+    scale = torch.tensor([new_width / width, new_height / height] * 2)
+    torch.testing.assert_close(out.boxes, sample.boxes * scale)
+    assert torch.equal(out.panoptic, out.semantic * 1000)
+    assert out.meta == sample.meta
+
+
+@properties
+@given(st.integers(0, 1000), st.integers(2, 4))
+def test_boxes_and_masks_agree_after_whole_enlargement(seed, factor):
+    sample = scene(12, 16, seed=seed)
+    out = Resize(12 * factor, 1000)(sample, np.random.default_rng(0))
+    assert out.boxes.tolist() == tight_boxes(out.masks)
+    expected = sample.semantic.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    assert torch.equal(out.semantic, expected)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (150, 225)])
+def test_resize_looks_like_pillow(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    sample = Sample(image=torch.from_numpy(pixels).permute(2, 0, 1), meta=Meta(1, Path("x"), (100, 150)))
+    out = Resize(size[0], 1000)(sample, np.random.default_rng(0)).image
+    reference = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
+    assert out.dtype == torch.uint8
+    assert np.abs(out.permute(1, 2, 0).numpy().astype(int) - reference).max() <= 1
+
+
+def test_multi_scale_draws_every_side():
+    resize, rng = MultiScaleResize((8, 10, 12), 100), np.random.default_rng(0)
+    sides = {min(resize(scene(20, 30), rng).image.shape[-2:]) for _ in range(40)}
+    assert sides == {8, 10, 12}
+
+
+def pipeline() -> Compose:
+    return Compose(MultiScaleResize((24, 32, 40), 60), RandomCrop((20, 20)), HorizontalFlip(0.5))
+
+
+@properties
+@given(scenes, st.integers(0, 1000))
+def test_calling_is_drawing_and_applying(sample, seed):
+    called = pipeline()(sample, np.random.default_rng(seed))
+    params = pipeline().draw(sample, np.random.default_rng(seed))
+    applied = pipeline().apply(sample, params)
+    for name in ("image", "boxes", "labels", "masks", "semantic"):
+        assert torch.equal(getattr(called, name), getattr(applied, name)), name
+
+
+def test_frames_of_a_sequence_get_the_same_map():
+    frame = scene(30, 40)
+    other = frame.with_fields(image=255 - frame.image)
+    for seed in range(10):
+        first, second = pipeline().sequence([frame, other], np.random.default_rng(seed))
+        # Resampling rounds once in each direction, so the negative of the result may be off by two.
+        assert (first.image.int() + second.image.int() - 255).abs().max() <= 2
+        assert torch.equal(first.boxes, second.boxes)
+        assert torch.equal(first.semantic, second.semantic)
