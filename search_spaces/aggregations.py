@@ -1,6 +1,6 @@
-"""Aggregations of two features of the FCOS decoder: thesis 7.3.2, and Listing 1 of A.2 as the release uses it.
+"""Aggregations of the FCOS decoder: thesis 7.3.2, and Listing 1 of A.2, which the release uses.
 
-Each takes x and y (N, C, H, W), the smaller one upsampled bilinearly, and gives (N, C, H, W) at the larger size.
+Each takes x and y (N, C, H, W), upsamples the smaller one bilinearly, and gives (N, C, H, W) at the larger size.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ParamSum(nn.Module):
 class ConcatReduce(nn.Module):
     """Concatenation, BN, ReLU, 1x1 in C groups without bias (Listing 1, ID 1).
 
-    Group g reads channels 2g and 2g + 1 of the concatenation, so the first half of the output comes from x and the
-    second from y: the order of the operands matters.
+    Group g reads channels 2g and 2g + 1 of the concatenation, so the first half of the output comes from x
+    and the second from y: the order of the operands matters.
     """
 
     def __init__(self, channels: int) -> None:
@@ -69,5 +69,6 @@ AGGREGATIONS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "nas_fcos": (ParamSum, ConcatReduce),
     "thesis": (Sum, ConcatConv),
 }
-# Aggregations whose operands may be swapped by permuting weights: x and y of a plain 1x1 are alike, of a grouped not.
+# Aggregations whose operands may be swapped by permuting weights: x and y of a plain 1x1 are alike, of a
+# grouped not.
 SYMMETRIC: dict[str, frozenset[int]] = {"nas_fcos": frozenset({0}), "thesis": frozenset({0, 1})}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class Node:
     """A box: ``kind`` is one of ``input``, ``op``, ``aggregation``, ``output``, ``layer``, ``predictor``.
 
-    ``column`` and ``row`` place it on a grid; ``shared`` marks a layer whose weights all levels share (None: does not
-    apply); ``stride`` is given where it is known.
+    ``column`` and ``row`` place it on a grid; ``shared`` marks a layer whose weights all levels share (None:
+    does not apply); ``stride`` is given where it is known.
     """
 
     id: str

@@ -14,12 +14,13 @@ from search_spaces.operations import HEAD_OPERATIONS, SKIP
 def canonical_fpn(tokens: Tokens, variant: Variant) -> Tokens:
     """The lexicographically smallest tokens of the same FPN.
 
-    Reached by swapping the operands of symmetric aggregations (``nas_fcos``: the learnable sum; ``thesis``: both,
-    a plain 1x1 over a concatenation being the same function class either way), and by every topological order of the
-    blocks that keeps which block becomes which level and which dangle.
+    Reached by swapping the operands of symmetric aggregations (``nas_fcos``: the learnable sum; ``thesis``:
+    both, a plain 1x1 over a concatenation being the same function class either way), and by every topological
+    order of the blocks that keeps which block becomes which level and which dangle.
 
-    Blocks are placed one by one, each time the ones with the smallest tokens. Any placed prefix of an order can be
-    completed, so the smallest prefix leads to the smallest sequence; prefixes with equal tokens are all followed.
+    Blocks are placed one by one, each time the ones with the smallest tokens. Any placed prefix of an order
+    can be completed, so the smallest prefix leads to the smallest sequence; prefixes with equal tokens are
+    all followed.
     """
     genotype = FPNGenotype.from_tokens(tokens, variant)
     pool = len(genotype.pool)

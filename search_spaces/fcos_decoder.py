@@ -47,9 +47,10 @@ _FIELDS = len(Block._fields)
 class FcosDecoder(SearchSpace):
     """FPN and head of FCOS.
 
-    Part ``fpn``: seven blocks of (id1, id2, op1, op2, agg), 35 tokens. Ids name the backbone features (C2 to C5, or
-    C3 to C5 in the variant ``thesis``), then the blocks; operations are those of Table 7.1, aggregation 0 is the sum,
-    1 the concatenation. Part ``head``: six operations and the share index, 7 tokens.
+    Part ``fpn``: seven blocks of (id1, id2, op1, op2, agg), 35 tokens. Ids name the backbone features (C2 to
+    C5, or C3 to C5 in the variant ``thesis``), then the blocks; operations are those of Table 7.1,
+    aggregation 0 is the sum, 1 the concatenation. Part ``head``: six operations and the share index, 7
+    tokens.
 
     In ``nas_fcos`` at least three blocks must be left for P3..P5 that no other consumes.
     """

@@ -1,4 +1,4 @@
-"""What the tokens of an FCOS decoder say: blocks, connections, which block becomes which level (thesis 7.3.2)."""
+"""What the tokens of an FCOS decoder say: blocks, connections, which block becomes which level."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def consumed_blocks(blocks: tuple[Block, ...], pool: int) -> frozenset[int]:
 class FPNGenotype:
     """The FPN part.
 
-    ``outputs``: block indices (from 0) that become P3, P4, P5. ``dangling``: blocks added to each of them (equation
-    7.1).
+    ``outputs``: block indices (from 0) that become P3, P4, P5. ``dangling``: blocks added to each of them
+    (equation 7.1).
     """
 
     variant: Variant
@@ -52,8 +52,8 @@ class FPNGenotype:
     def from_tokens(cls, tokens: Tokens, variant: Variant) -> FPNGenotype:
         """From 35 valid tokens.
 
-        ``nas_fcos``: the last three blocks that no other consumes become, in order, P5, P4, P3. ``thesis``: x5, x6,
-        x7 become P3, P4, P5. The other unconsumed blocks dangle.
+        ``nas_fcos``: the last three blocks that no other consumes become, in order, P5, P4, P3. ``thesis``:
+        x5, x6, x7 become P3, P4, P5. The other unconsumed blocks dangle.
         """
         size = len(Block._fields)
         blocks = tuple(Block(*tokens[start : start + size]) for start in range(0, len(tokens), size))

@@ -46,12 +46,12 @@ class BasicBlock(nn.Module):
 class SearchedFPN(nn.Module):
     """Backbone features -> P3..P7, by the 35 tokens of the part ``fpn``.
 
-    P6 and P7 come from P5 by 3x3 convolutions of stride 2. Where ``out_width`` differs from ``width``, P3..P5 are
-    widened without parameters before that.
+    P6 and P7 come from P5 by 3x3 convolutions of stride 2. Where ``out_width`` differs from ``width``, P3..P5
+    are widened without parameters before that.
 
     Args:
-        inputs: backbone features, in the order in which ``forward`` gets them; those of other strides than the
-            variant's pool are not used.
+        inputs: backbone features, in the order in which ``forward`` gets them; those of other strides than
+            the variant's pool are not used.
         genotype: the architecture.
         width: channels of the blocks.
         out_width: channels of P3..P7.
@@ -113,7 +113,8 @@ class SearchedFPN(nn.Module):
         """The 35 tokens that the modules and their connections implement.
 
         Raises:
-            ValueError: a module is none of the space's, or outputs and dangling blocks are not those of the blocks.
+            ValueError: a module is none of the space's, or outputs and dangling blocks are not those of the
+                blocks.
         """
         kinds = AGGREGATIONS[self.variant]
         blocks = []

@@ -32,10 +32,10 @@ STAGE_WIDTHS: dict[StageName, DecoderWidths] = {
 class FcosDecoderRecipe(BaseModel):
     """How the FCOS decoder is searched.
 
-    ``variant``: the release's reading of the space or the thesis's. ``mode``: ``progressive`` = FPN, then head with
-    the best FPN; ``fpn`` / ``head`` alone, beside the original other part; ``joint``. ``stage_widths``: by stage,
-    those left out keep their defaults. ``shares``: of the budget, for the two stages of ``progressive``.
-    ``overrides``: proxy recipe keys by stage.
+    ``variant``: the release's reading of the space or the thesis's. ``mode``: ``progressive`` = FPN, then
+    head with the best FPN; ``fpn`` / ``head`` alone, beside the original other part; ``joint``.
+    ``stage_widths``: by stage, those left out keep their defaults. ``shares``: of the budget, for the two
+    stages of ``progressive``. ``overrides``: proxy recipe keys by stage.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""The searched towers of the FCOS head: six operations, of which the last share their weights across levels."""
+"""The searched towers of the FCOS head: six operations, the last of them shared by all levels."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Tower(nn.Module):
 class SearchedTowers(nn.Module):
     """Separate classification and box towers of the same operations (NAS-FCOS release).
 
-    Layers below the share index (the last of the head's tokens) have truly separate weights for each of the five
-    levels, the others one set for all (thesis 7.3.2, "Searching for Head Weight Sharing").
+    Layers below the share index (the last of the head's tokens) have truly separate weights for each of the
+    five levels, the others one set for all (thesis 7.3.2, "Searching for Head Weight Sharing").
     """
 
     def __init__(self, channels: int, genotype: HeadGenotype, variant: Variant) -> None:
@@ -60,8 +60,8 @@ class SearchedTowers(nn.Module):
         """The seven tokens that the modules implement.
 
         Raises:
-            ValueError: the towers differ, levels differ or share weights where they must not, a shared layer comes
-                before a separate one, or a layer is none of the space's.
+            ValueError: the towers differ, levels differ or share weights where they must not, a shared layer
+                comes before a separate one, or a layer is none of the space's.
         """
         tokens = _read_tower(self.cls_tower, self.variant)
         if _read_tower(self.box_tower, self.variant) != tokens:

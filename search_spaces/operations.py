@@ -1,7 +1,8 @@
 """Unary operations of the FCOS decoder: Table 7.1 of the thesis, and the two plain convolutions of its heads.
 
 Layers follow the NAS-FCOS release; every one keeps (N, C, H, W). Convolutions keep PyTorch's initialisation,
-U(+-1/sqrt(fan in)), which is the deformable kernel's too: a norm follows each, so its scale sets step sizes only.
+U(+-1/sqrt(fan in)), which is the deformable kernel's too: a norm follows each, so its scale sets step sizes
+only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ SKIP = "skip"
 
 # Table 7.1, in the order of its IDs.
 FPN_OPERATIONS = ("sep3x3", "sep3x3_dil3", "sep5x5_dil6", SKIP, "deform3x3")
-# The release's head leaves out the 5x5 with dilation 6; thesis 7.3.2 adds the plain convolutions to all of Table 7.1.
+# The release's head leaves out the 5x5 with dilation 6; thesis 7.3.2 adds the plain convolutions to all of
+# Table 7.1.
 HEAD_OPERATIONS = {
     "nas_fcos": ("conv1x1", "conv3x3", "sep3x3", "sep3x3_dil3", SKIP, "deform3x3"),
     "thesis": (*FPN_OPERATIONS, "conv1x1", "conv3x3"),
