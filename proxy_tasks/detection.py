@@ -1,0 +1,183 @@
+"""The proxy task ``detection``: a decoder on cached backbone features, scored by equation 7.2."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel
+
+from controllers.base import Candidate, Result
+from feature_cache.format import fingerprint
+from feature_cache.reader import CacheReader
+from nasperc.assembly.detector import Searched, build_decoder
+from nasperc.evaluation.cost import measure_module_cost
+from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
+from proxy_tasks.detection_cache import STRIDES, DetectionCache
+from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.detection_setup import DetectionSetup
+from proxy_tasks.detection_training import Decoder, DecoderTraining
+from proxy_tasks.folder_lock import folder_lock
+from proxy_tasks.stopwatch import Stopwatch
+
+# The GPU keeps the cache if it fills at most this share of its free memory.
+GPU_SHARE = 0.5
+LONGEST_REASON = 300
+# Cost is counted on this many crops: GroupNorm refuses a single value a group.
+CROPS = 2
+
+
+class DetectionProxy(ProxyTask):
+    """Trains a neck and a head on cached features of a frozen backbone (thesis 7.3.3, 7.4.1).
+
+    Rewards are bit for bit the same in every process of a machine on CPU; on CUDA some backward kernels add
+    in no fixed order.
+    """
+
+    Recipe: ClassVar[type[BaseModel]] = DetectionProxyRecipe
+
+    def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
+        assert isinstance(recipe, DetectionProxyRecipe)
+        self.recipe = recipe
+        self.space = context.space
+        self.preset = context.model.head_preset()
+        self.setup = DetectionSetup(recipe, context, self.preset)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._cache: DetectionCache | None = None
+
+    @property
+    def cache(self) -> DetectionCache:
+        """The open cache."""
+        if self._cache is None:
+            raise RuntimeError("prepare() must be called first")
+        return self._cache
+
+    def prepare(self, on_progress: Progress = no_progress) -> None:
+        """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
+        for stage in self.space.stages():
+            self.recipe.for_stage(stage.overrides)
+        path = self.setup.cache_path
+        if not path.exists():
+            with folder_lock(path.with_suffix(".lock")):
+                # Another process may have made it while this one waited.
+                if not path.exists():
+                    self.setup.build(self.device, on_progress)
+        reader = CacheReader(path, expect=self.setup.contents)
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if reader.nbytes < GPU_SHARE * free:
+                reader.to_device(self.device)
+        features = [spec.name for spec in self.setup.features]
+        self._cache = DetectionCache(
+            reader, features, len(self.setup.split.train) * self.recipe.views, self.device
+        )
+
+    def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
+        """See :meth:`ProxyTask.evaluate`."""
+        started = time.perf_counter()
+        try:
+            with _threads(self.recipe.num_threads), self._seeded(candidate.seed):
+                result = self._evaluate(candidate, on_progress)
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            result = Result("failed", reason=text[:LONGEST_REASON])
+        if result.status == "failed" and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def training(self, candidate: Candidate, stopwatch: Stopwatch | None = None) -> DecoderTraining:
+        """The candidate's decoder, initialised by its seed and checked, ready to be trained.
+
+        Raises:
+            InputError: the stage's overrides or widths do not fit.
+            RuntimeError: the network that was built is not the one that was sampled.
+        """
+        recipe = self.recipe.for_stage(candidate.overrides)
+        with self._seeded(candidate.seed):
+            modules = build_decoder(
+                Searched(self.space, candidate.architecture, candidate.widths),
+                self.setup.features,
+                len(self.setup.dataset.classes),
+                self.preset,
+            )
+        built, sampled = self.space.read_back(modules), dict(candidate.architecture.parts)
+        if built != sampled:
+            raise RuntimeError(f"the network that was built is {built}, sampled was {sampled}")
+        strides = tuple(spec.stride for spec in modules["neck"].out)  # type: ignore[union-attr]
+        if strides != STRIDES:
+            raise RuntimeError(f"a neck must put out strides {STRIDES}, got {strides}")
+        decoder = Decoder(modules).to(self.device)
+        return DecoderTraining(decoder, self.cache, recipe, self.preset, candidate.seed, stopwatch)
+
+    def fingerprint(self) -> str:
+        """See :meth:`ProxyTask.fingerprint`."""
+        space = [self.space.name, self.space.version, self.space.variant]
+        # Text, because the sizes of interest end in infinity, which JSON does not have.
+        preset = repr(self.preset.model_dump())
+        recipe = self.recipe.model_dump(mode="json")
+        return fingerprint({"cache": self.setup.contents, "recipe": recipe, "preset": preset, "space": space})
+
+    def description(self) -> dict[str, Any]:
+        """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""
+        contents, header = self.setup.contents, self.cache.reader.header
+        return {
+            "data": {
+                "fingerprint": contents["data"],
+                "classes": contents["classes"],
+                "normalisation": contents["normalisation"],
+            },
+            "weights": {
+                "sha256": contents["weights"],
+                "finetuned_sha256": header.attributes["finetuned_sha256"],
+                "finetuned_file": header.attributes["finetuned_file"],
+            },
+            "cache": {"fingerprint": header.fingerprint, "file": self.cache.reader.path.name},
+        }
+
+    def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
+        training = self.training(candidate)
+        cost = measure_module_cost(training.decoder, self._feature_shapes())
+        halfway, final = training.run(candidate.threshold, on_progress)
+        last = final or halfway
+        assert last is not None
+        return Result(
+            status="completed" if final is not None else "stopped",
+            reward=None if final is None else final.reward,
+            halfway=None if halfway is None else halfway.reward,
+            metrics={
+                "loss_classification": last.classification,
+                "loss_box": last.box,
+                "loss_centerness": last.centerness,
+                **{f"seconds_{name}": value for name, value in training.stopwatch.summary().items()},
+            },
+            cost={"flops": cost.flops // CROPS, "params": cost.params_trainable},
+        )
+
+    def _feature_shapes(self) -> list[torch.Tensor]:
+        """The features of ``CROPS`` crops on the meta device."""
+        crop = self.recipe.crop
+        return [
+            torch.empty(CROPS, spec.channels, crop // spec.stride, crop // spec.stride, device="meta")
+            for spec in self.setup.features
+        ]
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Random numbers from ``seed``; outside they go on as if nothing had been drawn."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

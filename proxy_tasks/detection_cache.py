@@ -1,0 +1,221 @@
+"""Filling and reading the cache of the detection proxy task: features and FCOS targets of every view.
+
+FCOS targets do not depend on the decoder, so they are computed once. A record is one view; those of
+meta-train come first. Features are kept with channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feature_cache.format import TensorSpec
+from feature_cache.reader import CacheReader
+from feature_cache.writer import CacheWriter
+from nasperc.data.batch import collate
+from nasperc.data.dataset import DetectionDataset
+from nasperc.data.normalisation import Normalisation
+from nasperc.data.sample import Sample
+from nasperc.models.fcos_targets import FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.features import FeatureSpec
+from nasperc.models.heads.preset import FCOSPreset
+from proxy_tasks.base import Progress
+from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.detection_views import ImageSplit, views
+
+# P3 to P7: targets are made for these.
+STRIDES = (8, 16, 32, 64, 128)
+# Views that go through the backbone at once.
+CHUNK = 8
+TARGETS = ("labels", "distances", "centerness")
+
+
+def level_sizes(crop: int) -> list[tuple[int, int]]:
+    """(H, W) of each level of the pyramid on a square crop."""
+    return [(-(-crop // stride), -(-crop // stride)) for stride in STRIDES]
+
+
+def record_specs(
+    features: Sequence[FeatureSpec], recipe: DetectionProxyRecipe, most_boxes: int
+) -> dict[str, TensorSpec]:
+    """The named tensors of one view; boxes are padded to ``most_boxes``, ``box_count`` of them are real."""
+    locations = sum(height * width for height, width in level_sizes(recipe.crop))
+    specs = {
+        spec.name: TensorSpec(
+            (recipe.crop // spec.stride, recipe.crop // spec.stride, spec.channels),
+            recipe.dtype,
+            quantised=recipe.dtype == "uint8",
+        )
+        for spec in features
+    }
+    return specs | {
+        "labels": TensorSpec((locations,), "int16"),
+        "distances": TensorSpec((locations, 4), "float32"),
+        "centerness": TensorSpec((locations,), "float32"),
+        "boxes": TensorSpec((most_boxes, 4), "float32"),
+        "box_labels": TensorSpec((most_boxes,), "int16"),
+        "box_crowd": TensorSpec((most_boxes,), "uint8"),
+        "box_count": TensorSpec((), "int32"),
+        "image_id": TensorSpec((), "int64"),
+    }
+
+
+def write_cache(
+    path: Path,
+    dataset: DetectionDataset,
+    split: ImageSplit,
+    backbone: nn.Module,
+    normalisation: Normalisation,
+    preset: FCOSPreset,
+    recipe: DetectionProxyRecipe,
+    contents: dict[str, Any],
+    attributes: dict[str, Any],
+    on_progress: Progress,
+) -> None:
+    """Compute every view's features and targets and write them to ``path``.
+
+    Args:
+        path: of the cache file.
+        dataset: the train split.
+        split: which of its images are meta-train and meta-val.
+        backbone: in evaluation mode.
+        normalisation: the backbone's.
+        preset: of the head, for the targets.
+        recipe: of the proxy task.
+        contents: what the cache's fingerprint covers.
+        attributes: kept beside.
+        on_progress: called with ``caching`` and the fraction done.
+
+    Raises:
+        InputError: an image cannot be read; the disk is full.
+    """
+    count = len(split.train) * recipe.views + len(split.val) * recipe.val_views
+    most_boxes = max(1, max(len(record.boxes) for record in dataset.records))
+    features: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
+    specs = record_specs(features, recipe, most_boxes)
+    device = next(backbone.parameters()).device
+    done = 0
+    with CacheWriter(path, specs, count, contents, attributes) as writer:
+        for samples in _chunks(views(dataset, split, recipe)):
+            images = collate(samples, normalisation).images.to(device)
+            with torch.inference_mode():
+                maps = backbone(images)
+            records = {
+                spec.name: level.float().permute(0, 2, 3, 1)
+                for spec, level in zip(features, maps, strict=True)
+            }
+            targets = stack_targets([_targets(sample, preset, recipe) for sample in samples])
+            records |= dict(zip(TARGETS, targets, strict=True))
+            records |= _ground_truth(samples, most_boxes)
+            writer.append(records)
+            done += len(samples)
+            on_progress("caching", done / count)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``features``: (N, C, H, W) each, float32, channels-last, as the backbone puts out; ``targets``: (N, P)."""
+
+    features: list[Tensor]
+    targets: FCOSTargets
+
+
+class DetectionCache:
+    """The proxy task's view of a cache file.
+
+    Args:
+        reader: of the file.
+        features: names of the backbone's features.
+        train: number of meta-train records; the others are meta-val.
+        device: of the batches.
+    """
+
+    def __init__(
+        self, reader: CacheReader, features: Sequence[str], train: int, device: torch.device | None = None
+    ) -> None:
+        self.reader = reader
+        self.features = tuple(features)
+        self.train = train
+        self.val = len(reader) - train
+        self.device = device or reader.device
+
+    def load(self, indices: Tensor) -> Batch:
+        """The records at ``indices`` (N,)."""
+        rows = self.reader.batch((*self.features, *TARGETS), indices)
+        rows = {name: tensor.to(self.device) for name, tensor in rows.items()}
+        return Batch(
+            [rows[name].permute(0, 3, 1, 2).float() for name in self.features],
+            FCOSTargets(rows["labels"].long(), rows["distances"], rows["centerness"]),
+        )
+
+    def training_order(self, batch_size: int, seed: int) -> Iterator[Tensor]:
+        """Endless batches of meta-train indices: one permutation after another, each batch ascending."""
+        generator = torch.Generator().manual_seed(seed)
+        pool = torch.empty(0, dtype=torch.int64)
+        while True:
+            while len(pool) < batch_size:
+                pool = torch.cat((pool, torch.randperm(self.train, generator=generator)))
+            # Ascending: a file is read faster forwards, and no loss depends on the order within a batch.
+            yield pool[:batch_size].sort().values
+            pool = pool[batch_size:]
+
+    def statistics_batches(self, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+        """The fixed meta-train batches that BatchNorm statistics are estimated on."""
+        for indices in islice(self.training_order(min(batch_size, self.train), seed), count):
+            yield self.load(indices)
+
+    def val_batches(self, batch_size: int) -> Iterator[Batch]:
+        """All meta-val records in order, in batches of nearly the same size, at most ``batch_size``."""
+        records = torch.arange(self.train, len(self.reader))
+        for indices in records.tensor_split(-(-self.val // batch_size)):
+            yield self.load(indices)
+
+
+def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    while chunk := list(islice(samples, CHUNK)):
+        yield chunk
+
+
+def _targets(sample: Sample, preset: FCOSPreset, recipe: DetectionProxyRecipe) -> FCOSTargets:
+    assert sample.boxes is not None
+    assert sample.labels is not None
+    assert sample.crowd is not None
+    return fcos_targets(
+        sample.boxes,
+        sample.labels,
+        sample.crowd,
+        level_sizes(recipe.crop),
+        STRIDES,
+        preset.sizes_of_interest,
+        preset.centre_sampling_radius,
+        recipe.interest_scale,
+    )
+
+
+def _ground_truth(samples: Sequence[Sample], most_boxes: int) -> dict[str, Tensor]:
+    boxes = torch.zeros(len(samples), most_boxes, 4)
+    labels = torch.zeros(len(samples), most_boxes, dtype=torch.int16)
+    crowd = torch.zeros(len(samples), most_boxes, dtype=torch.uint8)
+    counts = np.zeros(len(samples), np.int32)
+    for row, sample in enumerate(samples):
+        assert sample.boxes is not None
+        assert sample.labels is not None
+        assert sample.crowd is not None
+        counts[row] = count = len(sample.boxes)
+        boxes[row, :count] = sample.boxes
+        labels[row, :count] = sample.labels.to(torch.int16)
+        crowd[row, :count] = sample.crowd.to(torch.uint8)
+    return {
+        "boxes": boxes,
+        "box_labels": labels,
+        "box_crowd": crowd,
+        "box_count": torch.from_numpy(counts),
+        "image_id": torch.tensor([sample.meta.image_id for sample in samples]),
+    }

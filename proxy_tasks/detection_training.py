@@ -1,0 +1,189 @@
+"""Training one decoder on cached features and measuring it (thesis 7.3.3, 7.4.1)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasperc.models.fcos_losses import FCOSLosses, fcos_losses, fcos_losses_per_image
+from nasperc.models.features import HeadOutput
+from nasperc.models.heads.preset import FCOSPreset
+from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm, trainable_batch_norms
+from proxy_tasks.base import Progress
+from proxy_tasks.detection_cache import STRIDES, DetectionCache
+from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.stopwatch import Stopwatch
+
+# A progress bar needs no more than this.
+SECONDS_BETWEEN_REPORTS = 0.3
+# Reading a loss waits for the device: on CUDA it is looked at this rarely.
+ITERATIONS_BETWEEN_CHECKS = 10
+
+
+class DivergedLossError(ArithmeticError):
+    """A loss is no longer finite."""
+
+
+class Decoder(nn.Module):
+    """Neck and head: ``forward(features) -> HeadOutput``, as in the detector."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.neck = modules["neck"]
+        self.head = modules["head"]
+
+    def forward(self, features: list[Tensor]) -> HeadOutput:
+        output: HeadOutput = self.head(self.neck(features))
+        return output
+
+
+class Measurement(NamedTuple):
+    """Equation 7.2 and its terms: means over meta-val of each image's losses; ``reward``: minus their sum."""
+
+    reward: float
+    classification: float
+    box: float
+    centerness: float
+
+
+class Outcome(NamedTuple):
+    """``final`` is None when the candidate was stopped half-way."""
+
+    halfway: Measurement | None
+    final: Measurement | None
+
+
+class DecoderTraining:
+    """One candidate's training: Adam on meta-train, Polyak-averaged parameters measured on meta-val.
+
+    Args:
+        decoder: built and initialised, on the device.
+        cache: records to train and to measure on.
+        recipe: of the proxy task, the stage's overrides applied.
+        preset: of the head.
+        seed: of the order of the batches.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: DetectionCache,
+        recipe: DetectionProxyRecipe,
+        preset: FCOSPreset,
+        seed: int,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        self.device = cache.device
+        self.decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._cache, self._recipe, self._preset, self._seed = cache, recipe, preset, seed
+        self.stopwatch = stopwatch or Stopwatch(self.device)
+        parameters = list(decoder.parameters())
+        self._parameters = parameters
+        self._optimizer = torch.optim.Adam(
+            parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self._average = PolyakAverage(decoder, recipe.polyak)
+
+    def run(self, threshold: float | None, on_progress: Progress) -> Outcome:
+        """Train, measure half-way if the recipe says so, stop there below ``threshold``, measure at the end.
+
+        Raises:
+            DivergedLossError: a loss or a reward is not finite.
+        """
+        iterations = self._recipe.iterations
+        middle = iterations // 2 if self._recipe.early_stop and iterations > 1 else 0
+        halfway: Measurement | None = None
+        reported = -math.inf
+        self.decoder.train()
+        order = self._cache.training_order(self._recipe.batch_size, self._seed)
+        for iteration in range(1, iterations + 1):
+            self._step(next(order), check=iteration % ITERATIONS_BETWEEN_CHECKS == 0)
+            if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+                reported = time.monotonic()
+                on_progress("training", iteration / iterations)
+            if iteration == middle:
+                halfway = self.measure()
+                if threshold is not None and halfway.reward < threshold:
+                    return Outcome(halfway, None)
+        return Outcome(halfway, self.measure())
+
+    @torch.no_grad()
+    def measure(self) -> Measurement:
+        """The reward of the averaged parameters, on a copy; nothing of the training is touched.
+
+        Raises:
+            DivergedLossError: it is not finite.
+        """
+        # Gradients would be copied along.
+        self._optimizer.zero_grad(set_to_none=True)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            averaged = copy.deepcopy(self.decoder)
+            self._average.copy_to(averaged)
+            self._estimate_statistics(averaged)
+            averaged.eval()
+            losses = []
+            for batch in self._cache.val_batches(self._recipe.val_batch_size):
+                self.stopwatch.lap("measuring: reading")
+                output = self._forward(averaged, batch.features)
+                losses.append(fcos_losses_per_image(output, batch.targets, self._preset, STRIDES))
+                self.stopwatch.lap("measuring: meta-val")
+        means = [torch.cat(term).double().mean().item() for term in zip(*losses, strict=True)]
+        measurement = Measurement(-sum(means), *means)
+        if not math.isfinite(measurement.reward):
+            raise DivergedLossError(f"the reward is {measurement.reward}")
+        return measurement
+
+    def _step(self, indices: Tensor, *, check: bool) -> None:
+        lap = self.stopwatch.lap
+        batch = self._cache.load(indices)
+        lap("training: reading")
+        output = self._forward(self.decoder, batch.features)
+        lap("training: forward")
+        losses = fcos_losses(output, batch.targets, self._preset, STRIDES)
+        total = losses.total()
+        lap("training: loss")
+        if (check or self.device.type == "cpu") and not torch.isfinite(total):
+            raise DivergedLossError(_describe(losses))
+        lap("training: checks")
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        lap("training: backward")
+        if self._recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._recipe.gradient_clip, foreach=True)
+        self._optimizer.step()
+        lap("training: optimiser")
+        self._average.update()
+        lap("training: averaging")
+
+    def _forward(self, decoder: Decoder, features: list[Tensor]) -> HeadOutput:
+        with self._autocast():
+            output: HeadOutput = decoder(features)
+        return HeadOutput(*([level.float() for level in levels] for levels in output))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.device.type == "cuda" and self._recipe.mixed_precision:
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+    def _estimate_statistics(self, averaged: Decoder) -> None:
+        """BatchNorm statistics of the averaged parameters, over fixed meta-train batches."""
+        recipe = self._recipe
+        # The head has GroupNorm in every built-in space: then its forward pass is not needed here.
+        part = averaged if trainable_batch_norms(averaged.head) else averaged.neck
+        batches = self._cache.statistics_batches(recipe.bn_batches, recipe.batch_size, recipe.seed)
+        with self._autocast():
+            reestimate_batch_norm(part, (batch.features for batch in batches))
+        self.stopwatch.lap("measuring: statistics")
+
+
+def _describe(losses: FCOSLosses) -> str:
+    values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses._asdict().items())
+    return f"a training loss is not finite: {values}"

@@ -1,0 +1,94 @@
+"""Fine-tuning the backbone once, with FPN-FCOS, before its features are cached (thesis 7.4.1)."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasperc.assembly.detector import Baseline, build_decoder
+from nasperc.data.dataset import DetectionDataset
+from nasperc.data.normalisation import Normalisation
+from nasperc.models.fcos import FCOS
+from nasperc.models.heads.preset import FCOSPreset
+from nasperc.training.loop import train
+from proxy_tasks.base import Progress
+from proxy_tasks.detection_recipe import DetectionProxyRecipe
+
+FORMAT = "nasperc-backbone/1"
+
+
+def is_finetuned(weights: Path | None) -> bool:
+    """Whether a weights file was written by :func:`save_backbone`; an unreadable one was not."""
+    if weights is None:
+        return False
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        # Loading it says what is wrong with it.
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def save_backbone(path: Path, backbone: nn.Module, description: Mapping[str, Any]) -> None:
+    """Write fine-tuned weights, whole or not at all, in a form that ``backbone.weights`` takes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        state = {name: tensor.detach().cpu() for name, tensor in backbone.state_dict().items()}
+        torch.save({"format": FORMAT, "description": dict(description), "state_dict": state}, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def finetune_backbone(
+    backbone: nn.Module,
+    dataset: DetectionDataset,
+    normalisation: Normalisation,
+    preset: FCOSPreset,
+    recipe: DetectionProxyRecipe,
+    checkpoint: Path,
+    on_progress: Progress,
+) -> None:
+    """Train ``backbone`` in place, as part of an FPN-FCOS detector that is dropped afterwards.
+
+    Args:
+        backbone: to be fine-tuned.
+        dataset: meta-train images: meta-val must stay unseen, the rewards are measured there.
+        normalisation: the backbone's.
+        preset: of the head; its sizes of interest are scaled by the training's short side.
+        recipe: of the proxy task.
+        checkpoint: an interrupted fine-tuning continues from it; removed at the end.
+        on_progress: called with ``fine-tuning`` and the fraction done.
+
+    Raises:
+        InputError: an image cannot be read; the loss diverges.
+    """
+    training = recipe.finetune_training
+    scale = training.short_sides[0] / 800
+    scaled = preset.model_copy(
+        update={
+            "sizes_of_interest": tuple((low * scale, high * scale) for low, high in preset.sizes_of_interest)
+        }
+    )
+    baseline = Baseline(recipe.finetune_width, recipe.finetune_width)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        parts = build_decoder(baseline, backbone.out, len(dataset.classes), scaled)  # type: ignore[arg-type]
+    device = next(backbone.parameters()).device
+    detector = FCOS(backbone, parts["neck"], parts["head"]).to(device)
+    train(
+        detector,
+        dataset,
+        training,
+        seed=recipe.seed,
+        normalisation=normalisation,
+        checkpoint=checkpoint,
+        on_step=lambda step, _: on_progress("fine-tuning", step / training.iterations),
+    )
+    checkpoint.unlink(missing_ok=True)
