@@ -1,4 +1,4 @@
-"""Modulated deformable convolution (DCNv2, Zhu et al. 2019) in plain torch."""
+"""Modulated deformable convolution (DCNv2, Zhu et al., "Deformable ConvNets v2") in plain torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_TAPS = 9
+from nasperc.ops.deform_conv_cpu import TAPS, ModulatedDeformConv2dCPU
 
 
 def modulated_deform_conv2d(
@@ -32,28 +32,13 @@ def modulated_deform_conv2d(
         weight: (O, C, 3, 3).
         bias: (O,) or None.
         stride, padding, dilation: as in ``torch.nn.functional.conv2d``, the same for both axes.
+
+    Differentiable once in every tensor; twice where the CPU's fast path does not apply (exporting, autocast,
+    half precision, CUDA).
     """
-    n, channels, height, width = x.shape
-    out_height, out_width = offset.shape[-2:]
-    groups = mask.shape[1] // _TAPS
-    offset = offset.reshape(n * groups, _TAPS, 2, out_height, out_width)
-    rows = torch.arange(out_height, device=x.device, dtype=x.dtype) * stride - padding
-    columns = torch.arange(out_width, device=x.device, dtype=x.dtype) * stride - padding
-    taps = torch.arange(3, device=x.device, dtype=x.dtype) * dilation
-    y = offset[:, :, 0] + rows[:, None] + taps.repeat_interleave(3)[:, None, None]
-    x_ = offset[:, :, 1] + columns + taps.repeat(3)[:, None, None]
-    grid = torch.stack(((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
-    sampled = F.grid_sample(
-        x.reshape(n * groups, channels // groups, height, width),
-        grid.reshape(n * groups, _TAPS * out_height, out_width, 2),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    ).reshape(n, groups, channels // groups, _TAPS, out_height, out_width)
-    sampled = sampled * mask.reshape(n, groups, 1, _TAPS, out_height, out_width)
-    patches = sampled.reshape(n, channels * _TAPS, out_height * out_width)
-    out = (weight.reshape(1, -1, channels * _TAPS) @ patches).reshape(n, -1, out_height, out_width)
-    return out if bias is None else out + bias[:, None, None]
+    if _fast_path_applies(x, offset, mask, weight):
+        return ModulatedDeformConv2dCPU.apply(x, offset, mask, weight, bias, stride, padding, dilation)
+    return _by_grid_sample(x, offset, mask, weight, bias, stride, padding, dilation)
 
 
 class DeformConv2d(nn.Module):
@@ -71,17 +56,66 @@ class DeformConv2d(nn.Module):
             raise ValueError(f"a deformable convolution has kernel_size 3, not {kernel_size}")
         if in_channels % deformable_groups:
             raise ValueError(f"{in_channels} channels do not divide into {deformable_groups} groups")
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.deformable_groups = deformable_groups
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.offset_mask = nn.Conv2d(in_channels, 3 * _TAPS * deformable_groups, 3, padding=1)
-        bound = 1 / math.sqrt(_TAPS * in_channels)
+        self.offset_mask = nn.Conv2d(in_channels, 3 * TAPS * deformable_groups, 3, padding=1)
+        bound = 1 / math.sqrt(TAPS * in_channels)
         nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.zeros_(self.offset_mask.weight)
-        nn.init.zeros_(self.offset_mask.bias)  # type: ignore[arg-type]
+        for parameter in self.offset_mask.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        offsets = 2 * _TAPS * self.deformable_groups
-        predicted = self.offset_mask(x)
-        offset, mask = predicted[:, :offsets], predicted[:, offsets:].sigmoid()
-        return modulated_deform_conv2d(x, offset, mask, self.weight, self.bias)
+        taps = TAPS * self.deformable_groups
+        offset, mask = self.offset_mask(x).split((2 * taps, taps), dim=1)
+        return modulated_deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, deformable_groups={self.deformable_groups}"
+
+
+def _fast_path_applies(*tensors: Tensor) -> bool:
+    dtype = tensors[0].dtype
+    return (
+        dtype in (torch.float32, torch.float64)
+        and all(t.device.type == "cpu" and t.dtype == dtype for t in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        # An exporter cannot see into the function, and needs sizes that stay symbols.
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+    )
+
+
+def _by_grid_sample(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    n, channels, height, width = x.shape
+    out_height, out_width = offset.shape[-2:]
+    groups = mask.shape[1] // TAPS
+    offset = offset.reshape(n * groups, TAPS, 2, out_height, out_width)
+    rows = torch.arange(out_height, device=x.device, dtype=x.dtype) * stride - padding
+    columns = torch.arange(out_width, device=x.device, dtype=x.dtype) * stride - padding
+    taps = torch.arange(3, device=x.device, dtype=x.dtype) * dilation
+    y = offset[:, :, 0] + rows[:, None] + taps.repeat_interleave(3)[:, None, None]
+    x_ = offset[:, :, 1] + columns + taps.repeat(3)[:, None, None]
+    # grid_sample's coordinates run from -1 to 1 over the outer edges of the border pixels.
+    grid = torch.stack(((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    sampled = F.grid_sample(
+        x.reshape(n * groups, channels // groups, height, width),
+        grid.reshape(n * groups, TAPS * out_height, out_width, 2),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    ).reshape(n, groups, channels // groups, TAPS, out_height, out_width)
+    sampled = sampled * mask.reshape(n, groups, 1, TAPS, out_height, out_width)
+    patches = sampled.reshape(n, channels * TAPS, out_height * out_width)
+    out = (weight.reshape(1, -1, channels * TAPS) @ patches).reshape(n, -1, out_height, out_width)
+    return out if bias is None else out + bias[:, None, None]
