@@ -1,0 +1,80 @@
+"""From a resolved recipe to the components of a run: driver and workers build theirs from the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from controllers.base import Controller
+from controllers.plan import SearchPlan
+from controllers.service import ControllerFactory, ControllerService
+from nasperc.plugins import load_component
+from nasperc.search.recipe import Recipe, parse_recipe
+from proxy_tasks.base import ProxyTask, TaskContext
+from search_spaces.base import SearchSpace, TokenSpace
+
+# The worker ends a candidate at its limit; the service, which cannot, hands it to another slot a while later.
+_SERVICE_LIMIT_FACTOR, _SERVICE_LIMIT_EXTRA_S = 1.1, 30.0
+
+
+def build_space(recipe: Recipe) -> SearchSpace:
+    """The search space of a recipe.
+
+    Raises:
+        InputError: unknown space or option.
+    """
+    component = load_component("space", recipe.space.name)
+    space: SearchSpace = component(component.Recipe.model_validate(recipe.space.options))
+    return space
+
+
+def controller_factory(recipe: Recipe) -> ControllerFactory:
+    """What makes the controller of a stage from its decisions and a seed."""
+    component = load_component("controller", recipe.controller.name)
+    options = component.Recipe.model_validate(recipe.controller.options)
+
+    def make(tokens: TokenSpace, seed: int) -> Controller:
+        controller: Controller = component(tokens, options, seed)
+        return controller
+
+    return make
+
+
+def build_proxy(recipe: Recipe, space: SearchSpace, folder: Path) -> ProxyTask:
+    """The proxy task of a recipe; ``folder`` holds what it prepares and is shared by runs."""
+    component = load_component("proxy", recipe.proxy.name)
+    options = component.Recipe.model_validate(recipe.proxy.options)
+    context = TaskContext(space=space, model=recipe.model, data=recipe.data, folder=folder, seed=recipe.seed)
+    task: ProxyTask = component(options, context)
+    return task
+
+
+def build_plan(recipe: Recipe) -> SearchPlan:
+    """Budget and terms of a run, as the controller service takes them."""
+    search = recipe.search
+    limit_s = search.candidate_time_limit_s * _SERVICE_LIMIT_FACTOR + _SERVICE_LIMIT_EXTRA_S
+    return SearchPlan.model_validate(
+        {
+            "seed": recipe.seed,
+            "candidates": search.candidates,
+            "seconds": search.seconds,
+            "slots": 1 if search.executor == "local" else search.workers,
+            "candidate_time_limit": limit_s,
+            "early_stop_k": search.early_stop_k,
+            "early_stop_minimum": search.early_stop_minimum,
+        }
+    )
+
+
+def open_service(recipe: Recipe | Mapping[str, Any], folder: Path, session: str) -> ControllerService:
+    """The controller service of a run folder, rebuilt from its journal if there is one.
+
+    Raises:
+        InputError: the run has another writer; its journal does not fit the recipe.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = parse_recipe(recipe, where=str(folder))
+    return ControllerService(
+        folder, build_space(recipe), controller_factory(recipe), build_plan(recipe), session=session
+    )

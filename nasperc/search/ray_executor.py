@@ -1,0 +1,320 @@
+"""The search on Ray Tune: one long-lived trial a slot, and the controller service as a named actor.
+
+A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's ``step()`` asks
+the service, trains one candidate and tells the result; imports, open cache and CUDA context stay in its process.
+This is the only module that imports Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported. Ray's own progress output and result files are replaced by ours.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Snapshots of Tune's own state are of no use here: the journal is what a run resumes from.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+
+import ray
+import torch
+from ray import tune
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.metrics import Gauge
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from controllers.answers import Answer, RunStatus
+from controllers.base import Candidate, Result
+from controllers.journal import Event
+from nasperc.errors import InputError
+from nasperc.search.components import open_service
+from nasperc.search.executor import Executor
+from nasperc.search.progress import SearchProgress
+from nasperc.search.recipe import Recipe
+from nasperc.search.run_folder import RunFolder
+from nasperc.search.worker import SlotWorker, describe
+
+NAMESPACE = "nasperc"
+POLL_S = 0.5
+# Slots end by themselves once the run has ended; one that does not is ended with Ray.
+GRACE_S = 20.0
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+class ServiceActor:
+    """The controller service in its own process; Ray restarts it, and it rebuilds itself from the journal."""
+
+    def __init__(self, recipe: Mapping[str, Any], folder: str, session: str) -> None:
+        self._ready: set[int] = set()
+        self._refusal: InputError | None = None
+        try:
+            self._service = open_service(recipe, Path(folder), session)
+        except InputError as error:
+            # Raised by the first call: an error in the constructor would only reach the driver as text.
+            self._refusal = error
+
+    def opened(self) -> int:
+        """Number of events; raises what the constructor met."""
+        if self._refusal is not None:
+            raise self._refusal
+        return self._service.status().events
+
+    def ask(self, slot: int) -> Answer:
+        self._ready.add(slot)
+        return self._service.ask(slot)
+
+    def tell(self, slot: int, id: int, result: Result) -> None:
+        self._service.tell(slot, id, result)
+
+    def report_setup_failure(self, slot: int, error: str) -> None:
+        self._service.report_setup_failure(slot, error)
+        # It will die of this error; slot_died shall not count it a second time.
+        self._ready.add(slot)
+
+    def slot_died(self, slot: int) -> None:
+        """A worker's process is gone; one that dies before it ever asks could not be set up."""
+        if slot in self._ready:
+            self._ready.remove(slot)
+        else:
+            self._service.report_setup_failure(slot, "the worker process died before it was ready")
+
+    def events_since(self, index: int) -> list[Event]:
+        return self._service.events_since(index)
+
+    def status(self) -> RunStatus:
+        return self._service.status()
+
+    def close(self) -> None:
+        if self._refusal is None:
+            self._service.close()
+
+
+class RemoteService:
+    """The service as a worker sees it: blocking calls of the actor."""
+
+    def __init__(self, name: str) -> None:
+        self._actor = ray.get_actor(name, namespace=NAMESPACE)
+
+    def ask(self, slot: int) -> Answer:
+        answer: Answer = ray.get(self._actor.ask.remote(slot))
+        return answer
+
+    def tell(self, slot: int, id: int, result: Result) -> None:
+        ray.get(self._actor.tell.remote(slot, id, result))
+
+    def report_setup_failure(self, slot: int, error: str) -> None:
+        ray.get(self._actor.report_setup_failure.remote(slot, error))
+
+    def status(self) -> RunStatus:
+        status: RunStatus = ray.get(self._actor.status.remote())
+        return status
+
+
+class Slot(tune.Trainable):
+    """One slot as a Ray Tune trial that lasts as long as the search."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._service = RemoteService(config["service"])
+        self._ended = False
+        slot = config["slot"]
+        self._worker = SlotWorker(config["recipe"], Path(config["folder"]), slot, self._end_hung)
+        try:
+            self._worker.setup()
+        except Exception as error:
+            self._service.report_setup_failure(slot, describe(error))
+            # A new process may do better (CUDA errors stay in a process); after the last one the slot ends.
+            self._ended = self._service.status().finished
+            if not self._ended:
+                raise
+
+    def step(self) -> dict[str, Any]:
+        return {"done": self._ended or not self._worker.step(self._service)}
+
+    def _end_hung(self, candidate: Candidate, result: Result) -> None:
+        # A thread of a hung process is never given back: the process ends, Ray Tune starts the slot again.
+        self._service.tell(self._worker.slot, candidate.id, result)
+        os._exit(1)
+
+
+class _SlotDeaths(tune.Callback):
+    """Tells the service of slots whose process died."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self.count = 0
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.count += 1
+        self._actor.slot_died.remote(trial.config["slot"])
+
+
+class RayExecutor(Executor):
+    """``workers`` slots on a local Ray, or on the cluster that ``ray_address`` names.
+
+    A Ray that runs already in this process is used and left running. On a cluster of several nodes the run folder
+    must lie on a file system that all of them share.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, session: str) -> None:
+        self._recipe, self._folder, self._session = recipe, RunFolder(folder.resolve()), session
+        self._name = f"controller-{folder.name}-{session[:8]}"
+        self._started_ray = False
+        self._actor: Any = None
+        self._thread: threading.Thread | None = None
+        self._deaths: _SlotDeaths | None = None
+        self._tune_error: BaseException | None = None
+        self._ended_at: float | None = None
+        self._gauges: dict[str, Gauge] = {}
+        self._dashboard_url: str | None = None
+
+    def start(self) -> None:
+        self._start_ray()
+        actor_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ServiceActor)
+        node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = actor_class.options(
+            name=self._name, namespace=NAMESPACE, scheduling_strategy=node
+        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session)
+        self._call("opened")
+        self._deaths = _SlotDeaths(self._actor)
+        self._thread = threading.Thread(target=self._run_slots, name="ray-tune", daemon=True)
+        self._thread.start()
+
+    def advance(self) -> bool:
+        assert self._thread is not None, "start() comes first"
+        self._thread.join(POLL_S)
+        status = self.status()
+        if not self._thread.is_alive():
+            if not status.finished:
+                raise InputError("the slots must live as long as the search", value=self._tune_error or "no slot",
+                                 where="Ray Tune", repair=f"Resume: nasperc search --resume {self._folder.path}")
+            return False
+        if status.finished and self._ended_at is None:
+            self._ended_at = time.monotonic()
+        gone = self._ended_at is not None and time.monotonic() - self._ended_at > GRACE_S
+        return not (gone or (status.finished and status.error is not None))
+
+    def events_since(self, index: int) -> list[Event]:
+        events: list[Event] = self._call("events_since", index)
+        return events
+
+    def status(self) -> RunStatus:
+        status: RunStatus = self._call("status")
+        return status
+
+    def close(self) -> None:
+        actor, self._actor = self._actor, None
+        if actor is not None and ray.is_initialized():
+            try:
+                ray.get(actor.close.remote(), timeout=5.0)
+            except Exception:
+                # Nothing is lost: every acknowledged event is on the disk, and the lock goes with the process.
+                logging.getLogger(__name__).debug("the controller service did not close in time", exc_info=True)
+            ray.kill(actor)
+        if self._started_ray:
+            self._started_ray = False
+            ray.shutdown()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        shutil.rmtree(self._folder.ray, ignore_errors=True)
+
+    def notes(self) -> list[str]:
+        if not self._dashboard_url:
+            return []
+        note = f"Ray dashboard: http://{self._dashboard_url}"
+        if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+            note += "  (it asks for a token: ray get-auth-token prints it)"
+        return [note]
+
+    def publish(self, progress: SearchProgress) -> None:
+        values = {
+            "best_reward": progress.best,
+            "last_reward": progress.last_reward,
+            "moving_average_reward": progress.moving_average,
+            "completed": progress.completed,
+            "stopped": progress.stopped,
+            "failed": progress.failed,
+            "replayed": progress.replayed,
+            "slot_restarts": self._deaths.count if self._deaths else 0,
+        }
+        for name, value in values.items():
+            if value is None:
+                continue
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(f"nasperc_search_{name}", f"nasperc search: {name}", tag_keys=("run",))
+            self._gauges[name].set(float(value), tags={"run": self._folder.path.name})
+
+    def _start_ray(self) -> None:
+        search = self._recipe.search
+        if ray.is_initialized():
+            return
+        # Workers that die are restarted and reported in one line; Ray's tracebacks of them would fill the screen.
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": NAMESPACE}
+        address = search.ray_address or os.environ.get("RAY_ADDRESS")
+        try:
+            if address:
+                info = ray.init(address=address, **quiet)
+            else:
+                info = ray.init(
+                    num_cpus=max(search.workers, os.cpu_count() or 1),
+                    include_dashboard=search.dashboard,
+                    dashboard_host="127.0.0.1",
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise InputError("Ray must start", value=describe(error), where="recipe key search.ray_address",
+                             repair="Use --executor local to search without Ray.") from error
+        self._started_ray = True
+        self._dashboard_url = info.dashboard_url or None
+
+    def _gpus_per_worker(self) -> float:
+        search = self._recipe.search
+        if search.gpus_per_worker is not None:
+            return search.gpus_per_worker
+        if not torch.cuda.is_available():
+            return 0.0
+        # More slots than GPUs share them; otherwise each slot has its own.
+        return min(1.0, ray.cluster_resources().get("GPU", 0.0) / search.workers)
+
+    def _run_slots(self) -> None:
+        search = self._recipe.search
+        try:
+            shutil.rmtree(self._folder.ray, ignore_errors=True)
+            tune.Tuner(
+                tune.with_resources(Slot, {"cpu": 1, "gpu": self._gpus_per_worker()}),
+                param_space={
+                    "slot": tune.grid_search(list(range(search.workers))),
+                    "service": self._name,
+                    "recipe": self._recipe.to_dict(),
+                    "folder": str(self._folder.path),
+                },
+                run_config=tune.RunConfig(
+                    name="ray",
+                    storage_path=str(self._folder.path),
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=-1),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    callbacks=[self._deaths],
+                ),
+            ).fit()
+        except Exception as error:
+            self._tune_error = error
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        try:
+            return ray.get(getattr(self._actor, method).remote(*arguments))
+        except RayTaskError as error:
+            raise error.cause from error
+        except RayActorError as error:
+            raise InputError("the controller service must run", value=describe(error), where="Ray",
+                             repair=f"Resume: nasperc search --resume {self._folder.path}") from error

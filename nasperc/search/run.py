@@ -1,0 +1,190 @@
+"""A search from its recipe to ``top10.json``."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nasperc.errors import InputError
+from nasperc.search.components import build_plan, build_proxy, build_space
+from nasperc.search.executor import Executor
+from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
+from nasperc.search.local_executor import LocalExecutor
+from nasperc.search.progress import SearchProgress
+from nasperc.search.recipe import Recipe
+from nasperc.search.run_folder import RunFolder, resolve_paths
+from nasperc.search.tensorboard import SearchScalars
+from nasperc.search.top10 import Top10
+from search_spaces.base import SearchSpace
+
+# Under a fast proxy the file need not be rewritten for every candidate.
+WRITE_EVERY_S = 2.0
+_SECTIONS_FREE_ON_RESUME = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "top")
+
+
+def run_search(
+    recipe: Recipe | None, folder: Path, *, resume: bool = False, console: Console | None = None
+) -> Path:
+    """Search, and write ``top10.json``; the folder holds everything that a resumption needs, at any moment.
+
+    Args:
+        recipe: the whole recipe; None with ``resume``: the folder's own. A resumed run may change how it is executed
+            (workers, executor, dashboard), not what it searches.
+        folder: of the run; new unless ``resume``.
+        resume: go on where the run's journal ends; a run that has ended only writes its ``top10.json`` again.
+        console: where to show progress.
+
+    Returns:
+        The path of ``top10.json``.
+
+    Raises:
+        InputError: bad recipe, data or folder; no worker could be set up; no candidate of a stage was completed.
+        KeyboardInterrupt: interrupted; how to resume was printed.
+    """
+    console = console or Console()
+    run = RunFolder(folder)
+    recipe = _resumed_recipe(run, recipe) if resume else _new_recipe(run, recipe)
+    space = build_space(recipe)
+    # A budget that does not fit the stages is told before anything is prepared.
+    build_plan(recipe).candidate_bounds(space.stages())
+    if not resume:
+        run.create(recipe)
+    console.print(f"run folder: {run.path}", highlight=False, markup=False)
+    try:
+        description = _prepare(recipe, space, run, console)
+        search = _Search(recipe, space, run, description)
+        with _executor(recipe, run) as executor:
+            search.follow(executor, console)
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False,
+                      markup=False)
+        raise
+    search.conclude(console)
+    return run.top10
+
+
+def _new_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
+    if recipe is None:
+        raise ValueError("a new search needs a recipe")
+    return resolve_paths(recipe)
+
+
+def _resumed_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
+    kept = run.read_recipe()
+    if recipe is None:
+        return kept
+    given = resolve_paths(recipe)
+    free = {key: getattr(given.search, key) for key in _SECTIONS_FREE_ON_RESUME}
+    merged = kept.model_copy(update={"search": kept.search.model_copy(update=free)})
+    key = _first_difference(merged.to_dict(), given.to_dict())
+    if key is not None:
+        raise InputError("a resumed run must keep what it searches", value=f"another {key}", where=run.recipe,
+                         repair="Start a new run, or resume without changing that key.")
+    return merged
+
+
+def _first_difference(one: Any, other: Any, path: str = "") -> str | None:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in [*one, *(key for key in other if key not in one)]:
+            found = _first_difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+            if found is not None:
+                return found
+        return None
+    return None if one == other else path
+
+
+def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Console) -> dict[str, Any]:
+    """Prepare once, before workers exist; what ``top10.json`` says of data and weights."""
+    proxy = build_proxy(recipe, space, run.prepared)
+    with PrepareDisplay(console) as display:
+        proxy.prepare(display)
+    return proxy.description()
+
+
+def _executor(recipe: Recipe, run: RunFolder) -> Executor:
+    session = uuid.uuid4().hex
+    if recipe.search.executor == "local":
+        return LocalExecutor(recipe, run.path, session)
+    from nasperc.search.ray_executor import RayExecutor
+
+    return RayExecutor(recipe, run.path, session)
+
+
+class _Search:
+    """What the driver keeps of a running search: views and ``top10.json``, both folded from the journal's events."""
+
+    def __init__(self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]) -> None:
+        self._recipe, self._space, self._run, self._description = recipe, space, run, description
+        self.progress = SearchProgress(space)
+        self._top10 = Top10(recipe.search.top)
+        self._seen = 0
+        self._unwritten = False
+        self._next_write = 0.0
+
+    def follow(self, executor: Executor, console: Console) -> None:
+        """Run to the end, and keep every view up to date."""
+        executor.start()
+        for note in executor.notes():
+            console.print(note, highlight=False, markup=False)
+        scalars = SearchScalars(self._run.tensorboard)
+        try:
+            with search_display(console) as display:
+                going = True
+                while going:
+                    self._take_events(executor, scalars, display)
+                    going = executor.advance()
+                self._take_events(executor, scalars, display)
+        finally:
+            scalars.close()
+            self._write_top10()
+
+    def conclude(self, console: Console) -> None:
+        """Say how it ended.
+
+        Raises:
+            InputError: the run ended with an error.
+        """
+        progress = self.progress
+        if progress.error is not None:
+            raise InputError("a search must be able to train candidates", value=progress.error, where=self._run.path,
+                             repair=f"Remove the cause, then: nasperc search --resume {self._run.path}")
+        console.print(
+            f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} failed, "
+            f"{progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
+            highlight=False,
+        )
+        console.print(self._ranking())
+        console.print(f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}", highlight=False,
+                      markup=False, soft_wrap=True)
+
+    def _take_events(self, executor: Executor, scalars: SearchScalars, display: SearchDisplay) -> None:
+        events = executor.events_since(self._seen)
+        self._seen += len(events)
+        for event in events:
+            self.progress.apply(event)
+            scalars.apply(event, self.progress)
+            self._unwritten |= self._top10.apply(event)
+        if events:
+            executor.publish(self.progress)
+        if self._unwritten and time.monotonic() >= self._next_write:
+            self._write_top10()
+            scalars.flush()
+        display.update(self.progress)
+
+    def _write_top10(self) -> None:
+        self._top10.write(self._run.top10, self._recipe, self._space, self._description)
+        self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S
+
+    def _ranking(self) -> Table:
+        table = Table("rank", "stage", "candidate", "reward", "hash", "MACs", "parameters")
+        for rank, event in enumerate(self._top10.events(), start=1):
+            cost = event["cost"]
+            numbers = [f"{cost[key]:.3g}" if cost.get(key) is not None else "-" for key in ("flops", "params")]
+            table.add_row(str(rank), event["stage"], str(event["id"]), f"{event['reward']:.4f}", event["hash"][:8],
+                          *numbers)
+        return table

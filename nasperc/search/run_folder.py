@@ -1,0 +1,138 @@
+"""What lies in the folder of a run, and where runs are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from controllers.service import JOURNAL
+from nasperc.errors import InputError
+from nasperc.search.recipe import Recipe, parse_recipe
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``; ``ray/`` while it runs."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    @property
+    def top10(self) -> Path:
+        return self.path / "top10.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def ray(self) -> Path:
+        return self.path / "ray"
+
+    @property
+    def prepared(self) -> Path:
+        """Data, fine-tuned weights and caches: beside the runs, shared by them."""
+        return self.path.parent / "prepared"
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and keep the resolved recipe in it.
+
+        Raises:
+            InputError: the folder holds a run already.
+        """
+        if self.recipe.exists() or self.journal.exists():
+            raise InputError(
+                "a new run must have a folder of its own",
+                value="a run that exists",
+                where=self.path,
+                repair=f"Choose another name, or continue it: nasperc search --resume {self.path}",
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(resolve_paths(recipe).to_dict(), sort_keys=False, allow_unicode=True)
+        write_atomically(self.recipe, text)
+
+    def read_recipe(self) -> Recipe:
+        """The resolved recipe of the run.
+
+        Raises:
+            InputError: no run there; the recipe was edited into something invalid.
+        """
+        try:
+            document = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError("a run folder must hold recipe.yaml", value=error.strerror, where=self.path,
+                             repair="Name the folder of a search run (nasperc runs lists them).") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError("a recipe must be YAML", value=str(error).replace("\n", " "), where=self.recipe,
+                             repair="Restore the file.") from error
+        if not isinstance(document, dict):
+            raise InputError("a recipe must be a YAML mapping", value=type(document).__name__, where=self.recipe,
+                             repair="Restore the file.")
+        return parse_recipe(document, where=str(self.recipe))
+
+
+def new_run_folder(root: Path = RUNS, name: str | None = None) -> Path:
+    """A folder under ``root`` that does not exist yet: ``name``, or ``search-001``, ``search-002`` ..."""
+    if name is not None:
+        return root / name
+    number = 1
+    while (root / f"search-{number:03d}").exists():
+        number += 1
+    return root / f"search-{number:03d}"
+
+
+def list_runs(root: Path = RUNS) -> list[Path]:
+    """Search runs under ``root``, the one that was written to last comes first."""
+    runs = [path for path in root.iterdir() if RunFolder(path).recipe.is_file()] if root.is_dir() else []
+    return sorted(runs, key=_last_written, reverse=True)
+
+
+def _last_written(path: Path) -> tuple[float, str]:
+    folder = RunFolder(path)
+    written = folder.journal if folder.journal.is_file() else folder.recipe
+    return written.stat().st_mtime, path.name
+
+
+def resolve_paths(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths: workers and a later ``--resume`` may stand in another folder."""
+    document: dict[str, Any] = _absolute(recipe)
+    for kind in ("space", "controller", "proxy"):
+        name = document[kind]["name"]
+        if ".py:" in name:
+            file, _, class_name = name.rpartition(":")
+            document[kind]["name"] = f"{Path(file).resolve()}:{class_name}"
+    return parse_recipe(document, where="the resolved recipe")
+
+
+def _absolute(value: Any) -> Any:
+    """Plain values of nested recipe models, every path made absolute."""
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        return _absolute({**fields, **(value.model_extra or {})})
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_absolute(item) for item in value]
+    return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,52 @@
+"""The scalars of a search for TensorBoard: a function of the journal, so a resumed run writes them anew, whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from controllers.journal import Event
+from nasperc.search.progress import SearchProgress
+
+
+class SearchScalars:
+    """Writes scalars; the step is the number of candidates done, the time is the event's own.
+
+    ``reward/{candidate,halfway,best,moving_average}``, ``controller/{baseline,entropy,approx_kl,clip_fraction,...}``
+    (whatever the controller reports), ``share/<kind>/<choice>`` over the last 50 proposals, ``candidate/seconds``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(folder))
+
+    def apply(self, event: Event, progress: SearchProgress) -> None:
+        """Write what ``event`` changed; ``progress`` has taken it already."""
+        kind = event["event"]
+        if kind == "update":
+            for name, value in progress.diagnostics.items():
+                self._write(f"controller/{name}", value, event, progress)
+        if kind == "completion":
+            self._write("reward/candidate", event["reward"], event, progress)
+            assert progress.best is not None
+            assert progress.moving_average is not None
+            self._write("reward/best", progress.best, event, progress)
+            self._write("reward/moving_average", progress.moving_average, event, progress)
+        if kind in {"completion", "stop"} and event["halfway"] is not None:
+            self._write("reward/halfway", event["halfway"], event, progress)
+        if kind in {"completion", "stop", "failure"}:
+            self._write("candidate/seconds", event["seconds"], event, progress)
+            for (decision, choice), share in progress.choice_shares().items():
+                self._write(f"share/{decision}/{choice}", share, event, progress)
+
+    def flush(self) -> None:
+        """Make everything visible to a TensorBoard that is open."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, tag: str, value: float, event: Event, progress: SearchProgress) -> None:
+        self._writer.add_scalar(tag.replace(" ", "_"), value, progress.done, walltime=event["time"])

@@ -1,0 +1,220 @@
+"""``top10.json``: the best architectures of a run, and everything needed to train them in full."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from controllers.journal import Event
+from nasperc.errors import InputError
+from nasperc.search.components import build_space
+from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.search.run_folder import write_atomically
+from search_spaces.base import Architecture, SearchSpace
+
+FORMAT = "nasperc-top10/1"
+
+
+class _Space(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    version: int
+    variant: str
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int = Field(ge=1)
+    id: int = Field(ge=0)
+    stage: str
+    architecture: dict[str, Any]
+    hash: str
+    widths: dict[str, int]
+    seed: int = Field(ge=0)
+    reward: float = Field(allow_inf_nan=False)
+    halfway: float | None = None
+    metrics: dict[str, float | None]
+    cost: dict[str, float | None]
+    seconds: float = Field(ge=0)
+    status: Literal["completed"]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["nasperc-top10/1"]
+    space: _Space
+    stage: str
+    task: str
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+    weights: dict[str, Any]
+    search_cost_hours: float = Field(ge=0)
+    entries: list[_Entry] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Top10Entry:
+    """One architecture that was trained to its end on the proxy task; ``seed``: of that training."""
+
+    rank: int
+    id: int
+    stage: str
+    architecture: Architecture
+    hash: str
+    widths: Mapping[str, int]
+    seed: int
+    reward: float
+    metrics: Mapping[str, float | None]
+    cost: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Top10File:
+    """A ``top10.json`` that was read and checked. ``stage``: that of the first entry; ``task``: the proxy task."""
+
+    path: Path
+    space: SearchSpace
+    stage: str
+    task: str
+    recipe: Recipe
+    data: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    search_cost_hours: float
+    entries: tuple[Top10Entry, ...]
+
+
+class Top10:
+    """The best completed candidates, collected from the journal's events.
+
+    Rewards of different stages are not comparable (other widths, other proxy settings), so the stages are ranked
+    first: entries of the last stage, best reward first, then, where those are fewer than ``size``, of the stage
+    before it. At equal rewards the earlier candidate is better. A canonical hash appears once, in its last stage.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.cost_hours = 0.0
+        self._stages: list[str] = []
+        self._best: dict[str, list[Event]] = {}
+
+    def apply(self, event: Event) -> bool:
+        """Take one event; True if the ranking has changed."""
+        if event["event"] in {"completion", "stop", "failure"}:
+            self.cost_hours += event["seconds"] / 3600.0
+        if event["event"] == "stage_start":
+            self._stages.insert(0, event["stage"])
+            self._best[event["stage"]] = []
+        if event["event"] != "completion":
+            return False
+        ranked = self._best[event["stage"]]
+        if any(known["hash"] == event["hash"] for known in ranked):
+            return False
+        ranked.append(event)
+        ranked.sort(key=lambda known: (-known["reward"], known["id"]))
+        del ranked[self.size :]
+        return event in ranked
+
+    def events(self) -> list[Event]:
+        """Completions in the order of their ranks."""
+        chosen: dict[str, Event] = {}
+        for stage in self._stages:
+            for event in self._best[stage]:
+                chosen.setdefault(event["hash"], event)
+        return list(chosen.values())[: self.size]
+
+    def write(self, path: Path, recipe: Recipe, space: SearchSpace, description: Mapping[str, Any]) -> bool:
+        """Write the file, whole or not at all; False (and no file) as long as nothing was completed.
+
+        Args:
+            path: of the file.
+            recipe: the resolved recipe of the run.
+            space: the search space.
+            description: of the proxy task: its ``data`` and ``weights``.
+        """
+        events = self.events()
+        if not events:
+            return False
+        document = {
+            "format": FORMAT,
+            "space": {"name": space.name, "version": space.version, "variant": space.variant},
+            "stage": events[0]["stage"],
+            "task": recipe.proxy.name,
+            "recipe": recipe.to_dict(),
+            "data": description.get("data", {}),
+            "weights": description.get("weights", {}),
+            "search_cost_hours": self.cost_hours,
+            "entries": [_entry(rank, event) for rank, event in enumerate(events, start=1)],
+        }
+        write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        return True
+
+
+def _entry(rank: int, event: Event) -> dict[str, Any]:
+    keys = ("id", "stage", "architecture", "hash", "widths", "seed", "reward", "halfway", "metrics", "cost", "seconds")
+    return {"rank": rank, **{key: event[key] for key in keys}, "status": "completed"}
+
+
+def read_top10(path: str | Path) -> Top10File:
+    """Read and check a ``top10.json``: keys and types, recipe, every architecture against its space and hash, ranks.
+
+    Raises:
+        InputError: anything missing, unknown or contradictory.
+    """
+    path = Path(path)
+    repair = "Write it again: nasperc search --resume RUN rebuilds top10.json from the journal."
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("top10.json must exist", value="no such file", where=path,
+                         repair="A search writes it: nasperc search --space fcos_decoder.") from error
+    except (OSError, ValueError) as error:
+        raise InputError("top10.json must be a readable JSON file", value=error, where=path, repair=repair) from error
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise InputError(f"top10.json is not valid at {key}: {first['msg']}", value=repr(first["input"])[:80],
+                         where=path, repair=repair) from error
+    recipe = parse_recipe(file.recipe, where=f"{path}, recipe")
+    space = build_space(recipe)
+    if file.space.name != space.name:
+        raise InputError("the space of top10.json must be its recipe's", value=file.space.name, where=path,
+                         repair=repair)
+    entries = tuple(_read_entry(entry, space, f"{path}, rank {entry.rank}") for entry in file.entries)
+    if [entry.rank for entry in entries] != list(range(1, len(entries) + 1)):
+        raise InputError("ranks must count up from 1", value=[entry.rank for entry in entries], where=path,
+                         repair=repair)
+    if len({entry.hash for entry in entries}) != len(entries):
+        raise InputError("an architecture must appear once in top10.json", value="one hash twice", where=path,
+                         repair=repair)
+    for first_entry, second_entry in zip(entries, entries[1:], strict=False):
+        if first_entry.stage == second_entry.stage and first_entry.reward < second_entry.reward:
+            raise InputError("entries of a stage must be ordered by reward",
+                             value=f"{first_entry.reward} before {second_entry.reward}",
+                             where=f"{path}, rank {second_entry.rank}", repair=repair)
+    return Top10File(
+        path=path, space=space, stage=file.stage, task=file.task, recipe=recipe, data=file.data,
+        weights=file.weights, search_cost_hours=file.search_cost_hours, entries=entries,
+    )
+
+
+def _read_entry(entry: _Entry, space: SearchSpace, where: str) -> Top10Entry:
+    architecture = space.from_dict({**entry.architecture, "hash": entry.hash}, where=where)
+    for part, width in entry.widths.items():
+        if width < 1 or not math.isfinite(width):
+            raise InputError("a width must be at least 1", value=f"{part}: {width}", where=where,
+                             repair="Restore the file.")
+    return Top10Entry(
+        rank=entry.rank, id=entry.id, stage=entry.stage, architecture=architecture, hash=entry.hash,
+        widths=entry.widths, seed=entry.seed, reward=entry.reward, metrics=entry.metrics, cost=entry.cost,
+    )

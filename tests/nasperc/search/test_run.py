@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from controllers.journal import Journal
+from nasperc.errors import InputError
+from nasperc.search.recipe import Recipe
+from nasperc.search.run import run_search
+from nasperc.search.run_folder import RunFolder
+from nasperc.search.top10 import read_top10
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def events(folder: Path, kind: str) -> list[dict[str, object]]:
+    return [event for event in Journal.read(folder / "journal.jsonl") if event["event"] == kind]
+
+
+def printed(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_local_search_from_recipe_to_top10(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
+    folder = tmp_path / "runs" / "one"
+    path = run_search(toy_recipe(), folder, console=console)
+
+    completions = events(folder, "completion")
+    assert len(completions) == 24
+    assert [event["stage"] for event in completions].count("head") == 6
+    top10 = read_top10(path)
+    best = max((event for event in completions if event["stage"] == "head"), key=lambda event: event["reward"])
+    assert top10.entries[0].reward == best["reward"]
+    assert top10.entries[0].hash == best["hash"]
+    assert len(top10.entries) == 10
+    assert top10.search_cost_hours == pytest.approx(24 * 0.5 / 3600)
+    assert top10.data["classes"] == ["toy"]
+    assert f"nasperc fulltrain --arch {path}" in printed(console)
+    assert "toy cache: done" in printed(console)
+    assert "best" in printed(console)
+    assert list((folder / "tensorboard").iterdir())
+    assert not (folder / "ray").exists()
+
+
+def test_a_failing_candidate_is_recorded_and_the_search_goes_on(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder = tmp_path / "runs" / "one"
+    recipe = toy_recipe({"candidate_time_limit_s": 0.2}, nan=[2], raises=[4], hangs=[6])
+    path = run_search(recipe, folder, console=console)
+
+    failures = {event["id"]: str(event["reason"]) for event in events(folder, "failure")}
+    assert set(failures) == {2, 4, 6}
+    assert "finite" in failures[2]
+    assert "ZeroDivisionError: toy failure (toy_plugin.py:" in failures[4]
+    assert "time limit" in failures[6]
+    assert len(events(folder, "completion")) == 21
+    assert not {2, 4, 6} & {entry.id for entry in read_top10(path).entries}
+
+
+def test_a_resumed_run_gives_the_same_top10_as_an_undisturbed_one(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    undisturbed = run_search(toy_recipe(), tmp_path / "a" / "run", console=console)
+    folder = tmp_path / "b" / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_search(toy_recipe(interrupts_once=[5]), folder, console=console)
+    assert f"nasperc search --resume {folder}" in printed(console)
+    assert len(read_top10(folder / "top10.json").entries) == 5
+    resumed = run_search(None, folder, resume=True, console=console)
+
+    assert len(events(folder, "run_resume")) == 1
+    assert [event["id"] for event in events(folder, "completion")] == list(range(24))
+    one, other = json.loads(undisturbed.read_text()), json.loads(resumed.read_text())
+    assert one["entries"] == other["entries"]
+    assert one["search_cost_hours"] == pytest.approx(other["search_cost_hours"])
+
+
+def test_a_run_that_has_ended_writes_its_top10_again(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    path = run_search(toy_recipe(), tmp_path / "run", console=console)
+    text = path.read_text()
+    path.unlink()
+    run_search(None, tmp_path / "run", resume=True, console=console)
+    assert path.read_text() == text
+
+
+def test_a_resumed_run_may_change_its_workers_but_not_its_seed(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder = tmp_path / "run"
+    run_search(toy_recipe(), folder, console=console)
+    run_search(toy_recipe({"workers": 3}), folder, resume=True, console=console)
+    other = toy_recipe().model_copy(update={"seed": 4})
+    with pytest.raises(InputError, match="another seed"):
+        run_search(other, folder, resume=True, console=console)
+
+
+def test_a_budget_in_time_ends_the_search(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
+    folder = tmp_path / "run"
+    run_search(toy_recipe({"budget": "1s"}, seconds=0.05), folder, console=console)
+    times = [event["time"] for event in Journal.read(folder / "journal.jsonl")]
+    assert times[-1] - times[0] >= 1.0
+    assert {event["stage"] for event in events(folder, "completion")} == {"body", "head"}
+    assert events(folder, "stage_start")[1]["time"] - times[0] >= 0.75
+
+
+def test_a_budget_below_the_stages_is_told_before_anything_is_prepared(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        run_search(toy_recipe({"budget": "1"}), tmp_path / "run", console=console)
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_that_cannot_be_set_up_end_the_run_with_their_error(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    with pytest.raises(InputError, match="3 times in a row .* RuntimeError: the cache is gone"):
+        run_search(toy_recipe(setup_fails=True), tmp_path / "run", console=console)
+
+
+def test_a_stage_without_any_completion_ends_the_run(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    with pytest.raises(InputError, match=r"no candidate of the stage body .*toy failure.*--resume"):
+        run_search(toy_recipe(raises=list(range(24))), tmp_path / "run", console=console)
+    assert not (tmp_path / "run" / "top10.json").exists()
+
+
+def test_a_new_run_does_not_overwrite_another(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
+    RunFolder(tmp_path / "run").create(toy_recipe())
+    with pytest.raises(InputError, match="--resume"):
+        run_search(toy_recipe(), tmp_path / "run", console=console)
+
+
+def test_the_local_executor_never_imports_ray(tmp_path: Path, toy_recipe: MakeRecipe) -> None:
+    RunFolder(tmp_path / "run").create(toy_recipe())
+    program = (
+        "import sys; from pathlib import Path; from nasperc.search.run import run_search\n"
+        f"run_search(None, Path({str(tmp_path / 'run')!r}), resume=True)\n"
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
