@@ -251,7 +251,8 @@ class ControllerService:
                 repair="The journal was not written by this program: restore it.",
             ) from error
         self._events_since_snapshot = replay.events_since_snapshot
-        if self._state.ended is not None and self._state.ended["error"] is None:
+        ended = self._state.ended
+        if ended is not None and (ended["error"] is None or self._state.session == session):
             return
         self._record(
             "run_resume",
@@ -386,6 +387,14 @@ class ControllerService:
 
     def _start_stage(self) -> None:
         index = self._state.stages_begun
+        if self._state.empty_stage is not None:
+            message = (
+                f"no candidate of the stage {self._state.empty_stage} was trained to its end "
+                f"({self._state.failed} failed and {self._state.stopped} were stopped in this run); "
+                f"last failure: {self._state.last_failure}"
+            )
+            self._record("run_end", reason="error", error=message)
+            return
         if index == len(self.stages):
             self._record("run_end", reason="budget", error=None)
             return
@@ -406,19 +415,13 @@ class ControllerService:
 
     def _end_stage(self, reason: str) -> None:
         assert self._state.stage is not None
-        best, name = self._state.stage.best, self._state.stage.name
+        best = self._state.stage.best
         summary = None
         if best is not None:
             summary = {"id": best.id, "reward": best.reward, "hash": best.hash,
                        "architecture": best.architecture.to_dict()}
         self._record("stage_end", reason=reason, best=summary)
         self._controller = None
-        if best is None:
-            message = (
-                f"no candidate of the stage {name} was trained to its end ({self._state.failed} failed and "
-                f"{self._state.stopped} were stopped in this run); last failure: {self._state.last_failure}"
-            )
-            self._record("run_end", reason="error", error=message)
 
     def _finished(self) -> Finished:
         assert self._state.ended is not None

@@ -54,6 +54,7 @@ class RunState:
         self.pending: dict[int, Pending] = {}
         self.best_parts: dict[str, Part] = {}
         self.best: Best | None = None
+        self.empty_stage: str | None = None
         self.next_id = 0
         self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
         self.last_failure: str | None = None
@@ -102,7 +103,9 @@ class RunState:
 
     def _stage_end(self, event: Event) -> None:
         assert self.stage is not None
-        if self.stage.best is not None:
+        if self.stage.best is None:
+            self.empty_stage = self.stage.name
+        else:
             self.best_parts.update(self.stage.best.architecture.parts)
         self.stage = None
 

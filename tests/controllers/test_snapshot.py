@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import torch
+
+from controllers.snapshot import read_snapshot, write_snapshot
+
+
+def test_round_trip_and_damage(tmp_path: Path) -> None:
+    name, sha256 = write_snapshot(tmp_path, 7, {"weights": torch.arange(3), "numbers": {3: None}})
+    state = read_snapshot(tmp_path, name, sha256)
+    assert state is not None
+    assert torch.equal(state["weights"], torch.arange(3))
+    assert state["numbers"] == {3: None}
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / name).write_bytes(content)
+    assert read_snapshot(tmp_path, name, sha256) is None
+    assert read_snapshot(tmp_path, "controller-00000001.pt", sha256) is None
+
+
+def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    name, sha256 = write_snapshot(tmp_path, 1, {})
+    assert read_snapshot(folder, f"../{name}", sha256) is None
+
+
+def test_old_snapshots_are_deleted(tmp_path: Path) -> None:
+    names = [write_snapshot(tmp_path, number, {})[0] for number in range(5)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
