@@ -1,6 +1,7 @@
 """Aggregations of the FCOS decoder: thesis 7.3.2, and Listing 1 of A.2, which the release uses.
 
-Each takes x and y (N, C, H, W), upsamples the smaller one bilinearly, and gives (N, C, H, W) at the larger size.
+Each takes x and y (N, C, H, W), upsamples the smaller one bilinearly, and gives (N, C, H, W) at the larger
+size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contract of a search space: decisions, which choices are allowed, canonical form, stages, modules.
 
-A space is made of *parts* (``fcos_decoder``: ``fpn`` and ``head``). Each part is a sequence of decisions, or is left
-``"original"``: then the model core's own module stands there. Parts do not constrain one another.
+A space is made of *parts* (``fcos_decoder``: ``fpn`` and ``head``). Each part is a sequence of decisions, or
+is left ``"original"``: then the model core's own module stands there. Parts do not constrain one another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORIGINAL: Literal["original"] = "original"
 
 
 class Decision(NamedTuple):
-    """One decision: ``name`` such as ``fpn.block3.op1``; ``kind`` groups decisions in plots (``op``, ``share`` ...)."""
+    """One decision: ``name`` such as ``fpn.block3.op1``; ``kind`` groups decisions in plots (``op``, ...)."""
 
     name: str
     kind: str
@@ -54,9 +54,9 @@ class Architecture:
 class Stage:
     """One stage of a search.
 
-    ``free``: parts that are searched. ``fixed``: the others: tokens, ``"original"``, or ``"best"``: what the best
-    architecture of the stages before has. ``share``: fraction of the budget (candidates or time). ``overrides``:
-    proxy recipe keys that differ in this stage.
+    ``free``: parts that are searched. ``fixed``: the others: tokens, ``"original"``, or ``"best"``: what the
+    best architecture of the stages before has. ``share``: fraction of the budget (candidates or time).
+    ``overrides``: proxy recipe keys that differ in this stage.
     """
 
     name: str
@@ -135,8 +135,8 @@ class SearchSpace(ABC):
         """Check everything.
 
         Raises:
-            InputError: another space, version or variant; missing or unknown parts; a token out of range or not
-                allowed after those before it.
+            InputError: another space, version or variant; missing or unknown parts; a token out of range or
+                not allowed after those before it.
         """
         for label, value, expected in (
             ("space", architecture.space, self.name),
@@ -220,15 +220,23 @@ class SearchSpace(ABC):
 
 def parse_architecture(values: Any, *, where: str) -> Architecture:
     """An architecture from plain values; its types are checked, its tokens are not (a space does that)."""
-    repair = "Expected {space, version, variant, parts: {name: [tokens] or \"original\"}}."
+    repair = 'Expected {space, version, variant, parts: {name: [tokens] or "original"}}.'
     if not isinstance(values, dict) or not isinstance(values.get("parts"), dict):
-        raise InputError("an architecture must be a JSON object with parts", value=type(values).__name__,
-                         where=where, repair=repair)
+        raise InputError(
+            "an architecture must be a JSON object with parts",
+            value=type(values).__name__,
+            where=where,
+            repair=repair,
+        )
     unknown = set(values) - {"space", "version", "variant", "parts", "hash"}
     missing = {"space", "version", "variant"} - set(values)
     if unknown or missing:
-        raise InputError("an architecture must have exactly its keys",
-                         value=f"missing {sorted(missing)}, unknown {sorted(unknown)}", where=where, repair=repair)
+        raise InputError(
+            "an architecture must have exactly its keys",
+            value=f"missing {sorted(missing)}, unknown {sorted(unknown)}",
+            where=where,
+            repair=repair,
+        )
     parts: dict[str, Part] = {}
     for name, part in values["parts"].items():
         if part == ORIGINAL:
@@ -236,10 +244,16 @@ def parse_architecture(values: Any, *, where: str) -> Architecture:
         elif isinstance(part, list) and all(type(token) is int for token in part):
             parts[name] = tuple(part)
         else:
-            raise InputError('a part must be a list of whole numbers or "original"', value=str(part)[:80],
-                             where=f"{where}, part {name}", repair=repair)
+            raise InputError(
+                'a part must be a list of whole numbers or "original"',
+                value=str(part)[:80],
+                where=f"{where}, part {name}",
+                repair=repair,
+            )
     if type(values["version"]) is not int:
-        raise InputError("version must be a whole number", value=values["version"], where=where, repair=repair)
+        raise InputError(
+            "version must be a whole number", value=values["version"], where=where, repair=repair
+        )
     return Architecture(str(values["space"]), values["version"], str(values["variant"]), parts)
 
 
@@ -256,7 +270,7 @@ class TokenSpace:
         self.space, self.stage = space, stage
         self.fixed: dict[str, Part] = {}
         for part, value in stage.fixed.items():
-            self.fixed[part] = (best or {})[part] if value == "best" else value  # type: ignore[assignment]
+            self.fixed[part] = (best or {})[part] if value == "best" else value
         self._lengths = {part: len(space.decisions(part)) for part in stage.free}
         self.decisions = tuple(decision for part in stage.free for decision in space.decisions(part))
 
@@ -277,4 +291,5 @@ class TokenSpace:
 
     def tokens(self, architecture: Architecture) -> Tokens:
         """The free tokens of an architecture."""
-        return tuple(token for part in self.stage.free for token in architecture.parts[part])  # type: ignore[misc]
+        free = [architecture.parts[part] for part in self.stage.free]
+        return tuple(token for part in free if not isinstance(part, str) for token in part)

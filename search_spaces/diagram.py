@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+NodeKind = Literal["input", "aggregation", "output", "layer", "skip", "predictor"]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A box: ``kind`` is one of ``input``, ``op``, ``aggregation``, ``output``, ``layer``, ``predictor``.
+    """A box.
 
-    ``column`` and ``row`` place it on a grid; ``shared`` marks a layer whose weights all levels share (None:
-    does not apply); ``stride`` is given where it is known.
+    ``detail``: what it does with its inputs (an aggregation, a kernel). ``column`` and ``row`` place it on a
+    grid, one node a cell. ``stride`` is given where it is known. ``shared``: whether all levels share the
+    layer's weights; None where that means nothing.
     """
 
     id: str
     label: str
-    kind: str
-    column: float
-    row: float
+    kind: NodeKind
+    column: int
+    row: int
+    detail: str = ""
     stride: int | None = None
     shared: bool | None = None
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow between two nodes; ``dashed`` for the dangling rule (equation 7.1)."""
+    """An arrow; ``label``: what is done to the source on the way; ``dashed``: a dangling block (eq. 7.1)."""
 
     source: str
     target: str
@@ -33,18 +38,28 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Diagram:
-    """Panels side by side (``fpn``, ``head``), each with its nodes and edges."""
-
-    title: str
-    panels: tuple[Panel, ...]
-
-
-@dataclass(frozen=True)
 class Panel:
-    """One titled group of nodes."""
+    """One titled group of nodes, e.g. ``FPN``; ``rows``: labels of the rows, from the top; ``notes``: below
+    it.
+
+    A node's inputs are its edges in the order in which they stand here.
+    """
 
     title: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    rows: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+
+    def inputs_of(self, node: Node) -> list[tuple[Node, Edge]]:
+        """The nodes that ``node`` reads, each with its edge."""
+        by_id = {each.id: each for each in self.nodes}
+        return [(by_id[edge.source], edge) for edge in self.edges if edge.target == node.id]
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Panels, one below the other."""
+
+    title: str
+    panels: tuple[Panel, ...]

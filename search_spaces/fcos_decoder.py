@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 from torch import nn
@@ -128,7 +128,9 @@ class FcosDecoder(SearchSpace):
             return (self._stage("head", {"fpn": ORIGINAL}),)
         return (self._stage("joint", {}),)
 
-    def _stage(self, name: StageName, fixed: Mapping[str, Part], share: float = 1.0) -> Stage:
+    def _stage(
+        self, name: StageName, fixed: Mapping[str, Part | Literal["best"]], share: float = 1.0
+    ) -> Stage:
         return Stage(
             name=name,
             free=tuple(part for part in self.parts if part not in fixed),
@@ -179,7 +181,7 @@ class FcosDecoder(SearchSpace):
         }
 
     def draw(self, architecture: Architecture) -> Diagram:
-        return draw_decoder(architecture)
+        return draw_decoder(architecture, self.recipe.variant)
 
 
 def _checked_widths(widths: Mapping[str, int]) -> tuple[int, int]:

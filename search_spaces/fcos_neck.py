@@ -83,8 +83,9 @@ class SearchedFPN(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """``features`` (N, C_i, H_i, W_i) as ``inputs`` -> P3..P7 (N, out_width, H / s, W / s)."""
         selected = [features[index] for index in self.input_indices]
-        pool: list[Tensor | None] = [
-            adapter(feature) if self.run_unused_adapters or source in self._used else None
+        # An unread feature keeps its place in the pool, unadapted.
+        pool = [
+            adapter(feature) if self.run_unused_adapters or source in self._used else feature
             for source, (adapter, feature) in enumerate(zip(self.adapters, selected, strict=True))
         ]
         for block in self.blocks:
