@@ -131,7 +131,7 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         for i, chunk in enumerate(layout.chunks()):
             samples = _Samples(*saved[4 * i : 4 * i + 4])
             weights = _bilinear_weights(samples)
-            grad = grad_lines[chunk].permute(2, 0, 1)[None]
+            grad = grad_lines[None, chunk].permute(0, 3, 1, 2)
             grad_kernel += _kernel_gradient(_columns(table, samples.rows, weights), grad, kernel)
             grad_columns = pointwise_conv2d(grad, transposed).permute(0, 2, 3, 1)
             grad_columns = grad_columns.reshape(len(samples.rows), -1)
