@@ -92,14 +92,15 @@ class _Terms(NamedTuple):
 def _terms(output: HeadOutput, targets: FCOSTargets, preset: FCOSPreset, strides: Sequence[int]) -> _Terms:
     image, location = (targets.labels >= 0).nonzero(as_tuple=True)
     weight = targets.centerness[image, location]
-    predicted = flatten_levels(output.boxes)[image, location]
+    # float32 whatever the network computed in: the logarithms and sums below need it.
+    predicted = flatten_levels(output.boxes)[image, location].float()
     wanted = targets.distances[image, location]
     if preset.box_unit == "stride":
         unit = _stride_at(output, strides)[location, None]
         predicted, wanted = predicted / unit, wanted / unit
-    logits = flatten_levels(output.centerness)[image, location, 0]
+    logits = flatten_levels(output.centerness)[image, location, 0].float()
     return _Terms(
-        focal=_focal(flatten_levels(output.class_logits), targets.labels, preset),
+        focal=_focal(flatten_levels(output.class_logits).float(), targets.labels, preset),
         image=image,
         weighted_box=iou_loss(predicted, wanted, preset.box_loss) * weight,
         weight=weight,
@@ -109,10 +110,16 @@ def _terms(output: HeadOutput, targets: FCOSTargets, preset: FCOSPreset, strides
 
 def _focal(logits: Tensor, labels: Tensor, preset: FCOSPreset) -> Tensor:
     """Focal loss (N,) summed over the locations (N, P) that are not ignored and over the K classes."""
-    classes = torch.arange(logits.shape[-1], device=labels.device)
-    one_hot = (labels[..., None] == classes).to(logits.dtype)
-    loss = sigmoid_focal_loss(logits, one_hot, preset.focal_alpha, preset.focal_gamma)
-    return (loss.sum(dim=-1) * (labels >= BACKGROUND)).sum(dim=-1)
+    negative, positive = logits.new_zeros(()), logits.new_ones(())
+    # Nearly every element is a negative: all are taken as such, then the few positives are put right. That
+    # takes 0.6 to 0.8 of the time of one-hot targets.
+    losses = sigmoid_focal_loss(logits, negative, preset.focal_alpha, preset.focal_gamma)
+    total = (losses.sum(dim=-1) * (labels >= BACKGROUND)).sum(dim=-1)
+    image, location = (labels >= 0).nonzero(as_tuple=True)
+    of_positives = logits[image, location, labels[image, location]]
+    correction = sigmoid_focal_loss(of_positives, positive, preset.focal_alpha, preset.focal_gamma)
+    correction = correction - losses[image, location, labels[image, location]]
+    return total.index_add(0, image, correction)
 
 
 def _stride_at(output: HeadOutput, strides: Sequence[int]) -> Tensor:

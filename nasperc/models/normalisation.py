@@ -9,6 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm`` that also takes a group of one value, as a 1x1 level of a narrow head is.
+
+    ``torch.nn.functional.group_norm`` refuses it, in evaluation too; the normalised value is 0, the output
+    the bias.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class FrozenBatchNorm2d(nn.Module):
     """BatchNorm whose statistics and affine map are constants, (N, C, H, W) -> (N, C, H, W).
 

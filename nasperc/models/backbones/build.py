@@ -24,10 +24,10 @@ class BackboneRecipe(BaseModel):
     """Which backbone, from which weights.
 
     ``normalisation`` belongs to the weights: null only where it is known without being told (no weights, or
-    a torchvision release file). ``freeze_at`` (stages without gradient) and ``frozen_bn`` are null for "as the
-    weights allow": with weights the stem and the first stage are frozen and BatchNorm is constant (NAS-FCOS
-    release); a random initialisation trains everything, since a constant BatchNorm with made-up statistics
-    would leave it without any normalisation.
+    a torchvision release file). ``freeze_at`` (stages without gradient) and ``frozen_bn`` are null for "as
+    the weights allow". With weights the stem and the first stage are frozen and BatchNorm is constant
+    (NAS-FCOS release). A random initialisation trains everything: a constant BatchNorm with made-up
+    statistics would leave it without any normalisation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

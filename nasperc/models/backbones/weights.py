@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nasperc.errors import InputError
 
 _CONTAINERS = ("state_dict", "model")
+_COUNTER = "num_batches_tracked"
 
 
 class LoadedWeights(NamedTuple):
@@ -28,9 +29,9 @@ class LoadedWeights(NamedTuple):
 def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeights:
     """Load the file at ``path`` into ``backbone``, in place, all or nothing.
 
-    The file is a state dict, or a dict with one under ``state_dict`` or ``model``. Keys that the backbone does
-    not have (a classifier) are left over. Of the backbone's own only BatchNorm's ``num_batches_tracked`` may
-    be missing: older files do not have it.
+    The file is a state dict, or a dict with one under ``state_dict`` or ``model``. Keys that the backbone
+    does not have (a classifier) are left over. BatchNorm's counters ``num_batches_tracked`` may be missing or
+    superfluous: older files do not have them, frozen BatchNorm does not use them.
 
     Raises:
         InputError: the file is missing or unreadable, or holds weights of another architecture.
@@ -39,7 +40,7 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     state = _read(path)
     wanted = backbone.state_dict()
     missing = [key for key in wanted if key not in state]
-    absent = [key for key in missing if not key.endswith("num_batches_tracked")]
+    absent = [key for key in missing if not key.endswith(_COUNTER)]
     if absent:
         raise _other_architecture(path, f"no {absent[0]} ({len(absent)} of {len(wanted)} keys missing)")
     for key in wanted.keys() & state.keys():
@@ -48,7 +49,7 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
             raise _other_architecture(path, f"{key} of shape {shapes}")
     used = {key: value for key, value in state.items() if key in wanted}
     backbone.load_state_dict(used, strict=False)
-    left_over = tuple(key for key in state if key not in wanted)
+    left_over = tuple(key for key in state if key not in wanted and not key.endswith(_COUNTER))
     return LoadedWeights(path, _sha256(path), tuple(used), tuple(missing), left_over)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec, HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
 
@@ -23,12 +24,22 @@ class FCOSHead(nn.Module):
         num_classes: K, without background.
         preset: the differences between implementations.
         levels: what the neck puts out.
+
+    Raises:
+        InputError: the preset does not have one size of interest for each level.
     """
 
     def __init__(
         self, towers: nn.Module, num_classes: int, preset: FCOSPreset, levels: tuple[FeatureSpec, ...]
     ) -> None:
         super().__init__()
+        if len(preset.sizes_of_interest) != len(levels):
+            raise InputError(
+                "the head needs one size of interest for each level",
+                value=f"{len(preset.sizes_of_interest)} sizes, {len(levels)} levels",
+                where="recipe key model.preset_overrides.sizes_of_interest",
+                repair="Give as many (low, high) pairs as the neck has levels.",
+            )
         width = towers.out_channels
         assert isinstance(width, int)
         self.towers = towers

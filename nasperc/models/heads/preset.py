@@ -25,13 +25,14 @@ class FCOSPreset(BaseModel):
 
     Losses: ``box_loss`` is computed in ``box_unit``; the focal loss is divided by ``focal_normaliser``.
 
-    Inference: a class is a candidate when ``threshold_on`` is above ``score_threshold``; the ``pre_nms_top`` of
-    each level by class * centerness stay; the score is the square root of that product if ``sqrt_score``;
+    Inference: a class is a candidate when ``threshold_on`` is above ``score_threshold``; the ``pre_nms_top``
+    of each level by class * centerness stay; the score is the square root of that product if ``sqrt_score``;
     class-wise NMS above ``nms_iou``, on boxes clipped to the image if ``clip_before_nms``; ``detections`` an
     image stay, with all that tie with the last.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Infinity as a string: the open end of the last size of interest is not valid JSON otherwise.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     name: str
     centerness_on: Literal["cls_tower", "box_tower"]

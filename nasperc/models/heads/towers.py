@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.normalisation import GroupNorm
 
 _GROUPS = 32
 
@@ -41,6 +42,6 @@ def _tower(in_channels: int, width: int, depth: int) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, width, 3, padding=1)
         nn.init.normal_(conv.weight, std=0.01)
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        layers += [conv, nn.GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
+        layers += [conv, GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
         in_channels = width
     return nn.Sequential(*layers)
