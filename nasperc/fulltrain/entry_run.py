@@ -1,0 +1,199 @@
+"""One row of full training: a decoder is built, trained and measured, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from nasperc.assembly.detector import Baseline, Decoder, build_detector
+from nasperc.data.dataset import DetectionDataset
+from nasperc.data.normalisation import get_normalisation
+from nasperc.errors import InputError
+from nasperc.evaluation.coco_ap import coco_ap
+from nasperc.evaluation.cost import measure_cost
+from nasperc.fulltrain.baseline import cost_size
+from nasperc.fulltrain.loss_log import LossLog
+from nasperc.fulltrain.trained_detector import describe
+from nasperc.models.fcos import FCOS
+from nasperc.search.recipe import Recipe
+from nasperc.search.run_folder import write_atomically
+from nasperc.training.detect import detect_dataset
+from nasperc.training.device import to_device
+from nasperc.training.loop import DivergedError, train
+
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
+
+Activity = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained. ``rank``, ``hash`` and ``reward`` are None for the baseline."""
+
+    name: str
+    decoder: Decoder
+    rank: int | None = None
+    hash: str | None = None
+    reward: float | None = None
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels by part."""
+        if isinstance(self.decoder, Baseline):
+            return {"fpn": self.decoder.fpn_width, "head": self.decoder.head_width}
+        return dict(self.decoder.widths)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome. ``metrics``: pycocotools' twelve numbers and AP by class, by split (val, test).
+
+    ``flops`` and ``params`` as in thesis Table 7.2, at ``cost_size`` (H, W); ``seconds`` of training.
+    """
+
+    name: str
+    status: Literal["done", "failed"]
+    rank: int | None
+    hash: str | None
+    widths: dict[str, int]
+    depth: int | None
+    reward: float | None
+    flops: int
+    params: int
+    cost_size: tuple[int, int]
+    seconds: float = 0.0
+    iterations: int = 0
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reason: str = ""
+
+    def ap(self, split: str) -> float:
+        """AP on a split, or minus infinity where there is none."""
+        value = self.metrics.get(split, {}).get("ap")
+        return -math.inf if value is None else float(value)
+
+
+def run_entry(
+    job: Job,
+    recipe: Recipe,
+    splits: Mapping[str, DetectionDataset],
+    folder: Path,
+    on_activity: Activity,
+) -> Row:
+    """Train and measure one decoder; a finished one is read back, an interrupted one continues exactly.
+
+    ``folder`` gets ``checkpoint.pt``, ``log.csv`` (losses by iteration) and ``metrics.json`` (the row).
+
+    Args:
+        job: what to train.
+        recipe: of the run; its sections ``model``, ``fulltrain`` and ``seed`` count.
+        splits: ``train``, and ``val`` or ``test`` or both.
+        folder: of this row.
+        on_activity: called with what is being done, the fraction done, and a text such as the loss.
+
+    Raises:
+        InputError: bad input that every row shares: weights, images, a folder of another recipe.
+        KeyboardInterrupt: a checkpoint was written.
+    """
+    size = cost_size(recipe.fulltrain.test_short_side)
+    torch.manual_seed(recipe.seed)
+    model = build_detector(recipe.model, job.decoder, len(splits["train"].classes))
+    cost = measure_cost(model, size)
+    depth = job.decoder.depth if isinstance(job.decoder, Baseline) else None
+    shared: dict[str, Any] = {
+        "name": job.name,
+        "rank": job.rank,
+        "hash": job.hash,
+        "widths": job.widths,
+        "depth": depth,
+        "reward": job.reward,
+        "flops": cost.flops,
+        "params": cost.params_trainable,
+        "cost_size": size,
+    }
+    to_device(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        row = Row(
+            **shared, status="done", **_train_and_measure(model, job, recipe, splits, folder, on_activity)
+        )
+    except DivergedError as error:
+        row = Row(**shared, status="failed", reason=str(error))
+    except InputError:
+        raise
+    # A searched network may fail in ways that nobody foresaw (out of memory, an operation without a kernel):
+    # its reason stands in the table, and the other rows go on.
+    except Exception as error:
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        first_line = (str(error).splitlines() or [""])[0]
+        row = Row(
+            **shared, status="failed", reason=f"{type(error).__name__}: {first_line} ({folder}/error.txt)"
+        )
+    content = {**asdict(row), "measured_on": {name: split.fingerprint() for name, split in splits.items()}}
+    write_atomically(folder / METRICS, json.dumps(content, indent=1) + "\n")
+    return row
+
+
+def _train_and_measure(
+    model: FCOS,
+    job: Job,
+    recipe: Recipe,
+    splits: Mapping[str, DetectionDataset],
+    folder: Path,
+    on_activity: Activity,
+) -> dict[str, Any]:
+    settings = recipe.fulltrain
+    normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
+    with LossLog(folder / "log.csv") as log:
+
+        def on_step(step: int, losses: dict[str, float]) -> None:
+            log.write(step, losses)
+            on_activity("training", step / settings.iterations, f"loss {log.mean():.3f}")
+
+        result = train(
+            model,
+            splits["train"],
+            settings,
+            seed=recipe.seed,
+            normalisation=normalisation,
+            checkpoint=folder / CHECKPOINT,
+            description=describe(recipe.model, job.decoder, recipe.space),
+            on_step=on_step,
+        )
+    finished_before = result.resumed_at == result.iterations
+    metrics = _measured_before(folder / METRICS, splits) if finished_before else {}
+    for name, dataset in splits.items():
+        if name == "train" or name in metrics:
+            continue
+        found = detect_dataset(
+            model,
+            dataset,
+            normalisation,
+            settings.test_short_side,
+            settings.max_long_side,
+            on_image=partial(_report_image, on_activity, name, len(dataset)),
+        )
+        metrics[name] = coco_ap(dataset.coco_ground_truth(), found).as_dict()
+    return {"seconds": result.seconds, "iterations": result.iterations, "metrics": metrics}
+
+
+def _report_image(on_activity: Activity, split: str, images: int, done: int) -> None:
+    on_activity(f"measuring on {split}", done / images, f"{done} of {images} images")
+
+
+def _measured_before(path: Path, splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:
+    """Metrics of an earlier run, of those splits that are still the same."""
+    try:
+        content = json.loads(path.read_bytes())
+        metrics, measured_on = content["metrics"], content["measured_on"]
+        return {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # No file, or an older or broken one: measuring again costs minutes, trusting it could cost the table.
+        return {}

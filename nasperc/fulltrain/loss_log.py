@@ -1,0 +1,59 @@
+"""The losses of a training, one line an iteration, through interruptions."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+_FLUSH_EVERY = 50
+
+
+class LossLog:
+    """Context that writes ``path`` (CSV: iteration and each loss).
+
+    The first line written decides what is kept of an earlier file: a training that continues from its last
+    checkpoint does some iterations a second time.
+
+    Args:
+        path: of the file; nothing is touched before the first line.
+        window: number of iterations of :meth:`mean`.
+    """
+
+    def __init__(self, path: Path, window: int = 50) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        self._totals: deque[float] = deque(maxlen=window)
+
+    def __enter__(self) -> LossLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, iteration: int, losses: dict[str, float]) -> None:
+        """Add one line; the losses have the same names every time."""
+        if self._file is None:
+            kept = self._lines_before(iteration)
+            self._file = self._path.open("w", newline="", encoding="utf-8")
+            csv.writer(self._file).writerows([["iteration", *losses], *kept])
+        csv.writer(self._file).writerow([iteration, *(f"{value:.6g}" for value in losses.values())])
+        self._totals.append(sum(losses.values()))
+        if iteration % _FLUSH_EVERY == 0:
+            self._file.flush()
+
+    def mean(self) -> float:
+        """Mean of the summed losses over the last iterations."""
+        return sum(self._totals) / len(self._totals)
+
+    def _lines_before(self, iteration: int) -> list[list[str]]:
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))[1:]
+        return [line for line in lines if line and line[0].isdigit() and int(line[0]) < iteration]

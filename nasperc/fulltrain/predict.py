@@ -1,0 +1,132 @@
+"""Detections of single images: a JSON file, and each picture with its boxes."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from nasperc.data.image import read_image
+from nasperc.data.sample import Meta, Sample
+from nasperc.errors import InputError
+from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
+from nasperc.training.detect import detect
+from nasperc.training.device import to_device
+
+RESULTS = "detections.json"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """``json``: the file written; ``pictures`` and ``objects`` by image; ``unreadable``: one error each."""
+
+    json: Path
+    pictures: dict[Path, Path]
+    objects: dict[Path, list[dict[str, Any]]]
+    unreadable: list[InputError]
+
+
+def predict(checkpoint: Path, images: Sequence[Path], out: Path, threshold: float = 0.3) -> Predictions:
+    """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
+
+    An image that cannot be read is reported in the result; the others are still done.
+
+    Args:
+        checkpoint: of full training.
+        images: files in any format that pillow reads.
+        out: folder, made if it is missing.
+        threshold: lowest score written and drawn, in 0..1.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or ``threshold`` is outside 0..1.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(
+            "a score threshold must lie in 0..1",
+            value=threshold,
+            where="--threshold",
+            repair="For example 0.3.",
+        )
+    detector = load_detector(checkpoint)
+    to_device(detector.model)
+    out.mkdir(parents=True, exist_ok=True)
+    result = Predictions(out / RESULTS, {}, {}, [])
+    for file, name in zip(images, _picture_names(images), strict=True):
+        try:
+            pixels = read_image(file)
+        except InputError as error:
+            result.unreadable.append(error)
+            continue
+        sample = Sample(pixels, Meta(0, file, (pixels.shape[-2], pixels.shape[-1])))
+        result.objects[file] = _objects(detector, sample, threshold)
+        picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        draw_objects(picture, result.objects[file], detector.classes)
+        result.pictures[file] = out / name
+        picture.save(result.pictures[file])
+    content = {
+        "checkpoint": str(checkpoint),
+        "threshold": threshold,
+        "classes": list(detector.classes),
+        "images": [
+            {"file": str(file), "picture": result.pictures[file].name, "objects": objects}
+            for file, objects in result.objects.items()
+        ],
+        "unreadable": [str(error) for error in result.unreadable],
+    }
+    result.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Draw boxes with class and score, best last so that it lies on top; sizes follow the picture's."""
+    draw = ImageDraw.Draw(picture)
+    line = max(2, round(min(picture.size) / 240))
+    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 36)))
+    for each in sorted(objects, key=lambda each: float(each["score"])):
+        colour = _colour(classes.index(each["class"]), len(classes))
+        x1, y1, x2, y2 = each["box"]
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
+        text = f"{each['class']} {each['score']:.2f}"
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        width, height = right - left + 4, bottom - top + 4
+        # Above the box where there is room, else just inside; never outside the picture.
+        x = min(max(0, x1), max(0, picture.width - width))
+        y = y1 - height if y1 >= height else min(y1, picture.height - height)
+        draw.rectangle((x, y, x + width, y + height), fill=colour)
+        draw.text((x + 2 - left, y + 2 - top), text, fill="black", font=font)
+
+
+def _objects(detector: TrainedDetector, sample: Sample, threshold: float) -> list[dict[str, Any]]:
+    training = detector.training
+    found = detect(
+        detector.model, [sample], detector.normalisation, training.test_short_side, training.max_long_side
+    )[0]
+    return [
+        {"class": detector.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        for box, score, label in zip(
+            found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        )
+        if score >= threshold
+    ]
+
+
+def _picture_names(images: Sequence[Path]) -> list[str]:
+    """One PNG name an image; files of the same stem are numbered."""
+    names: list[str] = []
+    for file in images:
+        name, number = f"{file.stem}.png", 2
+        while name in names:
+            name, number = f"{file.stem}-{number}.png", number + 1
+        names.append(name)
+    return names
+
+
+def _colour(label: int, classes: int) -> tuple[int, int, int]:
+    """Bright colours, far apart on the wheel, on which black text can be read."""
+    red, green, blue = colorsys.hls_to_rgb(label / classes, 0.65, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,0 +1,102 @@
+"""A checkpoint of full training as a detector: evaluation, prediction and export need no other file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nasperc.assembly.detector import Baseline, Decoder, Searched, build_detector
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.errors import InputError
+from nasperc.models.fcos import FCOS
+from nasperc.plugins import load_component
+from nasperc.search.recipe import ComponentSection
+from nasperc.training.checkpoint import load_checkpoint
+from nasperc.training.recipe import TrainingRecipe
+
+_DESCRIPTION = ("task", "detector", "decoder", "space", "training", "classes", "normalisation")
+_KEYS = (*_DESCRIPTION, "model", "step", "finished")
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written."""
+
+    model: FCOS
+    decoder: Decoder
+    recipe: ModelRecipe
+    training: TrainingRecipe
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    step: int
+    finished: bool
+
+
+def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> dict[str, Any]:
+    """What a checkpoint holds besides the weights so that :func:`load_detector` can build the network.
+
+    Args:
+        recipe: of the model.
+        decoder: baseline or searched.
+        space: the recipe section of the search space that ``decoder`` is from.
+    """
+    values: dict[str, Any]
+    if isinstance(decoder, Baseline):
+        widths = {"fpn": decoder.fpn_width, "head": decoder.head_width}
+        values = {"kind": "fpn_fcos", "widths": widths, "depth": decoder.depth}
+    else:
+        architecture = decoder.space.to_dict(decoder.architecture)
+        values = {"kind": "searched", "architecture": architecture, "widths": dict(decoder.widths)}
+    return {
+        "task": "fcos",
+        "detector": recipe.model_dump(mode="json"),
+        "decoder": values,
+        "space": space.model_dump(mode="json"),
+    }
+
+
+def load_detector(path: Path) -> TrainedDetector:
+    """Read a checkpoint and build its detector, on the CPU and in evaluation mode.
+
+    Raises:
+        InputError: unreadable, cut short, of another format or task, or not consistent in itself.
+    """
+    content = load_checkpoint(path, _KEYS)
+    try:
+        recipe = ModelRecipe.model_validate(content["detector"])
+        decoder = _decoder(content["decoder"], content["space"], path)
+        training = TrainingRecipe.model_validate(content["training"])
+        classes = tuple(str(name) for name in content["classes"])
+        model = build_detector(recipe, decoder, len(classes), load_weights=False)
+        model.load_state_dict(content["model"])
+    except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(
+            "a checkpoint's weights must fit the network that it describes",
+            value=str(error).splitlines()[0],
+            where=path,
+            repair="It was edited, or written by another version: train again.",
+        ) from error
+    return TrainedDetector(
+        model.eval(),
+        decoder,
+        recipe,
+        training,
+        classes,
+        get_normalisation(content["normalisation"]),
+        content["step"],
+        content["finished"],
+    )
+
+
+def _decoder(values: dict[str, Any], section: dict[str, Any], path: Path) -> Decoder:
+    widths = {str(part): int(width) for part, width in values["widths"].items()}
+    if values["kind"] == "fpn_fcos":
+        return Baseline(widths["fpn"], widths["head"], int(values["depth"]))
+    space_section = ComponentSection.model_validate(section)
+    component = load_component("space", space_section.name)
+    space = component(component.Recipe.model_validate(space_section.options))
+    return Searched(space, space.from_dict(values["architecture"], where=str(path)), widths)
