@@ -149,21 +149,21 @@ class ControllerService:
             "slot": slot,
             "metrics": _finite(result.metrics),
             "cost": _finite(result.cost),
-            "seconds": result.seconds,
+            "seconds": _number(result.seconds),
         }
         if failure is not None:
             self._fail(id, failure, measured)
         elif result.status == "completed":
-            halfway = result.halfway if _is_finite(result.halfway) else None
-            self._finish(id, "completion", {**measured, "reward": result.reward, "halfway": halfway})
+            rewards = {"reward": _number(result.reward), "halfway": _number(result.halfway)}
+            self._finish(id, "completion", {**measured, **rewards})
         else:
-            self._finish(id, "stop", {**measured, "halfway": result.halfway})
+            self._finish(id, "stop", {**measured, "halfway": _number(result.halfway)})
         self._commit()
 
     def halfway(self, slot: int, id: int, reward: float) -> None:
         """A half-way reward, for the live views; :meth:`tell` carries it again."""
         if self._known_id(id) is not None and math.isfinite(reward):
-            self._record("halfway", id=id, slot=slot, reward=reward)
+            self._record("halfway", id=id, slot=slot, reward=float(reward))
             self._commit()
 
     def report_setup_failure(self, slot: int, error: str) -> None:
@@ -459,15 +459,16 @@ def _defect(result: Result) -> str | None:
         return result.reason or "no reason given"
     completed = result.status == "completed"
     reward = result.reward if completed else result.halfway
-    if _is_finite(reward):
+    if _number(reward) is not None:
         return None
     return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
 
 
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN: what is not finite becomes null."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float | None) -> float | None:
+    """A plain number (a task may give numpy's), or None for what JSON cannot hold."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,7 +1,7 @@
 import math
-from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scripted import BODIES, TWIN, Bench, candidate, completed, events
 
@@ -344,6 +344,11 @@ def test_observed_from_outside(bench: Bench) -> None:
     assert event["reward"] == 0.4
 
 
-def test_results_travel_as_plain_values() -> None:
-    result = completed(0.5)
-    assert result.to_dict() == asdict(result)
+def test_numbers_of_numpy_are_taken(bench: Bench) -> None:
+    service = bench.open()
+    service.ask(0)
+    number = np.float32(0.5)
+    service.tell(0, 0, Result("completed", number, number, {"loss": number}, {"flops": np.int64(3)}, number))
+    (event,) = events(service, "completion")
+    assert (event["reward"], event["halfway"], event["seconds"]) == (0.5, 0.5, 0.5)
+    assert (event["metrics"], event["cost"]) == ({"loss": 0.5}, {"flops": 3})
