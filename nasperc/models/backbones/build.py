@@ -25,9 +25,10 @@ class BackboneRecipe(BaseModel):
 
     ``normalisation`` belongs to the weights: null only where it is known without being told (no weights, or
     a torchvision release file). ``freeze_at`` (stages without gradient) and ``frozen_bn`` are null for "as
-    the weights allow". With weights the stem and the first stage are frozen and BatchNorm is constant
-    (NAS-FCOS release). A random initialisation trains everything: a constant BatchNorm with made-up
-    statistics would leave it without any normalisation.
+    the weights allow". With weights the stem and the first stage are frozen (NAS-FCOS release) and BatchNorm
+    is constant (the release does so with its ResNets; its MobileNetV2, and so Table 7.2, has it trainable).
+    A random initialisation trains everything: a constant BatchNorm with made-up statistics would leave it
+    without any normalisation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

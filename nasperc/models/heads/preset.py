@@ -61,7 +61,9 @@ class FCOSPreset(BaseModel):
 PRESETS: dict[str, FCOSPreset] = {
     preset.name: preset
     for preset in (
-        # The NAS-FCOS release: default of search, proxy task and full training of fcos_decoder.
+        # The NAS-FCOS release: default of search, proxy task and full training of fcos_decoder. It reports
+        # the product itself as the score; its square root has the same order, so the same AP, and lets one
+        # score threshold mean the same under both presets.
         FCOSPreset(
             name="nas_fcos",
             centerness_on="cls_tower",
