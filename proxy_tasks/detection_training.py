@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -127,6 +127,7 @@ class DecoderTraining:
         with torch.random.fork_rng(devices=devices):
             averaged = copy.deepcopy(self.decoder)
             self._average.copy_to(averaged)
+            self.stopwatch.lap("measuring: copying")
             self._estimate_statistics(averaged)
             averaged.eval()
             losses = []
@@ -175,13 +176,18 @@ class DecoderTraining:
 
     def _estimate_statistics(self, averaged: Decoder) -> None:
         """BatchNorm statistics of the averaged parameters, over fixed meta-train batches."""
-        recipe = self._recipe
         # The head has GroupNorm in every built-in space: then its forward pass is not needed here.
         part = averaged if trainable_batch_norms(averaged.head) else averaged.neck
-        batches = self._cache.statistics_batches(recipe.bn_batches, recipe.batch_size, recipe.seed)
         with self._autocast():
-            reestimate_batch_norm(part, (batch.features for batch in batches))
+            reestimate_batch_norm(part, self._statistics_features())
         self.stopwatch.lap("measuring: statistics")
+
+    def _statistics_features(self) -> Iterator[list[Tensor]]:
+        recipe = self._recipe
+        for batch in self._cache.statistics_batches(recipe.bn_batches, recipe.batch_size, recipe.seed):
+            self.stopwatch.lap("measuring: reading")
+            yield batch.features
+            self.stopwatch.lap("measuring: statistics")
 
 
 def _describe(losses: FCOSLosses) -> str:
