@@ -109,15 +109,17 @@ def panel(progress: SearchProgress, now: float) -> RenderableType:
         f"{progress.done}{_of(progress)}: {progress.completed} completed, {progress.stopped} stopped,"
         f" {progress.failed} failed, {progress.replayed} replayed",
     )
-    best = f"{_number(progress.best)}" + (f" (candidate {progress.best_id})" if progress.best_id is not None else "")
-    grid.add_row("best reward", best)
+    whose = f" (candidate {progress.best_id})" if progress.best_id is not None else ""
+    grid.add_row("best reward", f"{_number(progress.best)}{whose}")
     grid.add_row(f"mean of last {WINDOW}", _number(progress.moving_average))
     grid.add_row("speed", f"{_rate(progress, now)} candidates an hour")
-    grid.add_row("time", f"{duration(progress.elapsed(now))} gone, {duration(progress.seconds_left(now))} left")
+    gone, left = duration(progress.elapsed(now)), duration(progress.seconds_left(now))
+    grid.add_row("time", f"{gone} gone, {left} left")
     for slot, running in sorted(progress.running.items()):
         grid.add_row(f"slot {slot}", f"candidate {running.id} for {duration(max(0.0, now - running.since))}")
     if progress.diagnostics:
-        grid.add_row("controller", "  ".join(f"{name} {value:.3g}" for name, value in progress.diagnostics.items()))
+        numbers = (f"{name} {value:.3g}" for name, value in progress.diagnostics.items())
+        grid.add_row("controller", "  ".join(numbers))
     if progress.last_failure:
         grid.add_row("last failure", Text(progress.last_failure[:200]))
     bar = ProgressBar(total=1.0, completed=progress.fraction(now))
@@ -129,7 +131,9 @@ class PrepareDisplay:
 
     def __init__(self, console: Console, every_s: float = PLAIN_EVERY_S) -> None:
         self._console, self._every_s = console, every_s
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
         self._phase: str | None = None
         self._start = self._next = 0.0
 
@@ -163,7 +167,8 @@ class PrepareDisplay:
 
     def _end_phase(self, now: float) -> None:
         if self._phase is not None:
-            self._console.print(f"{self._phase}: done in {duration(now - self._start)}", highlight=False, markup=False)
+            text = f"{self._phase}: done in {duration(now - self._start)}"
+            self._console.print(text, highlight=False, markup=False)
 
 
 def duration(seconds: float | None) -> str:

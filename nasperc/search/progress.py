@@ -191,7 +191,8 @@ class SearchProgress:
     def _choices(self, event: Event) -> Counter[tuple[str, str]]:
         """How often each (kind, choice) was taken in the parts that the stage searches."""
         counts: Counter[tuple[str, str]] = Counter()
-        architecture = parse_architecture(event["architecture"], where=f"the journal, candidate {event['id']}")
+        where = f"the journal, candidate {event['id']}"
+        architecture = parse_architecture(event["architecture"], where=where)
         for part in self._free:
             tokens = architecture.parts[part]
             assert tokens != ORIGINAL

@@ -1,7 +1,8 @@
 """The search on Ray Tune: one long-lived trial a slot, and the controller service as a named actor.
 
-A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's ``step()`` asks
-the service, trains one candidate and tells the result; imports, open cache and CUDA context stay in its process.
+A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's
+``step()`` asks the service, trains one candidate and tells the result; imports, open cache and CUDA context
+stay in its process.
 This is the only module that imports Ray.
 """
 
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 # Read by Ray when it is imported. Ray's own progress output and result files are replaced by ours.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -22,13 +23,16 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Nor do the raylet's paragraphs about a killed worker belong on the screen: it is restarted, and counted.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 # Snapshots of Tune's own state are of no use here: the journal is what a run resumes from.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "5")
 
 import ray
 import torch
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.metrics import Gauge
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -39,7 +43,7 @@ from nasperc.errors import InputError
 from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
-from nasperc.search.recipe import Recipe
+from nasperc.search.recipe import Recipe, SearchRecipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.worker import SlotWorker, describe
 
@@ -47,7 +51,39 @@ NAMESPACE = "nasperc"
 POLL_S = 0.5
 # Slots end by themselves once the run has ended; one that does not is ended with Ray.
 GRACE_S = 20.0
+CLOSE_S = 10.0
 _OBJECT_STORE_BYTES = 128 * 2**20
+
+
+def start_ray(search: SearchRecipe) -> str | None:
+    """Start a local Ray, or connect to the cluster that ``ray_address`` or ``RAY_ADDRESS`` names.
+
+    Returns:
+        Host and port of the dashboard; None without one.
+
+    Raises:
+        InputError: Ray does not start, or the cluster cannot be reached.
+    """
+    # Workers that die are restarted and counted; Ray's tracebacks of them would fill the screen.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    address = search.ray_address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            info = ray.init(address=address, namespace=NAMESPACE, **quiet)
+        else:
+            info = ray.init(
+                namespace=NAMESPACE,
+                num_cpus=max(search.workers, os.cpu_count() or 1),
+                include_dashboard=search.dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise InputError("Ray must start", value=describe(error), where="recipe key search.ray_address",
+                         repair="Use --executor local to search without Ray.") from error
+    return info.dashboard_url or None
 
 
 class ServiceActor:
@@ -105,8 +141,7 @@ class RemoteService:
         self._actor = ray.get_actor(name, namespace=NAMESPACE)
 
     def ask(self, slot: int) -> Answer:
-        answer: Answer = ray.get(self._actor.ask.remote(slot))
-        return answer
+        return cast(Answer, ray.get(self._actor.ask.remote(slot)))
 
     def tell(self, slot: int, id: int, result: Result) -> None:
         ray.get(self._actor.tell.remote(slot, id, result))
@@ -115,8 +150,7 @@ class RemoteService:
         ray.get(self._actor.report_setup_failure.remote(slot, error))
 
     def status(self) -> RunStatus:
-        status: RunStatus = ray.get(self._actor.status.remote())
-        return status
+        return cast(RunStatus, ray.get(self._actor.status.remote()))
 
 
 class Slot(tune.Trainable):
@@ -124,20 +158,22 @@ class Slot(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._service = RemoteService(config["service"])
-        self._ended = False
-        slot = config["slot"]
-        self._worker = SlotWorker(config["recipe"], Path(config["folder"]), slot, self._end_hung)
-        try:
-            self._worker.setup()
-        except Exception as error:
-            self._service.report_setup_failure(slot, describe(error))
-            # A new process may do better (CUDA errors stay in a process); after the last one the slot ends.
-            self._ended = self._service.status().finished
-            if not self._ended:
-                raise
+        self._worker = SlotWorker(config["recipe"], Path(config["folder"]), config["slot"], self._end_hung)
+        self._ready = False
 
     def step(self) -> dict[str, Any]:
-        return {"done": self._ended or not self._worker.step(self._service)}
+        # Not in setup(): Tune gives up a trial whose actor dies before its first step, despite max_failures.
+        if not self._ready:
+            try:
+                self._worker.setup()
+            except Exception as error:
+                self._service.report_setup_failure(self._worker.slot, describe(error))
+                if self._service.status().finished:
+                    return {"done": True}
+                # A new process may do better: a CUDA error stays in its process for good.
+                raise
+            self._ready = True
+        return {"done": not self._worker.step(self._service)}
 
     def _end_hung(self, candidate: Candidate, result: Result) -> None:
         # A thread of a hung process is never given back: the process ends, Ray Tune starts the slot again.
@@ -157,11 +193,31 @@ class _SlotDeaths(tune.Callback):
         self._actor.slot_died.remote(trial.config["slot"])
 
 
+class _OnRequest(tune.Stopper):
+    """Stops every slot when told to."""
+
+    def __init__(self) -> None:
+        self.requested = threading.Event()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.requested.is_set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune keeps a copy of its settings on the disk; an Event cannot be pickled.
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.requested = threading.Event()
+
+
 class RayExecutor(Executor):
     """``workers`` slots on a local Ray, or on the cluster that ``ray_address`` names.
 
-    A Ray that runs already in this process is used and left running. On a cluster of several nodes the run folder
-    must lie on a file system that all of them share.
+    A Ray that runs already in this process is used and left running. On a cluster of several nodes the run
+    folder must lie on a file system that all of them share.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, session: str) -> None:
@@ -171,13 +227,16 @@ class RayExecutor(Executor):
         self._actor: Any = None
         self._thread: threading.Thread | None = None
         self._deaths: _SlotDeaths | None = None
+        self._stopper = _OnRequest()
         self._tune_error: BaseException | None = None
         self._ended_at: float | None = None
         self._gauges: dict[str, Gauge] = {}
         self._dashboard_url: str | None = None
 
     def start(self) -> None:
-        self._start_ray()
+        if not ray.is_initialized():
+            self._dashboard_url = start_ray(self._recipe.search)
+            self._started_ray = True
         actor_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ServiceActor)
         node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = actor_class.options(
@@ -185,7 +244,9 @@ class RayExecutor(Executor):
         ).remote(self._recipe.to_dict(), str(self._folder.path), self._session)
         self._call("opened")
         self._deaths = _SlotDeaths(self._actor)
-        self._thread = threading.Thread(target=self._run_slots, name="ray-tune", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_slots, args=(self._deaths,), name="ray-tune", daemon=True
+        )
         self._thread.start()
 
     def advance(self) -> bool:
@@ -194,8 +255,12 @@ class RayExecutor(Executor):
         status = self.status()
         if not self._thread.is_alive():
             if not status.finished:
-                raise InputError("the slots must live as long as the search", value=self._tune_error or "no slot",
-                                 where="Ray Tune", repair=f"Resume: nasperc search --resume {self._folder.path}")
+                raise InputError(
+                    "the slots must live as long as the search",
+                    value=describe(self._tune_error) if self._tune_error else "no slot",
+                    where="Ray Tune",
+                    repair=f"Resume: nasperc search --resume {self._folder.path}",
+                )
             return False
         if status.finished and self._ended_at is None:
             self._ended_at = time.monotonic()
@@ -212,18 +277,21 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         actor, self._actor = self._actor, None
-        if actor is not None and ray.is_initialized():
+        self._stopper.requested.set()
+        if actor is not None:
             try:
-                ray.get(actor.close.remote(), timeout=5.0)
-            except Exception:
-                # Nothing is lost: every acknowledged event is on the disk, and the lock goes with the process.
-                logging.getLogger(__name__).debug("the controller service did not close in time", exc_info=True)
+                ray.get(actor.close.remote(), timeout=CLOSE_S)
+            except RayError:
+                # Nothing is lost: acknowledged events are on the disk, and the lock goes with the process.
+                logging.getLogger(__name__).debug("the service was gone already", exc_info=True)
+            if self._thread is not None and not self._started_ray:
+                self._thread.join(CLOSE_S)
             ray.kill(actor)
         if self._started_ray:
             self._started_ray = False
             ray.shutdown()
         if self._thread is not None:
-            self._thread.join(5.0)
+            self._thread.join(CLOSE_S)
         shutil.rmtree(self._folder.ray, ignore_errors=True)
 
     def notes(self) -> list[str]:
@@ -249,33 +317,9 @@ class RayExecutor(Executor):
             if value is None:
                 continue
             if name not in self._gauges:
-                self._gauges[name] = Gauge(f"nasperc_search_{name}", f"nasperc search: {name}", tag_keys=("run",))
+                text = name.replace("_", " ")
+                self._gauges[name] = Gauge(f"nasperc_search_{name}", text, tag_keys=("run",))
             self._gauges[name].set(float(value), tags={"run": self._folder.path.name})
-
-    def _start_ray(self) -> None:
-        search = self._recipe.search
-        if ray.is_initialized():
-            return
-        # Workers that die are restarted and reported in one line; Ray's tracebacks of them would fill the screen.
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": NAMESPACE}
-        address = search.ray_address or os.environ.get("RAY_ADDRESS")
-        try:
-            if address:
-                info = ray.init(address=address, **quiet)
-            else:
-                info = ray.init(
-                    num_cpus=max(search.workers, os.cpu_count() or 1),
-                    include_dashboard=search.dashboard,
-                    dashboard_host="127.0.0.1",
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **quiet,
-                )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise InputError("Ray must start", value=describe(error), where="recipe key search.ray_address",
-                             repair="Use --executor local to search without Ray.") from error
-        self._started_ray = True
-        self._dashboard_url = info.dashboard_url or None
 
     def _gpus_per_worker(self) -> float:
         search = self._recipe.search
@@ -286,7 +330,7 @@ class RayExecutor(Executor):
         # More slots than GPUs share them; otherwise each slot has its own.
         return min(1.0, ray.cluster_resources().get("GPU", 0.0) / search.workers)
 
-    def _run_slots(self) -> None:
+    def _run_slots(self, deaths: _SlotDeaths) -> None:
         search = self._recipe.search
         try:
             shutil.rmtree(self._folder.ray, ignore_errors=True)
@@ -304,7 +348,8 @@ class RayExecutor(Executor):
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=-1),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    callbacks=[self._deaths],
+                    callbacks=[deaths],
+                    stop=self._stopper,
                 ),
             ).fit()
         except Exception as error:

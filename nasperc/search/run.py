@@ -33,8 +33,8 @@ def run_search(
     """Search, and write ``top10.json``; the folder holds everything that a resumption needs, at any moment.
 
     Args:
-        recipe: the whole recipe; None with ``resume``: the folder's own. A resumed run may change how it is executed
-            (workers, executor, dashboard), not what it searches.
+        recipe: the whole recipe; None with ``resume``: the folder's own. A resumed run may change how it is
+            executed (workers, executor, dashboard), not what it searches.
         folder: of the run; new unless ``resume``.
         resume: go on where the run's journal ends; a run that has ended only writes its ``top10.json`` again.
         console: where to show progress.
@@ -43,7 +43,8 @@ def run_search(
         The path of ``top10.json``.
 
     Raises:
-        InputError: bad recipe, data or folder; no worker could be set up; no candidate of a stage was completed.
+        InputError: bad recipe, data or folder; no worker could be set up; no candidate of a stage was
+            completed.
         KeyboardInterrupt: interrupted; how to resume was printed.
     """
     console = console or Console()
@@ -116,9 +117,11 @@ def _executor(recipe: Recipe, run: RunFolder) -> Executor:
 
 
 class _Search:
-    """What the driver keeps of a running search: views and ``top10.json``, both folded from the journal's events."""
+    """What the driver keeps of a running search, folded from the journal: views and ``top10.json``."""
 
-    def __init__(self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]) -> None:
+    def __init__(
+        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]
+    ) -> None:
         self._recipe, self._space, self._run, self._description = recipe, space, run, description
         self.progress = SearchProgress(space)
         self._top10 = Top10(recipe.search.top)
@@ -151,11 +154,15 @@ class _Search:
         """
         progress = self.progress
         if progress.error is not None:
-            raise InputError("a search must be able to train candidates", value=progress.error, where=self._run.path,
-                             repair=f"Remove the cause, then: nasperc search --resume {self._run.path}")
+            raise InputError(
+                "a search must be able to train candidates",
+                value=progress.error,
+                where=self._run.path,
+                repair=f"Remove the cause, then: nasperc search --resume {self._run.path}",
+            )
         console.print(
-            f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} failed, "
-            f"{progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
+            f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
+            f"failed, {progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
             highlight=False,
         )
         console.print(self._ranking())
@@ -183,8 +190,13 @@ class _Search:
     def _ranking(self) -> Table:
         table = Table("rank", "stage", "candidate", "reward", "hash", "MACs", "parameters")
         for rank, event in enumerate(self._top10.events(), start=1):
-            cost = event["cost"]
-            numbers = [f"{cost[key]:.3g}" if cost.get(key) is not None else "-" for key in ("flops", "params")]
-            table.add_row(str(rank), event["stage"], str(event["id"]), f"{event['reward']:.4f}", event["hash"][:8],
-                          *numbers)
+            costs = [event["cost"].get(key) for key in ("flops", "params")]
+            table.add_row(
+                str(rank),
+                event["stage"],
+                str(event["id"]),
+                f"{event['reward']:.4f}",
+                event["hash"][:8],
+                *("-" if cost is None else f"{cost:.3g}" for cost in costs),
+            )
         return table

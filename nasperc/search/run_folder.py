@@ -18,7 +18,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``; ``ray/`` while it runs."""
+    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``; ``ray/`` for a while."""
 
     path: Path
 
@@ -79,8 +79,8 @@ class RunFolder:
             raise InputError("a recipe must be YAML", value=str(error).replace("\n", " "), where=self.recipe,
                              repair="Restore the file.") from error
         if not isinstance(document, dict):
-            raise InputError("a recipe must be a YAML mapping", value=type(document).__name__, where=self.recipe,
-                             repair="Restore the file.")
+            raise InputError("a recipe must be a YAML mapping", value=type(document).__name__,
+                             where=self.recipe, repair="Restore the file.")
         return parse_recipe(document, where=str(self.recipe))
 
 

@@ -1,4 +1,4 @@
-"""The scalars of a search for TensorBoard: a function of the journal, so a resumed run writes them anew, whole."""
+"""The scalars of a search for TensorBoard: a function of the journal, so a resumed run writes them anew."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nasperc.search.progress import SearchProgress
 class SearchScalars:
     """Writes scalars; the step is the number of candidates done, the time is the event's own.
 
-    ``reward/{candidate,halfway,best,moving_average}``, ``controller/{baseline,entropy,approx_kl,clip_fraction,...}``
-    (whatever the controller reports), ``share/<kind>/<choice>`` over the last 50 proposals, ``candidate/seconds``.
+    ``reward/{candidate,halfway,best,moving_average}``; ``controller/{baseline,entropy,approx_kl,...}`` as the
+    controller reports them; ``share/<kind>/<choice>`` over the last 50 proposals; ``candidate/seconds``.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +80,7 @@ class Top10Entry:
 
 @dataclass(frozen=True)
 class Top10File:
-    """A ``top10.json`` that was read and checked. ``stage``: that of the first entry; ``task``: the proxy task."""
+    """A ``top10.json`` that was read and checked. ``stage``: of the first entry; ``task``: the proxy task."""
 
     path: Path
     space: SearchSpace
@@ -95,9 +96,10 @@ class Top10File:
 class Top10:
     """The best completed candidates, collected from the journal's events.
 
-    Rewards of different stages are not comparable (other widths, other proxy settings), so the stages are ranked
-    first: entries of the last stage, best reward first, then, where those are fewer than ``size``, of the stage
-    before it. At equal rewards the earlier candidate is better. A canonical hash appears once, in its last stage.
+    Rewards of different stages are not comparable (other widths, other proxy settings), so the stages are
+    ranked first: entries of the last stage, best reward first, then, where those are fewer than ``size``, of
+    the stage before it. At equal rewards the earlier candidate is better. A canonical hash appears once, in
+    its last stage.
     """
 
     def __init__(self, size: int) -> None:
@@ -159,12 +161,13 @@ class Top10:
 
 
 def _entry(rank: int, event: Event) -> dict[str, Any]:
-    keys = ("id", "stage", "architecture", "hash", "widths", "seed", "reward", "halfway", "metrics", "cost", "seconds")
+    measured = ("reward", "halfway", "metrics", "cost", "seconds")
+    keys = ("id", "stage", "architecture", "hash", "widths", "seed", *measured)
     return {"rank": rank, **{key: event[key] for key in keys}, "status": "completed"}
 
 
 def read_top10(path: str | Path) -> Top10File:
-    """Read and check a ``top10.json``: keys and types, recipe, every architecture against its space and hash, ranks.
+    """Read and check a ``top10.json``: keys and types, recipe, ranks, each architecture by space and hash.
 
     Raises:
         InputError: anything missing, unknown or contradictory.
@@ -177,7 +180,8 @@ def read_top10(path: str | Path) -> Top10File:
         raise InputError("top10.json must exist", value="no such file", where=path,
                          repair="A search writes it: nasperc search --space fcos_decoder.") from error
     except (OSError, ValueError) as error:
-        raise InputError("top10.json must be a readable JSON file", value=error, where=path, repair=repair) from error
+        raise InputError("top10.json must be a readable JSON file", value=error, where=path,
+                         repair=repair) from error
     try:
         file = _File.model_validate(document)
     except ValidationError as error:
@@ -197,7 +201,7 @@ def read_top10(path: str | Path) -> Top10File:
     if len({entry.hash for entry in entries}) != len(entries):
         raise InputError("an architecture must appear once in top10.json", value="one hash twice", where=path,
                          repair=repair)
-    for first_entry, second_entry in zip(entries, entries[1:], strict=False):
+    for first_entry, second_entry in pairwise(entries):
         if first_entry.stage == second_entry.stage and first_entry.reward < second_entry.reward:
             raise InputError("entries of a stage must be ordered by reward",
                              value=f"{first_entry.reward} before {second_entry.reward}",

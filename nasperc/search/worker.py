@@ -44,8 +44,8 @@ class SlotWorker:
         recipe: the resolved recipe as plain values.
         folder: of the run.
         slot: number of this worker.
-        end_hung: called in the watchdog's thread with the candidate and the reason of the failure when a candidate
-            has passed its limit without calling its progress function.
+        end_hung: called in the watchdog's thread with the candidate and its failure, when a candidate has
+            passed its limit without calling its progress function.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controllers.journal import Journal
+from controllers.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
@@ -19,7 +19,7 @@ from nasperc.search.top10 import read_top10
 MakeRecipe = Callable[..., Recipe]
 
 
-def events(folder: Path, kind: str) -> list[dict[str, object]]:
+def events(folder: Path, kind: str) -> list[Event]:
     return [event for event in Journal.read(folder / "journal.jsonl") if event["event"] == kind]
 
 
@@ -27,7 +27,9 @@ def printed(console: Console) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_a_local_search_from_recipe_to_top10(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
+def test_a_local_search_from_recipe_to_top10(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
     folder = tmp_path / "runs" / "one"
     path = run_search(toy_recipe(), folder, console=console)
 
@@ -35,7 +37,8 @@ def test_a_local_search_from_recipe_to_top10(tmp_path: Path, toy_recipe: MakeRec
     assert len(completions) == 24
     assert [event["stage"] for event in completions].count("head") == 6
     top10 = read_top10(path)
-    best = max((event for event in completions if event["stage"] == "head"), key=lambda event: event["reward"])
+    heads = [event for event in completions if event["stage"] == "head"]
+    best = max(heads, key=lambda event: event["reward"])
     assert top10.entries[0].reward == best["reward"]
     assert top10.entries[0].hash == best["hash"]
     assert len(top10.entries) == 10
@@ -123,7 +126,7 @@ def test_a_budget_below_the_stages_is_told_before_anything_is_prepared(
 def test_workers_that_cannot_be_set_up_end_the_run_with_their_error(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:
-    with pytest.raises(InputError, match="3 times in a row .* RuntimeError: the cache is gone"):
+    with pytest.raises(InputError, match=r"3 times in a row .* RuntimeError: the cache is gone"):
         run_search(toy_recipe(setup_fails=True), tmp_path / "run", console=console)
 
 
@@ -135,7 +138,9 @@ def test_a_stage_without_any_completion_ends_the_run(
     assert not (tmp_path / "run" / "top10.json").exists()
 
 
-def test_a_new_run_does_not_overwrite_another(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
+def test_a_new_run_does_not_overwrite_another(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
     RunFolder(tmp_path / "run").create(toy_recipe())
     with pytest.raises(InputError, match="--resume"):
         run_search(toy_recipe(), tmp_path / "run", console=console)

@@ -88,6 +88,7 @@ class ToyProxyRecipe(BaseModel):
     kills_itself_once: tuple[int, ...] = ()
     interrupts_once: tuple[int, ...] = ()
     setup_fails: bool = False
+    setup_fails_once: bool = False
     process_dies_in_setup: bool = False
 
 
@@ -107,7 +108,7 @@ class ToyProxy(ProxyTask):
         cache = self._folder / "toy_cache"
         # The first one to prepare is the driver; what comes later is a worker.
         if cache.exists():
-            if self._recipe.setup_fails:
+            if self._recipe.setup_fails or (self._recipe.setup_fails_once and self._first("setup")):
                 raise RuntimeError("the cache\nis gone")
             if self._recipe.process_dies_in_setup:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,105 @@
+"""One Ray for all tests here: starting it costs seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from controllers.journal import Event, Journal
+from nasperc.errors import InputError
+from nasperc.search.ray_executor import NAMESPACE, ray, start_ray
+from nasperc.search.recipe import Recipe, SearchRecipe
+from nasperc.search.run import run_search
+from nasperc.search.run_folder import RunFolder
+from nasperc.search.top10 import read_top10
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray() -> Iterator[None]:
+    start_ray(SearchRecipe(workers=2, dashboard=False))
+    yield
+    ray.shutdown()
+
+
+def events(folder: Path, kind: str) -> list[Event]:
+    return [event for event in Journal.read(folder / "journal.jsonl") if event["event"] == kind]
+
+
+def test_killed_processes_do_not_end_the_search(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    """A worker is killed, one hangs, the controller service is killed: the journal holds every completion."""
+    folder = tmp_path / "run"
+    killed: list[int] = []
+
+    def kill_service() -> None:
+        while not killed:
+            time.sleep(0.05)
+            if (folder / "journal.jsonl").exists() and len(events(folder, "completion")) >= 8:
+                killed.append(events(folder, "run_start")[0]["pid"])
+                os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_service, daemon=True)
+    killer.start()
+    search = {"executor": "ray", "workers": 2, "budget": "20", "candidate_time_limit_s": 0.5}
+    trouble = {"kills_itself_once": [3], "hangs": [4], "nan": [5], "raises": [6]}
+    path = run_search(toy_recipe(search, seconds=0.05, **trouble), folder, console=console)
+    killer.join()
+
+    assert sorted(event["id"] for event in events(folder, "completion")) == [0, 1, 2, 3, *range(7, 20)]
+    failures = {event["id"]: event["reason"] for event in events(folder, "failure")}
+    assert set(failures) == {4, 5, 6}
+    assert failures[4] == "no result within 0.5 s: ended by the watchdog"
+    assert (3, "its worker asked again") in [
+        (event["id"], event["reason"]) for event in events(folder, "reassign")
+    ]
+    assert {event["slot"] for event in events(folder, "proposal")} == {0, 1}
+    assert not events(folder, "setup_failure")
+    restarts = events(folder, "run_resume")
+    assert len(restarts) == 1
+    assert restarts[0]["pid"] != killed[0]
+    assert len(read_top10(path).entries) == 10
+
+    assert not (folder / "ray").exists()
+    assert not named_actors()
+
+
+def test_slots_that_cannot_be_set_up_end_the_search(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    """One raises, the others die without a word."""
+    folder = tmp_path / "run"
+    search = {"executor": "ray", "workers": 1, "budget": "4"}
+    recipe = toy_recipe(search, setup_fails_once=True, process_dies_in_setup=True)
+    with pytest.raises(InputError, match=r"3 times in a row .*died before it was ready"):
+        run_search(recipe, folder, console=console)
+    errors = [event["error"] for event in events(folder, "setup_failure")]
+    assert errors[0].startswith("RuntimeError: the cache is gone (toy_plugin.py:")
+    assert errors[1:] == ["the worker process died before it was ready"] * 2
+    assert not named_actors()
+
+
+def test_a_run_with_another_writer_is_refused(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder = tmp_path / "run"
+    RunFolder(folder).create(toy_recipe({"executor": "ray"}))
+    journal = Journal(folder / "journal.jsonl")
+    with pytest.raises(InputError, match="one writer"):
+        run_search(None, folder, resume=True, console=console)
+    journal.close()
+    assert not named_actors()
+
+
+def named_actors() -> list[dict[str, str]]:
+    actors: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    return [actor for actor in actors if actor["namespace"] == NAMESPACE]
