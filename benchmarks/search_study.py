@@ -26,7 +26,7 @@ from controllers.base import Candidate
 from controllers.journal import Journal
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import parse_recipe
-from nasperc.search.top10 import read_top10
+from nasperc.search.run_folder import RunFolder
 from search_spaces.base import ORIGINAL
 
 SEEDS = 5
@@ -58,14 +58,14 @@ def _key(job: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--folder", type=Path, default=Path("runs/prepared"), help="where the run's cache lies")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("search_study.json"))
     arguments = parser.parse_args()
 
-    recipe = parse_recipe(read_top10(arguments.run / "top10.json")["recipe"], where="run")
+    run = RunFolder(arguments.run)
+    recipe = run.read_recipe()
     space = build_space(recipe)
-    events = Journal.read(arguments.run / "journal.jsonl")
+    events = Journal.read(run.journal)
     completed = [event for event in events if event["event"] == "completion"]
     stages = {stage.name: stage for stage in space.stages()}
     first = next(iter(stages))
@@ -97,7 +97,7 @@ def main() -> None:
     everything = [*noise, *short, *longer, *(j for jobs in (*best.values(), *baseline.values()) for j in jobs)]
     todo = {_key(j): j for j in everything if _key(j) not in results}
     with ProcessPoolExecutor(arguments.workers, initializer=_start,
-                             initargs=(recipe.to_dict(), str(arguments.folder))) as pool:
+                             initargs=(recipe.to_dict(), str(run.prepared))) as pool:
         futures = {pool.submit(_measure, j): key for key, j in todo.items()}
         for number, future in enumerate(as_completed(futures), start=1):
             results[futures[future]] = future.result()

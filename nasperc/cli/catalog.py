@@ -6,9 +6,9 @@ import typer
 from rich.table import Table
 
 from nasperc.cli.console import console
-from nasperc.cli.run_folders import run_folders
 from nasperc.plugins import KINDS, component_names
 from nasperc.search.recipe import load_recipe, recipe_names
+from nasperc.search.run_folder import RunFolder, list_runs
 from nasperc.search.top10 import read_top10
 
 
@@ -29,13 +29,13 @@ def recipes() -> None:
 
 
 def runs() -> None:
-    """List the runs under the working folder, the latest last."""
+    """List the runs under the working folder, the latest first."""
     table = Table("run", "best reward", "entries")
-    for folder in run_folders():
-        top10 = folder / "top10.json"
+    for folder in list_runs():
+        top10 = RunFolder(folder).top10
         if top10.exists():
-            entries = read_top10(top10)["entries"]
-            table.add_row(str(folder), f"{entries[0]['reward']:.4f}" if entries else "-", str(len(entries)))
+            entries = read_top10(top10).entries
+            table.add_row(str(folder), f"{entries[0].reward:.4f}", str(len(entries)))
         else:
             table.add_row(str(folder), "-", "no top10.json yet")
     console.print(table)

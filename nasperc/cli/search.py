@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from nasperc.cli.console import console
-from nasperc.cli.run_folders import existing_run, new_run_folder
+from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
+from nasperc.search.run_folder import new_run_folder
 
 
 def search(
@@ -37,12 +38,15 @@ def search(
 ) -> None:
     """Search for an architecture; ends with top10.json."""
     if resume is not None:
-        typed = (space, data, format, classes, recipe, controller, weights, normalisation, finetune, views, seed, name)
+        typed = (space, data, format, classes, recipe, controller, budget, weights, normalisation, finetune, views,
+                 seed, name)
         if any(value is not None for value in typed) or strict or set_:
-            raise InputError("a resumed run keeps its recipe", value="other options", where="--resume",
-                             repair="Give --workers, --executor or --budget at the most.")
-        run_search(None, existing_run(resume), console=console, resume=True,
-                   overrides=_drop_none({"budget": budget, "workers": workers, "executor": executor}))
+            raise InputError("a resumed run keeps its recipe", value="options that would change it",
+                             where="--resume", repair="Give --workers or --executor at the most.")
+        run = existing_run(resume)
+        kept = run.read_recipe()
+        execution = kept.search.model_copy(update=_drop_none({"workers": workers, "executor": executor}))
+        run_search(kept.model_copy(update={"search": execution}), run.path, console=console, resume=True)
         return
     overrides: dict[str, Any] = _drop_none(
         {
@@ -59,7 +63,7 @@ def search(
     chosen = recipe or default_recipe(data)
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(loaded.space.name, name), console=console)
+    run_search(loaded, new_run_folder(name=name), console=console)
 
 
 def default_recipe(data: Path | None) -> str:

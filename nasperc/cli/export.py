@@ -1,0 +1,103 @@
+"""``nasperc export architecture``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasperc.cli.console import console
+from nasperc.cli.latest import find_top10
+from nasperc.errors import InputError
+from nasperc.export.architecture_file import ArchitectureFile, read_architecture, write_architecture
+from nasperc.export.onnx import export_onnx
+from nasperc.export.svg import render_svg
+from nasperc.export.text import describe
+from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
+from nasperc.search.top10 import read_top10
+
+export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
+
+FORMATS = ("json", "txt", "svg", "onnx")
+
+
+@export_app.callback()
+def export() -> None:
+    """Hand over what was found."""
+
+
+@export_app.command("architecture")
+def export_architecture(
+    source: Annotated[Path | None, typer.Argument(help="A run or a top10.json; the latest run by default.")] = None,
+    arch: Annotated[Path | None, typer.Option(help="An architecture file instead.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Which entry of top10.json.")] = 1,
+    to: Annotated[list[str] | None, typer.Option(help="json, txt, svg, onnx; repeatable. Default: all that "
+                                                      "can be written.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Trained weights for ONNX; by default those that "
+                                                         "nasperc fulltrain left in the run.")] = None,
+    with_nms: Annotated[bool, typer.Option("--with-nms", help="Add NonMaxSuppression to the ONNX graph.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+) -> None:
+    """Write an architecture as JSON, text and diagram, and with trained weights as ONNX."""
+    for format in to or ():
+        if format not in FORMATS:
+            raise InputError(f"a format must be one of {', '.join(FORMATS)}", value=format, where="--to",
+                             repair="Leave --to out to write them all.")
+    trained: TrainedDetector | None = None
+    if arch is not None:
+        file, name = read_architecture(arch), arch.stem
+    else:
+        top10 = find_top10(source)
+        file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
+        trained_file = top10.parent / "fulltrain" / f"rank{rank:02d}" / "checkpoint.pt"
+        if checkpoint is None and trained_file.is_file():
+            checkpoint = trained_file
+    if checkpoint is not None:
+        trained = load_detector(checkpoint)
+    wanted = to or [format for format in FORMATS if format != "onnx" or trained is not None]
+    out.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, Callable[[Path], str]] = {
+        "json": lambda path: _json(path, file),
+        "txt": lambda path: _text(path, describe(file.architecture, file.space)),
+        "svg": lambda path: _text(path, render_svg(file.space.draw(file.architecture))),
+        "onnx": lambda path: _onnx(path, trained, with_nms),
+    }
+    for format in wanted:
+        console.print(writers[format](out / f"{name}.{format}"))
+    if "onnx" not in wanted:
+        console.print("For ONNX, train it first: [bold]nasperc fulltrain --arch top10.json[/]")
+
+
+def _entry(top10: Path, rank: int) -> ArchitectureFile:
+    content = read_top10(top10)
+    for entry in content.entries:
+        if entry.rank == rank:
+            return ArchitectureFile(content.space, entry.architecture, dict(entry.widths))
+    raise InputError(f"a rank must be one of 1 to {len(content.entries)}", value=rank, where=f"--rank of {top10}",
+                     repair="nasperc runs shows how many entries a run has.")
+
+
+def _json(path: Path, file: ArchitectureFile) -> str:
+    write_architecture(path, file.space, file.architecture, file.widths)
+    return f"{path} written"
+
+
+def _text(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return f"{path} written"
+
+
+def _onnx(path: Path, trained: TrainedDetector | None, with_nms: bool) -> str:
+    if trained is None:
+        raise InputError("ONNX needs trained weights", value="no checkpoint", where="--to onnx",
+                         repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json")
+    report = export_onnx(trained.model, trained.normalisation, path, with_nms=with_nms,
+                         metadata={"classes": ",".join(trained.classes)})
+    return str(report)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.add_typer(export_app, name="export")
