@@ -18,7 +18,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``; ``ray/`` for a while."""
+    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``, for a while ``ray/``."""
 
     path: Path
 

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from controllers.journal import Event
+from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, parse_recipe
+from search_spaces.base import SearchSpace
 
 PLUGIN = Path(__file__).with_name("toy_plugin.py")
 
@@ -32,5 +35,38 @@ def toy_recipe() -> Callable[..., Recipe]:
             "search": {"budget": "24", "executor": "local", "early_stop_k": None, **(search or {})},
         }
         return parse_recipe(document, where="test")
+
+    return make
+
+
+@pytest.fixture
+def toy_space(toy_recipe: Callable[..., Recipe]) -> SearchSpace:
+    return build_space(toy_recipe())
+
+
+@pytest.fixture
+def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
+    """Hand-made journal events; candidate ``id`` has the tokens ``(0, 0, 0, 0, id)`` unless they are given."""
+
+    def make(kind: str, time: float = 0.0, stage: str | None = "body", **values: Any) -> Event:
+        defaults: dict[str, Any] = {}
+        if kind == "run_start":
+            defaults = {"plan": {"candidates": 10, "seconds": None}}
+            defaults["stages"] = [{"name": stage.name} for stage in toy_space.stages()]
+        if kind == "stage_start":
+            defaults = {"free": [stage]}
+        if kind in {"proposal", "completion", "stop", "failure"}:
+            parts = values.pop("parts", {"body": (0, 0, 0, 0, values["id"]), "head": "original"})
+            architecture = toy_space.architecture(parts)
+            defaults = {
+                "slot": 0,
+                "architecture": architecture.to_dict(),
+                "hash": toy_space.hash(architecture),
+                "seed": 1,
+                "widths": {"body": 8},
+            }
+        if kind in {"completion", "stop", "failure"}:
+            defaults |= {"halfway": 0.25, "metrics": {"val_loss": 0.5}, "cost": {"flops": 2e9}, "seconds": 36.0}
+        return {"event": kind, "time": time, "stage": stage, **defaults, **values}
 
     return make
