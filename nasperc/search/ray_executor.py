@@ -242,12 +242,13 @@ class RayExecutor(Executor):
         self._actor = actor_class.options(
             name=self._name, namespace=NAMESPACE, scheduling_strategy=node
         ).remote(self._recipe.to_dict(), str(self._folder.path), self._session)
-        self._call("opened")
         self._deaths = _SlotDeaths(self._actor)
         self._thread = threading.Thread(
             target=self._run_slots, args=(self._deaths,), name="ray-tune", daemon=True
         )
         self._thread.start()
+        # After the slots, so that their processes load their imports beside the service's.
+        self._call("opened")
 
     def advance(self) -> bool:
         assert self._thread is not None, "start() comes first"

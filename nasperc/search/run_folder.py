@@ -18,7 +18,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``recipe.yaml`` (resolved), ``journal.jsonl``, ``top10.json``, ``tensorboard/``, for a while ``ray/``."""
+    """The resolved recipe, the journal, ``top10.json``, TensorBoard events; while it runs, files of Ray."""
 
     path: Path
 

@@ -46,7 +46,7 @@ def toy_space(toy_recipe: Callable[..., Recipe]) -> SearchSpace:
 
 @pytest.fixture
 def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
-    """Hand-made journal events; candidate ``id`` has the tokens ``(0, 0, 0, 0, id)`` unless they are given."""
+    """Hand-made journal events; candidate ``id`` has the tokens ``(0, 0, 0, 0, id)`` unless given others."""
 
     def make(kind: str, time: float = 0.0, stage: str | None = "body", **values: Any) -> Event:
         defaults: dict[str, Any] = {}
@@ -66,7 +66,8 @@ def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
                 "widths": {"body": 8},
             }
         if kind in {"completion", "stop", "failure"}:
-            defaults |= {"halfway": 0.25, "metrics": {"val_loss": 0.5}, "cost": {"flops": 2e9}, "seconds": 36.0}
+            cost = {"flops": 2e9}
+            defaults |= {"halfway": 0.25, "metrics": {"val_loss": 0.5}, "cost": cost, "seconds": 36.0}
         return {"event": kind, "time": time, "stage": stage, **defaults, **values}
 
     return make

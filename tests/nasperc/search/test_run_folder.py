@@ -36,7 +36,9 @@ def test_paths_are_kept_absolute(
     assert recipe.model.backbone.weights == tmp_path / "mobilenet.pth"
 
 
-def test_new_runs_are_numbered_and_the_last_written_comes_first(tmp_path: Path, toy_recipe: MakeRecipe) -> None:
+def test_new_runs_are_numbered_and_the_last_written_comes_first(
+    tmp_path: Path, toy_recipe: MakeRecipe
+) -> None:
     assert list_runs(tmp_path / "runs") == []
     created = []
     for age in (0, 20, 10):
