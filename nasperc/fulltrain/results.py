@@ -90,7 +90,8 @@ def to_markdown(results: Results) -> str:
     size = results.rows[0].cost_size
     lines = [
         f"Ranked by AP on {results.selected_on}; the twelve numbers are measured on {results.reported_on}. "
-        f"FLOPs for an image of {size[0]} x {size[1]} (one multiply-accumulate = 1), parameters that are trained.",
+        f"FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters those "
+        "that are trained.",
         "",
     ]
     for header, body in (_summary(results), _numbers(results)):
@@ -106,9 +107,10 @@ def to_tables(results: Results) -> list[Table]:
     tables = []
     titles = ("Full training", f"COCO metrics on {results.reported_on}")
     for title, (header, body) in zip(titles, (_summary(results), _numbers(results)), strict=True):
-        table = Table(title=title, title_justify="left")
+        # Twelve numbers and a name fit into 80 columns only without lines between them.
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
         for name in header:
-            table.add_column(name, justify="left" if name in {"row", "widths"} else "right")
+            table.add_column(name, justify="left" if name in {"row", "widths"} else "right", no_wrap=True)
         for row in body:
             table.add_row(*row)
         tables.append(table)
@@ -117,14 +119,13 @@ def to_tables(results: Results) -> list[Table]:
 
 def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys((results.selected_on, results.reported_on)))
-    header = ["place", "row", "proxy reward", *(f"AP {name}" for name in names)]
-    header += ["widths", "GFLOPs", "M params", "minutes"]
+    header = ["", "row", "reward", *(f"AP {name}" for name in names), "widths", "GFLOPs", "M params", "min"]
     body = []
     for place, row in enumerate(results.rows, start=1):
         widths = "-".join(str(width) for width in row.widths.values())
         body.append(
             [
-                str(place) if row.status == "done" else "failed",
+                str(place) if row.status == "done" else "-",
                 row.name,
                 "" if row.reward is None else f"{row.reward:.4f}",
                 *(_percent(row.metrics.get(name, {}).get("ap")) for name in names),

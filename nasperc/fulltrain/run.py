@@ -83,6 +83,7 @@ def fulltrain(
         f"{recipe.fulltrain.iterations} iterations each, on {splits['train'].name} ({counts} images)",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
     rows = []
     with Display(console, recipe.fulltrain.iterations) as display:
@@ -156,8 +157,7 @@ def _jobs(
     jobs = []
     for entry in select(top10.entries, top):
         decoder = Searched(top10.space, entry.architecture, entry.widths if widths is None else widths)
-        name = f"rank {entry.rank} ({entry.hash[:8]})"
-        jobs.append(Job(name, decoder, entry.rank, entry.hash, entry.reward))
+        jobs.append(Job(f"rank {entry.rank}", decoder, entry.rank, entry.hash, entry.reward))
     size = cost_size(recipe.fulltrain.test_short_side)
     best = build_detector(recipe.model, jobs[0].decoder, num_classes, load_weights=False)
     costs = baseline_costs(recipe.model, num_classes, size)

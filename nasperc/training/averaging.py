@@ -63,16 +63,21 @@ class PolyakAverage:
 
 
 def trainable_batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorm modules that follow ``model.train()``; a frozen one stays in evaluation mode by itself.
+    """The BatchNorm modules that are in training when ``model`` is.
 
-    The mode of every module is as before afterwards.
+    Frozen ones are left out: those that stay in evaluation mode by themselves, and those whose affine map
+    takes no gradient. The mode of every module is as before afterwards.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.train()
-    found = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    found = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and _takes_gradients(m)]
     for module, mode in modes:
         module.training = mode
     return found
+
+
+def _takes_gradients(norm: _BatchNorm) -> bool:
+    return not norm.affine or any(parameter.requires_grad for parameter in norm.parameters())
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,8 @@ def load_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
+    except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise InputError(
             "a checkpoint must be a whole file", value=lines[0], where=path, repair=_REPAIR

@@ -82,3 +82,9 @@ def test_trainable_batch_norms_keeps_modes():
     model[2].train()
     assert trainable_batch_norms(model) == [model[1]]
     assert [m.training for m in model] == [False, False, True, False, False]
+
+
+def test_a_norm_without_gradients_is_frozen():
+    model = network()
+    model[1].requires_grad_(False)
+    assert trainable_batch_norms(model) == []

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from nasperc.data.normalisation import get_normalisation
+from nasperc.training.batches import TrainingBatches
+
+NORMALISATION = get_normalisation("tf")
+
+
+def same(a, b):
+    return torch.equal(a.images, b.images) and all(
+        torch.equal(x.boxes, y.boxes) for x, y in zip(a.samples, b.samples, strict=True)
+    )
+
+
+def test_a_batch_is_a_function_of_seed_and_iteration(dataset, recipe):
+    batches = TrainingBatches(dataset, recipe, NORMALISATION, seed=3)
+    again = TrainingBatches(dataset, recipe, NORMALISATION, seed=3)
+    ahead = list(batches.ahead(0, 5))
+    assert len(ahead) == 5
+    for step in (4, 0, 2):
+        assert same(ahead[step], again[step])
+    assert not same(ahead[1], TrainingBatches(dataset, recipe, NORMALISATION, seed=4)[1])
+
+
+def test_multi_scale_and_crop(dataset, recipe):
+    batches = TrainingBatches(dataset, recipe, NORMALISATION, seed=0)
+    short_sides = {min(size) for step in range(12) for size in batches[step].sizes}
+    assert short_sides == {48, 64}
+    cropped = TrainingBatches(dataset, recipe.model_copy(update={"crop": 32}), NORMALISATION, seed=0)
+    assert all(size == (32, 32) for step in range(4) for size in cropped[step].sizes)
+    assert all(len(sample.boxes) for step in range(4) for sample in cropped[step].samples)
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_waiting(dataset, recipe):
+    stream = TrainingBatches(dataset, recipe, NORMALISATION, seed=0).ahead(0, 1000)
+    next(stream)
+    stream.close()
+    with pytest.raises(StopIteration):
+        next(stream)

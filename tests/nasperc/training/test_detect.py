@@ -1,0 +1,47 @@
+import torch
+
+from nasperc.data.normalisation import get_normalisation
+from nasperc.models.fcos_postprocess import Detections
+from nasperc.training.detect import detect, detect_dataset
+
+TF = get_normalisation("tf")
+
+
+class Oracle(torch.nn.Module):
+    """Stands in for a detector: knows where the objects are in the resized image, from its size."""
+
+    def __init__(self, boxes):
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+        self.boxes, self.seen = boxes, []
+
+    def forward(self, images):
+        self.seen.append(tuple(images.shape))
+        return images
+
+    def detect(self, output, sizes):
+        return [Detections(self.boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 1, 1])) for _ in sizes]
+
+
+def test_boxes_come_back_in_original_pixels(dataset):
+    sample = dataset[0]
+    assert sample.meta.size == (64, 80)
+    # Resized to 32 x 40; the second reaches outside, the third lies outside altogether.
+    model = Oracle(torch.tensor([[2.0, 4.0, 10.0, 20.0], [30.0, 10.0, 45.0, 40.0], [41.0, 1.0, 50.0, 9.0]]))
+    (found,) = detect(model, [sample], TF, 32, 64)
+    assert model.seen == [(1, 3, 32, 64)]
+    torch.testing.assert_close(found.boxes, torch.tensor([[4.0, 8.0, 20.0, 40.0], [60.0, 20.0, 80.0, 64.0]]))
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_results_in_coco_form_and_batches(dataset):
+    model = Oracle(torch.tensor([[2.0, 4.0, 10.0, 20.0]] * 3))
+    done = []
+    results = detect_dataset(model.train(), dataset, TF, 32, 64, batch_size=2, on_image=done.append)
+    assert not model.training
+    assert done == [2, 4, 5]
+    assert [shape[0] for shape in model.seen] == [2, 2, 1]
+    assert len(results) == 15
+    first = results[0]
+    assert (first["image_id"], first["category_id"]) == (dataset.records[0].image_id, 1)
+    assert first["bbox"] == [4.0, 8.0, 16.0, 32.0]

@@ -1,0 +1,217 @@
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from nasperc.data.normalisation import get_normalisation
+from nasperc.errors import InputError
+from nasperc.training.checkpoint import load_checkpoint
+from nasperc.training.detection_losses import detection_losses
+from nasperc.training.loop import DivergedError, train
+
+TF = get_normalisation("tf")
+
+
+def states_equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture
+def straight(make_detector, dataset, recipe, tmp_path):
+    """An uninterrupted run: its network and its losses."""
+    model, losses = make_detector(), []
+    train(model, dataset, recipe, seed=5, normalisation=TF, on_step=lambda step, terms: losses.append(terms))
+    return model, losses
+
+
+def test_loss_falls(make_detector, dataset, recipe):
+    totals = []
+    longer = recipe.model_copy(
+        update={"iterations": 24, "ema_decay": None, "flip": 0.0, "short_sides": (64,)}
+    )
+    model = make_detector()
+    train(
+        model,
+        dataset,
+        longer,
+        seed=0,
+        normalisation=TF,
+        on_step=lambda _, terms: totals.append(sum(terms.values())),
+    )
+    assert sum(totals[-5:]) < 0.85 * sum(totals[:5])
+    assert not model.training
+
+
+@pytest.mark.parametrize("stop", [2, 3, 6])
+def test_resumed_is_bit_identical(make_detector, dataset, recipe, tmp_path, straight, stop):
+    """Ctrl-C in the middle (between checkpoints too), then the same call in a fresh network."""
+    path, losses = tmp_path / "checkpoint.pt", []
+
+    def interrupt(step, terms):
+        losses.append(terms)
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make_detector(), dataset, recipe, seed=5, normalisation=TF, checkpoint=path, on_step=interrupt)
+    assert load_checkpoint(path)["step"] == stop
+    torch.rand(7)
+    model = make_detector(seed=99)
+    result = train(
+        model,
+        dataset,
+        recipe,
+        seed=5,
+        normalisation=TF,
+        checkpoint=path,
+        on_step=lambda _, terms: losses.append(terms),
+    )
+    assert (result.resumed_at, result.iterations) == (stop, 6)
+    assert losses == straight[1]
+    assert states_equal(model.state_dict(), straight[0].state_dict())
+    finished = load_checkpoint(path)
+    assert finished["finished"]
+    assert states_equal(finished["model"], model.state_dict())
+
+
+def test_signal_handlers_are_put_back(make_detector, dataset, recipe):
+    before = signal.getsignal(signal.SIGINT)
+    train(make_detector(), dataset, recipe, seed=0, normalisation=TF)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_crash_continues_from_the_last_checkpoint(make_detector, dataset, recipe, tmp_path, straight):
+    path = tmp_path / "checkpoint.pt"
+
+    def crash(step, terms):
+        if step == 5:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        train(make_detector(), dataset, recipe, seed=5, normalisation=TF, checkpoint=path, on_step=crash)
+    model = make_detector(seed=1)
+    result = train(model, dataset, recipe, seed=5, normalisation=TF, checkpoint=path)
+    assert result.resumed_at == 4
+    assert states_equal(model.state_dict(), straight[0].state_dict())
+
+
+def test_a_finished_one_is_loaded(make_detector, dataset, recipe, tmp_path, straight):
+    path = tmp_path / "checkpoint.pt"
+    train(make_detector(), dataset, recipe, seed=5, normalisation=TF, checkpoint=path)
+    model, steps = make_detector(seed=3), []
+    train(
+        model,
+        dataset,
+        recipe,
+        seed=5,
+        normalisation=TF,
+        checkpoint=path,
+        on_step=lambda step, _: steps.append(step),
+    )
+    assert steps == []
+    assert states_equal(model.state_dict(), straight[0].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 6}, "the seed"),
+        ({"description": {"decoder": "another"}}, "the decoder"),
+        ({"recipe": {"learning_rate": 0.02}}, "the training.*learning_rate: 0.01 there, 0.02 now"),
+        ({"normalisation": get_normalisation("caffe")}, "the normalisation"),
+    ],
+)
+def test_another_recipe_is_not_continued(make_detector, dataset, recipe, tmp_path, change, message):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    arguments = {"seed": 5, "normalisation": TF, "checkpoint": path, "description": {"decoder": "one"}}
+    train(make_detector(), dataset, recipe, **arguments)
+    change = dict(change)
+    other = recipe.model_copy(update=change.pop("recipe", {}))
+    with pytest.raises(InputError, match=message):
+        train(make_detector(), dataset, other, **{**arguments, **change})
+
+
+def test_a_checkpoint_of_another_network(make_detector, dataset, recipe, tmp_path):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+    model = make_detector()
+    model.head.towers = nn.Identity()
+    with pytest.raises(InputError, match="must fit the network"):
+        train(model, dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+
+
+def test_divergence_is_explained_and_loses_nothing(make_detector, dataset, recipe, tmp_path):
+    path, calls = tmp_path / "checkpoint.pt", []
+
+    def losses(model, batch):
+        calls.append(0)
+        terms = detection_losses(model, batch)
+        return {**terms, "box": terms["box"] * (float("nan") if len(calls) == 4 else 1.0)}
+
+    with pytest.raises(DivergedError, match=r"box nan.* in iteration 4 of 6.*learning_rate \(now 0\.01\)"):
+        train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path, losses=losses)
+    kept = load_checkpoint(path)
+    assert kept["step"] == 2
+    assert all(torch.isfinite(value).all() for value in kept["model"].values())
+
+
+def test_a_frozen_backbone_does_not_move(make_detector, dataset, recipe):
+    model = make_detector()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    train(model, dataset, recipe.model_copy(update={"freeze_backbone": True}), seed=0, normalisation=TF)
+    assert states_equal(model.backbone.state_dict(), before)
+
+
+def test_frozen_batch_norm_stays_and_trainable_moves(make_detector, dataset, recipe):
+    frozen, free = make_detector(frozen_bn=True), make_detector()
+    before = {id(m): {k: v.clone() for k, v in m.backbone.state_dict().items()} for m in (frozen, free)}
+    for model in (frozen, free):
+        train(model, dataset, recipe, seed=0, normalisation=TF)
+    names = [name for name in before[id(frozen)] if "running" in name]
+    assert names
+    assert all(torch.equal(frozen.backbone.state_dict()[n], before[id(frozen)][n]) for n in names)
+    assert not all(torch.equal(free.backbone.state_dict()[n], before[id(free)][n]) for n in names)
+
+
+def test_averaged_parameters_are_evaluated(make_detector, dataset, recipe):
+    """The result is the exponential average, followed by hand."""
+    model = make_detector()
+    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def follow(step, terms):
+        for name, p in model.named_parameters():
+            average[name] = 0.5 * average[name] + 0.5 * p.detach()
+
+    train(model, dataset, recipe, seed=0, normalisation=TF, on_step=follow)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.detach(), average[name])
+
+
+def test_random_layers_are_resumed_exactly_and_global_random_numbers_left_alone(
+    make_detector, dataset, recipe, tmp_path
+):
+    def detector():
+        model = make_detector()
+        model.neck = nn.Sequential(model.neck)
+        model.neck.out = model.neck[0].out
+        model.neck[0].lateral[0] = nn.Sequential(model.neck[0].lateral[0], nn.Dropout(0.5))
+        return model
+
+    plain = detector()
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    train(plain, dataset, recipe, seed=0, normalisation=TF)
+    assert torch.equal(torch.rand(3), expected)
+
+    def crash(step, terms):
+        if step == 3:
+            raise RuntimeError
+
+    path, resumed = tmp_path / "checkpoint.pt", detector()
+    with pytest.raises(RuntimeError):
+        train(detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path, on_step=crash)
+    train(resumed, dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+    assert states_equal(plain.state_dict(), resumed.state_dict())

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from nasperc.training.optimizer import build_optimizer, set_learning_rate
+from nasperc.training.recipe import TrainingRecipe
+
+
+def network():
+    model = nn.Module()
+    model.backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
+    model.head = nn.Sequential(nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4))
+    model.backbone[0].requires_grad_(False)
+    return model
+
+
+def settings_of(optimizer, parameter):
+    (group,) = [g for g in optimizer.param_groups if any(p is parameter for p in g["params"])]
+    return group["lr"], group["weight_decay"]
+
+
+def test_groups():
+    model = network()
+    recipe = TrainingRecipe(learning_rate=0.1, weight_decay=0.01, bias_lr_factor=2, backbone_lr_factor=0.5)
+    optimizer = build_optimizer(model, recipe)
+    assert settings_of(optimizer, model.head[0].weight) == pytest.approx((0.1, 0.01))
+    assert settings_of(optimizer, model.head[0].bias) == pytest.approx((0.2, 0.0))
+    assert settings_of(optimizer, model.head[1].bias) == pytest.approx((0.2, 0.0))
+    assert settings_of(optimizer, model.backbone[1].weight) == pytest.approx((0.05, 0.01))
+    assert settings_of(optimizer, model.backbone[1].bias) == pytest.approx((0.1, 0.0))
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
+    set_learning_rate(optimizer, recipe, 250)
+    assert settings_of(optimizer, model.head[0].bias)[0] == pytest.approx(0.2 * 2 / 3)
+
+
+def test_sgd_step_by_hand():
+    model = network()
+    recipe = TrainingRecipe(learning_rate=0.1, momentum=0.9, weight_decay=0.01, warmup_iterations=0)
+    optimizer = build_optimizer(model, recipe)
+    weight = model.head[0].weight
+    value, velocity = weight.detach().clone(), torch.zeros_like(weight)
+    for step in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, step + 1.0)
+        optimizer.step()
+        velocity = 0.9 * velocity + (step + 1.0 + 0.01 * value)
+        value = value - 0.1 * velocity
+    torch.testing.assert_close(weight.detach(), value)
+
+
+def test_nothing_to_train():
+    with pytest.raises(ValueError, match="trainable"):
+        build_optimizer(nn.Linear(1, 1).requires_grad_(False), TrainingRecipe(optimizer="adam"))
