@@ -72,8 +72,8 @@ class _Layout(NamedTuple):
     def chunks(self) -> Iterator[slice]:
         lines = max(1, _CHUNK_ELEMENTS // (self.out_size[1] * TAPS * self.channels))
         # Chunks of nearly one size: every size is compiled by oneDNN.
-        count = -(-self.lines // lines)
-        lines = -(-self.lines // count)
+        count = max(1, -(-self.lines // lines))
+        lines = max(1, -(-self.lines // count))
         for first in range(0, self.lines, lines):
             yield slice(first, min(first + lines, self.lines))
 
@@ -118,7 +118,7 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
             saved.extend(samples)
         ctx.save_for_backward(weight, table, *saved)
         ctx.layout = layout
-        return out.view(n, *out_size, -1).permute(0, 3, 1, 2)
+        return out.view(n, *out_size, len(weight)).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
