@@ -8,6 +8,7 @@ from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from nasperc.models.necks.top_levels import TopLevels
 from nasperc.models.necks.widen import Widen
+from nasperc.ops.pointwise import PointwiseConv2d
 from nasperc.ops.resize import resize_to
 from search_spaces.aggregations import AGGREGATIONS
 from search_spaces.base import Tokens
@@ -22,7 +23,9 @@ class Adapter(nn.Sequential):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+            PointwiseConv2d(in_channels, channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
         )
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nasperc.ops.deform_conv import DeformConv2d
 from nasperc.ops.depthwise import DepthwiseConv2d
+from nasperc.ops.pointwise import PointwiseConv2d
 
 Norm = Literal["batch", "group"]
 
@@ -47,7 +49,7 @@ class SeparableConv(nn.Sequential):
     def __init__(self, channels: int, kernel_size: int, dilation: int, norm: Norm) -> None:
         super().__init__(
             DepthwiseConv2d(channels, kernel_size, dilation),
-            nn.Conv2d(channels, channels, 1, bias=False),
+            PointwiseConv2d(channels, channels, bias=False),
             build_norm(norm, channels),
             nn.ReLU(inplace=True),
         )
@@ -57,11 +59,13 @@ class PlainConv(nn.Sequential):
     """k x k convolution, norm, ReLU."""
 
     def __init__(self, channels: int, kernel_size: int, norm: Norm) -> None:
-        super().__init__(
-            nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False),
-            build_norm(norm, channels),
-            nn.ReLU(inplace=True),
-        )
+        convolution: nn.Conv2d
+        if kernel_size == 1:
+            convolution = PointwiseConv2d(channels, channels, bias=False)
+        else:
+            padding = kernel_size // 2
+            convolution = nn.Conv2d(channels, channels, kernel_size, padding=padding, bias=False)
+        super().__init__(convolution, build_norm(norm, channels), nn.ReLU(inplace=True))
 
 
 class DeformableConv(nn.Sequential):
@@ -79,9 +83,22 @@ class Skip(nn.Identity):
     """The skip-connection."""
 
 
+class GroupNorm32(nn.GroupNorm):
+    """GroupNorm with 32 groups, also where a group has a single value.
+
+    ``nn.GroupNorm`` refuses that, even in evaluation; but with 32 channels it is what a small image's P7 is.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(32, channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def build_norm(norm: Norm, channels: int) -> nn.Module:
     """BatchNorm in the FPN; GroupNorm with 32 groups in the head, whose layers may serve several levels."""
-    return nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(32, channels)
+    return nn.BatchNorm2d(channels) if norm == "batch" else GroupNorm32(channels)
 
 
 def build_operation(name: str, channels: int, norm: Norm) -> nn.Module:
