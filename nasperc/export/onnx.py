@@ -18,7 +18,8 @@ from nasperc.errors import InputError
 from nasperc.models.fcos import FCOS
 from nasperc.models.fcos_postprocess import decode
 
-OPSET = 18
+# The first with DeformConv.
+OPSET = 19
 # Large enough that no level has a side of 1, which the tracer would take for a constant.
 EXAMPLE_SIZE = (256, 384)
 OUTPUTS = ("boxes", "class_scores", "centerness")

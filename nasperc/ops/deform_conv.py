@@ -36,6 +36,8 @@ def modulated_deform_conv2d(
     Differentiable once in every tensor; twice where the CPU's fast path does not apply (exporting, autocast,
     half precision, CUDA).
     """
+    if torch.onnx.is_in_onnx_export():
+        return _as_onnx_operator(x, offset, mask, weight, bias, stride, padding, dilation)
     if _fast_path_applies(x, offset, mask, weight):
         return ModulatedDeformConv2dCPU.apply(x, offset, mask, weight, bias, stride, padding, dilation)
     return _by_grid_sample(x, offset, mask, weight, bias, stride, padding, dilation)
@@ -84,6 +86,34 @@ def _fast_path_applies(*tensors: Tensor) -> bool:
         # An exporter cannot see into the function, and needs sizes that stay symbols.
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
+    )
+
+
+def _as_onnx_operator(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """ONNX's own DeformConv (opset 19): one node instead of some fifty, an export in a fraction of the time."""
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    return torch.onnx.ops.symbolic(
+        "DeformConv",
+        (x, weight, offset, bias, mask),
+        {
+            "kernel_shape": [3, 3],
+            "strides": [stride] * 2,
+            "pads": [padding] * 4,
+            "dilations": [dilation] * 2,
+            "offset_group": mask.shape[1] // TAPS,
+        },
+        dtype=x.dtype,
+        shape=[x.shape[0], weight.shape[0], *offset.shape[-2:]],
+        version=19,
     )
 
 
