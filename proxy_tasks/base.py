@@ -27,8 +27,8 @@ def no_progress(phase: str, fraction: float) -> None:
 class TaskContext:
     """What a proxy task stands on.
 
-    ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs; each file's
-    name carries the fingerprint of what is in it. ``seed``: the run's.
+    ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs;
+    each file's name carries the fingerprint of what is in it. ``seed``: the run's.
     """
 
     space: SearchSpace
@@ -41,8 +41,9 @@ class TaskContext:
 class ProxyTask(ABC):
     """Measures candidates. ``Recipe`` is the pydantic model of its recipe section.
 
-    Workers construct it with the same arguments as the driver and call :meth:`prepare` first; on a prepared folder
-    that only opens the files. ``evaluate`` is a function of (architecture, widths, seed, threshold, overrides) alone.
+    Workers construct it with the same arguments as the driver and call :meth:`prepare` first; on a prepared
+    folder that only opens the files. ``evaluate`` is a function of (architecture, widths, seed, threshold,
+    overrides) alone.
     """
 
     Recipe: ClassVar[type[BaseModel]]
@@ -64,8 +65,8 @@ class ProxyTask(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of everything that rewards depend on: two runs with the same one may share rewards."""
+        """SHA-256 (hex) of all that rewards depend on: two runs with the same one may share rewards."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """For ``top10.json`` after ``prepare``: ``data`` (fingerprint, classes, normalisation), ``weights`` (sha256)."""
+        """For ``top10.json``, after ``prepare``: ``data`` (fingerprint, classes, normalisation), ``weights``."""
