@@ -46,9 +46,16 @@ def _start(recipe: dict[str, Any], folder: str) -> None:
 
 def _measure(job: dict[str, Any]) -> dict[str, Any]:
     architecture = _worker["space"].from_dict(job["architecture"], where="study")
-    candidate = Candidate(0, job["stage"], architecture, job["widths"], "", job["seed"], None, job["overrides"])
+    candidate = Candidate(
+        0, job["stage"], architecture, job["widths"], "", job["seed"], None, job["overrides"]
+    )
     result = _worker["proxy"].evaluate(candidate)
-    return {"reward": result.reward, "seconds": result.seconds, "status": result.status, "reason": result.reason}
+    return {
+        "reward": result.reward,
+        "seconds": result.seconds,
+        "status": result.status,
+        "reason": result.reason,
+    }
 
 
 def _key(job: dict[str, Any]) -> str:
@@ -56,7 +63,9 @@ def _key(job: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("search_study.json"))
@@ -72,13 +81,23 @@ def main() -> None:
 
     def job(stage: str, architecture: dict[str, Any], seed: int, **overrides: Any) -> dict[str, Any]:
         widths = dict(stages[stage].widths)
-        return {"stage": stage, "architecture": architecture, "widths": widths, "seed": seed, "overrides": overrides}
+        return {
+            "stage": stage,
+            "architecture": architecture,
+            "widths": widths,
+            "seed": seed,
+            "overrides": overrides,
+        }
 
     def plain(architecture: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in architecture.items() if key != "hash"}
 
-    original = {"space": space.name, "version": space.version, "variant": space.variant,
-                "parts": dict.fromkeys(space.parts, ORIGINAL)}
+    original = {
+        "space": space.name,
+        "version": space.version,
+        "variant": space.variant,
+        "parts": dict.fromkeys(space.parts, ORIGINAL),
+    }
     in_first = [event for event in completed if event["stage"] == first]
     rng = np.random.default_rng(0)
     drawn = [in_first[i] for i in sorted(rng.choice(len(in_first), ARCHITECTURES, replace=False))]
@@ -93,11 +112,19 @@ def main() -> None:
         best[stage] = [job(stage, plain(top["architecture"]), seed) for seed in range(SEEDS)]
         baseline[stage] = [job(stage, original, seed) for seed in range(SEEDS)]
 
-    results: dict[str, dict[str, Any]] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    everything = [*noise, *short, *longer, *(j for jobs in (*best.values(), *baseline.values()) for j in jobs)]
+    results: dict[str, dict[str, Any]] = (
+        json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    )
+    everything = [
+        *noise,
+        *short,
+        *longer,
+        *(j for jobs in (*best.values(), *baseline.values()) for j in jobs),
+    ]
     todo = {_key(j): j for j in everything if _key(j) not in results}
-    with ProcessPoolExecutor(arguments.workers, initializer=_start,
-                             initargs=(recipe.to_dict(), str(run.prepared))) as pool:
+    with ProcessPoolExecutor(
+        arguments.workers, initializer=_start, initargs=(recipe.to_dict(), str(run.prepared))
+    ) as pool:
         futures = {pool.submit(_measure, j): key for key, j in todo.items()}
         for number, future in enumerate(as_completed(futures), start=1):
             results[futures[future]] = future.result()
@@ -108,14 +135,20 @@ def main() -> None:
         return np.array([results[_key(j)]["reward"] for j in jobs], dtype=float)
 
     tau = kendalltau(rewards(short), rewards(longer))
-    print(f"noise: {SEEDS} seeds of one architecture: {np.round(rewards(noise), 4).tolist()}, "
-          f"std {rewards(noise).std(ddof=1):.4f}")
+    print(
+        f"noise: {SEEDS} seeds of one architecture: {np.round(rewards(noise), 4).tolist()}, "
+        f"std {rewards(noise).std(ddof=1):.4f}"
+    )
     print(f"spread over {ARCHITECTURES} architectures: std {rewards(short).std(ddof=1):.4f}")
-    print(f"rank agreement with a proxy {LONGER} times as long: Kendall tau {tau.statistic:.3f} (p {tau.pvalue:.4f})")
+    print(
+        f"rank agreement with a proxy {LONGER} times as long: Kendall tau {tau.statistic:.3f} (p {tau.pvalue:.4f})"
+    )
     for stage in stages:
         ours, theirs = rewards(best[stage]), rewards(baseline[stage])
-        print(f"stage {stage}: best {ours.mean():.4f} +- {ours.std(ddof=1):.4f}, "
-              f"FPN-FCOS {theirs.mean():.4f} +- {theirs.std(ddof=1):.4f} ({SEEDS} seeds each)")
+        print(
+            f"stage {stage}: best {ours.mean():.4f} +- {ours.std(ddof=1):.4f}, "
+            f"FPN-FCOS {theirs.mean():.4f} +- {theirs.std(ddof=1):.4f} ({SEEDS} seeds each)"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ from typing import Any
 
 from nasperc.errors import InputError
 
-KINDS = {"space": "nasperc.search_spaces", "controller": "nasperc.controllers", "proxy": "nasperc.proxy_tasks"}
+KINDS = {
+    "space": "nasperc.search_spaces",
+    "controller": "nasperc.controllers",
+    "proxy": "nasperc.proxy_tasks",
+}
 
 
 def component_names(kind: str) -> list[str]:
@@ -71,5 +75,7 @@ def _load_from_file(kind: str, name: str) -> type[Any]:
             ) from error
     component = getattr(module, class_name, None)
     if not isinstance(component, type):
-        raise InputError("a plugin file must define the class", value=class_name, where=path, repair="Check the name.")
+        raise InputError(
+            "a plugin file must define the class", value=class_name, where=path, repair="Check the name."
+        )
     return component

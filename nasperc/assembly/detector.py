@@ -10,8 +10,8 @@ from torch import nn
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
-from nasperc.models.features import FeatureSpec
 from nasperc.models.fcos import FCOS
+from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.fcos_head import FCOSHead
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.models.heads.towers import FCOSTowers
@@ -52,7 +52,9 @@ def build_decoder(
     return decoder.space.build(decoder.architecture, inputs, decoder.widths, context)
 
 
-def build_detector(model: ModelRecipe, decoder: Decoder, num_classes: int, *, load_weights: bool = True) -> FCOS:
+def build_detector(
+    model: ModelRecipe, decoder: Decoder, num_classes: int, *, load_weights: bool = True
+) -> FCOS:
     """A detector with the recipe's backbone; ``load_weights`` False when a checkpoint follows.
 
     Raises:

@@ -30,13 +30,19 @@ def evaluate(
     with Progress(console=error_console, transient=True) as progress:
         task = progress.add_task("images", total=None)
         metrics, dataset = evaluate_checkpoint(
-            checkpoint, data, split=split, format=format, strict=strict,
+            checkpoint,
+            data,
+            split=split,
+            format=format,
+            strict=strict,
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if as_json:
         console.print_json(json.dumps(metrics.as_dict()))
         return
-    table = Table("metric", "value", title=f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images")
+    table = Table(
+        "metric", "value", title=f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"
+    )
     for name, value in metrics.as_dict().items():
         if isinstance(value, float):
             table.add_row(name, "undefined" if value < 0 else f"{value:.4f}")
@@ -46,7 +52,9 @@ def evaluate(
 def predict(
     checkpoint: Checkpoint,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    out: Annotated[Path, typer.Option(help="Folder for detections.json and the pictures.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(help="Folder for detections.json and the pictures.")] = Path(
+        "predictions"
+    ),
     threshold: Annotated[float, typer.Option(help="Lowest score, 0 to 1.")] = 0.3,
 ) -> None:
     """Detect objects in images: JSON, and a picture with boxes for each."""
@@ -57,8 +65,12 @@ def predict(
     for error in result.unreadable:
         error_console.print(f"skipped: {error}", markup=False)
     if result.unreadable:
-        raise InputError("every image must be readable", value=f"{len(result.unreadable)} of {len(images)} are not",
-                         where="the images given", repair="Those named above were skipped, the others are done.")
+        raise InputError(
+            "every image must be readable",
+            value=f"{len(result.unreadable)} of {len(images)} are not",
+            where="the images given",
+            repair="Those named above were skipped, the others are done.",
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -30,21 +30,35 @@ def export() -> None:
 
 @export_app.command("architecture")
 def export_architecture(
-    source: Annotated[Path | None, typer.Argument(help="A run or a top10.json; the latest run by default.")] = None,
+    source: Annotated[
+        Path | None, typer.Argument(help="A run or a top10.json; the latest run by default.")
+    ] = None,
     arch: Annotated[Path | None, typer.Option(help="An architecture file instead.")] = None,
     rank: Annotated[int, typer.Option(min=1, help="Which entry of top10.json.")] = 1,
-    to: Annotated[list[str] | None, typer.Option(help="json, txt, svg, onnx; repeatable. Default: all that "
-                                                      "can be written.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Trained weights for ONNX; by default those that "
-                                                         "nasperc fulltrain left in the run.")] = None,
-    with_nms: Annotated[bool, typer.Option("--with-nms", help="Add NonMaxSuppression to the ONNX graph.")] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="json, txt, svg, onnx; repeatable. Default: all that can be written."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained weights for ONNX; by default those that nasperc fulltrain left in the run."
+        ),
+    ] = None,
+    with_nms: Annotated[
+        bool, typer.Option("--with-nms", help="Add NonMaxSuppression to the ONNX graph.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
 ) -> None:
     """Write an architecture as JSON, text and diagram, and with trained weights as ONNX."""
     for format in to or ():
         if format not in FORMATS:
-            raise InputError(f"a format must be one of {', '.join(FORMATS)}", value=format, where="--to",
-                             repair="Leave --to out to write them all.")
+            raise InputError(
+                f"a format must be one of {', '.join(FORMATS)}",
+                value=format,
+                where="--to",
+                repair="Leave --to out to write them all.",
+            )
     trained: TrainedDetector | None = None
     if arch is not None:
         file, name = read_architecture(arch), arch.stem
@@ -75,8 +89,12 @@ def _entry(top10: Path, rank: int) -> ArchitectureFile:
     for entry in content.entries:
         if entry.rank == rank:
             return ArchitectureFile(content.space, entry.architecture, dict(entry.widths))
-    raise InputError(f"a rank must be one of 1 to {len(content.entries)}", value=rank, where=f"--rank of {top10}",
-                     repair="nasperc runs shows how many entries a run has.")
+    raise InputError(
+        f"a rank must be one of 1 to {len(content.entries)}",
+        value=rank,
+        where=f"--rank of {top10}",
+        repair="nasperc runs shows how many entries a run has.",
+    )
 
 
 def _json(path: Path, file: ArchitectureFile) -> str:
@@ -91,10 +109,19 @@ def _text(path: Path, text: str) -> str:
 
 def _onnx(path: Path, trained: TrainedDetector | None, with_nms: bool) -> str:
     if trained is None:
-        raise InputError("ONNX needs trained weights", value="no checkpoint", where="--to onnx",
-                         repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json")
-    report = export_onnx(trained.model, trained.normalisation, path, with_nms=with_nms,
-                         metadata={"classes": ",".join(trained.classes)})
+        raise InputError(
+            "ONNX needs trained weights",
+            value="no checkpoint",
+            where="--to onnx",
+            repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json",
+        )
+    report = export_onnx(
+        trained.model,
+        trained.normalisation,
+        path,
+        with_nms=with_nms,
+        metadata={"classes": ",".join(trained.classes)},
+    )
     return str(report)
 
 

@@ -13,7 +13,9 @@ from nasperc.fulltrain.run import fulltrain as run_fulltrain
 
 
 def fulltrain(
-    arch: Annotated[Path | None, typer.Option(help="top10.json of a search; the latest run's by default.")] = None,
+    arch: Annotated[
+        Path | None, typer.Option(help="top10.json of a search; the latest run's by default.")
+    ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="How many entries, by rank; all by default.")] = None,
     task: Annotated[str, typer.Option(help="The model that the decoder is put into.")] = "fcos",
     width: Annotated[str | None, typer.Option(help="Channels: 128, 256 or 128-256 (FPN-head).")] = None,
@@ -21,7 +23,9 @@ def fulltrain(
     weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
     normalisation: Annotated[str | None, typer.Option(help="imagenet, tf or caffe.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; fulltrain/ beside top10.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; fulltrain/ beside top10.json.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Train the found architectures and FPN-FCOS on images; typed again, it goes on where it was."""
@@ -35,8 +39,16 @@ def fulltrain(
         overrides["data"] = {"path": str(data.resolve())}
     if seed is not None:
         overrides["seed"] = seed
-    run_fulltrain(find_top10(arch), folder=out, top=top, width=width, task=task, overrides=[overrides],
-                  settings=set_ or [], console=console)
+    run_fulltrain(
+        find_top10(arch),
+        folder=out,
+        top=top,
+        width=width,
+        task=task,
+        overrides=[overrides],
+        settings=set_ or [],
+        console=console,
+    )
 
 
 def register(app: typer.Typer) -> None:

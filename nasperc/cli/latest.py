@@ -19,8 +19,12 @@ def existing_run(run: Path) -> RunFolder:
         if RunFolder(path).recipe.is_file():
             return RunFolder(path)
     known = ", ".join(path.name for path in list_runs()) or "none"
-    raise InputError("a run must be a folder that a search wrote", value=run, where="the command line",
-                     repair=f"Runs here: {known}.")
+    raise InputError(
+        "a run must be a folder that a search wrote",
+        value=run,
+        where="the command line",
+        repair=f"Runs here: {known}.",
+    )
 
 
 def latest_top10() -> Path:
@@ -33,8 +37,12 @@ def latest_top10() -> Path:
         top10 = RunFolder(path).top10
         if top10.is_file():
             return top10
-    raise InputError("without a file, this command takes the latest run's top10.json", value="no such run",
-                     where=RUNS.resolve(), repair="Start one: nasperc search --space fcos_decoder")
+    raise InputError(
+        "without a file, this command takes the latest run's top10.json",
+        value="no such run",
+        where=RUNS.resolve(),
+        repair="Start one: nasperc search --space fcos_decoder",
+    )
 
 
 def find_top10(given: Path | None) -> Path:
@@ -50,8 +58,12 @@ def find_top10(given: Path | None) -> Path:
     if given is not None and given != Path("top10.json"):
         if RunFolder(RUNS / given).recipe.is_file():
             return RunFolder(RUNS / given).top10
-        raise InputError("a file of architectures must exist", value=given, where="the command line",
-                         repair="Name a top10.json, an architecture file or a run.")
+        raise InputError(
+            "a file of architectures must exist",
+            value=given,
+            where="the command line",
+            repair="Name a top10.json, an architecture file or a run.",
+        )
     latest = latest_top10()
     console.print(f"Taking the latest run's [bold]{latest}[/]")
     return latest

@@ -16,20 +16,30 @@ from nasperc.search.run_folder import new_run_folder
 
 
 def search(
-    space: Annotated[str | None, typer.Option(help="Search space: a registered name or file.py:Class.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with images and annotations (VOC or COCO).")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Search space: a registered name or file.py:Class.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with images and annotations (VOC or COCO).")
+    ] = None,
     format: Annotated[str | None, typer.Option(help="voc or coco; recognised by default.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File with one class name a line.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
-    recipe: Annotated[str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")
+    ] = None,
     controller: Annotated[str | None, typer.Option(help="ppo, random, or file.py:Class.")] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     budget: Annotated[str | None, typer.Option(help="Trained candidates (200) or wall time (4h).")] = None,
     executor: Annotated[str | None, typer.Option(help="ray, or local: in this process.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
-    normalisation: Annotated[str | None, typer.Option(help="imagenet, tf or caffe: what the weights expect.")] = None,
-    finetune: Annotated[bool | None, typer.Option("--finetune/--no-finetune",
-                                                  help="Fine-tune the backbone before caching (7.4.1).")] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="imagenet, tf or caffe: what the weights expect.")
+    ] = None,
+    finetune: Annotated[
+        bool | None,
+        typer.Option("--finetune/--no-finetune", help="Fine-tune the backbone before caching (7.4.1)."),
+    ] = None,
     views: Annotated[int | None, typer.Option(help="Random crops an image in the feature cache.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
@@ -38,11 +48,28 @@ def search(
 ) -> None:
     """Search for an architecture; ends with top10.json."""
     if resume is not None:
-        typed = (space, data, format, classes, recipe, controller, budget, weights, normalisation, finetune, views,
-                 seed, name)
+        typed = (
+            space,
+            data,
+            format,
+            classes,
+            recipe,
+            controller,
+            budget,
+            weights,
+            normalisation,
+            finetune,
+            views,
+            seed,
+            name,
+        )
         if any(value is not None for value in typed) or strict or set_:
-            raise InputError("a resumed run keeps its recipe", value="options that would change it",
-                             where="--resume", repair="Give --workers or --executor at the most.")
+            raise InputError(
+                "a resumed run keeps its recipe",
+                value="options that would change it",
+                where="--resume",
+                repair="Give --workers or --executor at the most.",
+            )
         run = existing_run(resume)
         kept = run.read_recipe()
         execution = kept.search.model_copy(update=_drop_none({"workers": workers, "executor": executor}))
@@ -51,9 +78,17 @@ def search(
     overrides: dict[str, Any] = _drop_none(
         {
             "seed": seed,
-            "data": _drop_none({"path": data and str(data), "format": format, "classes": classes and str(classes),
-                                "strict": strict or None}),
-            "model": {"backbone": _drop_none({"weights": weights and str(weights), "normalisation": normalisation})},
+            "data": _drop_none(
+                {
+                    "path": data and str(data),
+                    "format": format,
+                    "classes": classes and str(classes),
+                    "strict": strict or None,
+                }
+            ),
+            "model": {
+                "backbone": _drop_none({"weights": weights and str(weights), "normalisation": normalisation})
+            },
             "space": _drop_none({"name": space}),
             "controller": _drop_none({"name": controller}),
             "proxy": _drop_none({"finetune": finetune, "views": views}),
@@ -78,8 +113,10 @@ def default_recipe(data: Path | None) -> str:
 def _announce(recipe: Recipe, name: str, *, asked: bool) -> None:
     data = recipe.data.path or "the synthetic data set"
     console.print(f"Recipe [bold]{name}[/]: {recipe.description or 'no description'}")
-    console.print(f"Data: [bold]{data}[/]. Space: {recipe.space.name}. Controller: {recipe.controller.name}. "
-                  f"Seed: {recipe.seed}.")
+    console.print(
+        f"Data: [bold]{data}[/]. Space: {recipe.space.name}. Controller: {recipe.controller.name}. "
+        f"Seed: {recipe.seed}."
+    )
     if not asked:
         console.print(f"(No --recipe given. Others: {', '.join(n for n in recipe_names() if n != name)}.)")
 

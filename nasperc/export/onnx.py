@@ -63,8 +63,10 @@ class OnnxReport:
     def __str__(self) -> str:
         sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes)
         verdict = "agrees with torch" if self.agrees else "DIFFERS from torch"
-        return (f"{self.path} {verdict} at {sizes}: scores within {self.score_error:.1e}, "
-                f"boxes within {self.box_error:.1e} of the image size")
+        return (
+            f"{self.path} {verdict} at {sizes}: scores within {self.score_error:.1e}, "
+            f"boxes within {self.box_error:.1e} of the image size"
+        )
 
 
 def export_onnx(

@@ -48,7 +48,9 @@ def reward_curves(events: Sequence[Mapping[str, object]]) -> list[RewardCurve]:
             rewards, seconds = stages.setdefault(str(event["stage"]), ([], []))
             rewards.append(float(event["reward"]))  # type: ignore[arg-type]
             seconds.append(float(event["seconds"]))  # type: ignore[arg-type]
-    return [RewardCurve(stage, tuple(rewards), tuple(seconds)) for stage, (rewards, seconds) in stages.items()]
+    return [
+        RewardCurve(stage, tuple(rewards), tuple(seconds)) for stage, (rewards, seconds) in stages.items()
+    ]
 
 
 def moving_average(values: Sequence[float], window: int = WINDOW) -> np.ndarray:
@@ -74,8 +76,9 @@ def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path) ->
                     axis.plot(curve.rewards, ".", color=f"C{number}", alpha=0.35, markersize=4)
                     axis.plot(moving_average(curve.rewards), color=f"C{number}", label=label)
         # A few candidates that learned nothing would flatten everything else.
-        lowest, highest = np.percentile([r for cs in runs.values() for c in cs if c.stage == stage
-                                         for r in c.rewards], [2, 100])
+        lowest, highest = np.percentile(
+            [r for cs in runs.values() for c in cs if c.stage == stage for r in c.rewards], [2, 100]
+        )
         margin = 0.05 * (highest - lowest) or 0.1
         axis.set_ylim(lowest - margin, highest + margin)
         axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel="reward")

@@ -102,7 +102,9 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str, overrides: Sequence[Mapping[str, Any]] = (), settings: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name: str, overrides: Sequence[Mapping[str, Any]] = (), settings: Sequence[str] = ()
+) -> Recipe:
     """Read a recipe by package name or file, ``NAME:ROW`` for one of its rows, and apply what was typed.
 
     Args:
@@ -152,8 +154,12 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
     merged = dict(base)
     for key, value in override.items():
         old = merged.get(key)
-        other_component = isinstance(value, Mapping) and "name" in value and isinstance(old, Mapping) and old.get(
-            "name", value["name"]) != value["name"]
+        other_component = (
+            isinstance(value, Mapping)
+            and "name" in value
+            and isinstance(old, Mapping)
+            and old.get("name", value["name"]) != value["name"]
+        )
         if isinstance(value, Mapping) and isinstance(old, Mapping) and not other_component:
             merged[key] = merge(old, value)
         else:
@@ -164,27 +170,43 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     """The merged plain values of a recipe and its bases."""
     if name in chain:
-        raise InputError("the bases of a recipe must not form a circle", value=" -> ".join((*chain, name)),
-                         where=name, repair="Remove one of the base: lines.")
+        raise InputError(
+            "the bases of a recipe must not form a circle",
+            value=" -> ".join((*chain, name)),
+            where=name,
+            repair="Remove one of the base: lines.",
+        )
     file_name, _, row = name.partition(":")
     text, where = _read(file_name)
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError("a recipe must be YAML", value=str(error).replace("\n", " "), where=where,
-                         repair="Correct the file at that line.") from error
+        raise InputError(
+            "a recipe must be YAML",
+            value=str(error).replace("\n", " "),
+            where=where,
+            repair="Correct the file at that line.",
+        ) from error
     document = {} if document is None else document
     if not isinstance(document, dict):
-        raise InputError("a recipe must be a YAML mapping", value=type(document).__name__, where=where,
-                         repair="Write sections such as data:, search:, proxy:.")
+        raise InputError(
+            "a recipe must be a YAML mapping",
+            value=type(document).__name__,
+            where=where,
+            repair="Write sections such as data:, search:, proxy:.",
+        )
     rows = document.pop("rows", {})
     base = document.pop("base", None)
     if base is not None:
         document = merge(_document(str(base), (*chain, name)), document)
     if row:
         if row not in rows:
-            raise InputError("a row must be one of the recipe's", value=row, where=where,
-                             repair=f"Rows: {', '.join(rows) or 'none'}.")
+            raise InputError(
+                "a row must be one of the recipe's",
+                value=row,
+                where=where,
+                repair=f"Rows: {', '.join(rows) or 'none'}.",
+            )
         document = merge(document, rows[row] or {})
     return document
 
@@ -195,25 +217,35 @@ def _read(name: str) -> tuple[str, str]:
         try:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError("a recipe file must be readable text", value=error, where=path,
-                             repair="Check the path.") from error
+            raise InputError(
+                "a recipe file must be readable text", value=error, where=path, repair="Check the path."
+            ) from error
     packaged = resources.files("experiments") / f"{name}.yaml"
     if not packaged.is_file():
-        raise InputError("a recipe must be a package recipe or a .yaml file", value=name, where="--recipe",
-                         repair=f"Package recipes: {', '.join(recipe_names())}.")
+        raise InputError(
+            "a recipe must be a package recipe or a .yaml file",
+            value=name,
+            where="--recipe",
+            repair=f"Package recipes: {', '.join(recipe_names())}.",
+        )
     return packaged.read_text(encoding="utf-8"), f"package recipe {name}"
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:
     key, separator, text = setting.partition("=")
     if not separator or not key:
-        raise InputError("a setting must be key=value", value=setting, where="--set",
-                         repair="For example --set proxy.iterations=100.")
+        raise InputError(
+            "a setting must be key=value",
+            value=setting,
+            where="--set",
+            repair="For example --set proxy.iterations=100.",
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError("the value of a setting must be YAML", value=text, where=f"--set {key}",
-                         repair="Quote it.") from error
+        raise InputError(
+            "the value of a setting must be YAML", value=text, where=f"--set {key}", repair="Quote it."
+        ) from error
     nested: Any = value
     for part in reversed(key.split(".")):
         nested = {part: nested}
@@ -226,8 +258,12 @@ def _input_error(error: ValidationError, model: type[BaseModel], where: str, pre
     location = [str(part) for part in first["loc"]]
     key = prefix + ".".join(location)
     if first["type"] != "extra_forbidden":
-        return InputError(f"recipe key {key} is not valid: {first['msg']}", value=repr(first["input"])[:120],
-                          where=where, repair="Correct the value.")
+        return InputError(
+            f"recipe key {key} is not valid: {first['msg']}",
+            value=repr(first["input"])[:120],
+            where=where,
+            repair="Correct the value.",
+        )
     known = _keys(model, location[:-1])
     close = difflib.get_close_matches(location[-1], known, n=1)
     repair = f"Did you mean {close[0]}?" if close else f"Known keys here: {', '.join(known)}."
@@ -238,7 +274,9 @@ def _keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     """Keys of the (nested) recipe model at ``path``."""
     for part in path:
         field = model.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
             return []
         model = field.annotation
     return list(model.model_fields)

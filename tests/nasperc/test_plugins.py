@@ -24,7 +24,11 @@ def test_class_from_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "class_name", "message"),
-    [(None, "Mine", "must exist"), ("1 / 0\n", "Mine", "ZeroDivisionError"), ("x = 1\n", "Mine", "define the class")],
+    [
+        (None, "Mine", "must exist"),
+        ("1 / 0\n", "Mine", "ZeroDivisionError"),
+        ("x = 1\n", "Mine", "define the class"),
+    ],
 )
 def test_broken_plugin_files_are_told_apart(tmp_path, content, class_name, message):
     file = tmp_path / f"broken_{len(message)}.py"

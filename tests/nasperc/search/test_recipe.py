@@ -18,12 +18,22 @@ def test_paper_recipe_holds_the_numbers_of_the_thesis():
     """Section 7.4.1 (proxy task, budgets, full training) and 6.4.1 (controller)."""
     recipe = load_recipe("paper")
     proxy, controller = recipe.proxy.options, recipe.controller.options
-    assert (proxy["short_side"], proxy["crop"], proxy["batch_size"], proxy["iterations"]) == (384, 384, 200, 300)
+    assert (proxy["short_side"], proxy["crop"], proxy["batch_size"], proxy["iterations"]) == (
+        384,
+        384,
+        200,
+        300,
+    )
     assert (proxy["learning_rate"], proxy["polyak"]) == (8e-4, 0.9)
     assert (controller["layers"], controller["hidden"], controller["learning_rate"]) == (2, 100, 1e-4)
     assert recipe.search.candidates == 2800 + 600
     full = recipe.fulltrain
-    assert (full.batch_size, full.iterations, full.learning_rate, full.steps) == (16, 90_000, 0.01, (60_000, 80_000))
+    assert (full.batch_size, full.iterations, full.learning_rate, full.steps) == (
+        16,
+        90_000,
+        0.01,
+        (60_000, 80_000),
+    )
     assert (full.test_short_side, full.max_long_side) == (800, 1333)
 
 
@@ -93,7 +103,9 @@ def test_merge_keeps_what_is_not_overridden():
     assert merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
 
 
-@pytest.mark.parametrize(("budget", "count", "seconds"), [("200", 200, None), ("90s", None, 90), ("1.5h", None, 5400)])
+@pytest.mark.parametrize(
+    ("budget", "count", "seconds"), [("200", 200, None), ("90s", None, 90), ("1.5h", None, 5400)]
+)
 def test_budgets(budget, count, seconds):
     search = Recipe(search={"budget": budget}).search
     assert (search.candidates, search.seconds) == (count, seconds)
