@@ -53,7 +53,7 @@ class PlainDisplay(SearchDisplay):
         now = time.time()
         if progress.stage != self._stage:
             self._stage, self._next = progress.stage, 0.0
-        state = (progress.stage, progress.done, progress.replayed, progress.finished, progress.last_failure)
+        state = (progress.stage, progress.done, progress.replayed, progress.last_failure)
         if state == self._shown or (now < self._next and not progress.finished):
             return
         self._shown, self._next = state, now + self._every_s

@@ -34,6 +34,7 @@ class SearchProgress:
         running: by slot.
         diagnostics: of the controller's last update.
         last_failure: reason of the last failure.
+        converged: stages that ended because only known architectures were proposed.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -51,6 +52,7 @@ class SearchProgress:
         self.candidate_seconds = 0.0
         self.finished = False
         self.error: str | None = None
+        self.converged: list[str] = []
         self.plan: Mapping[str, Any] = {}
         self._rewards: deque[float] = deque(maxlen=WINDOW)
         self._free: tuple[str, ...] = ()
@@ -81,6 +83,8 @@ class SearchProgress:
 
     def seconds_left(self, now: float) -> float | None:
         """Of the budget; None while it cannot be known."""
+        if self.finished:
+            return 0.0
         estimates = []
         if self.plan.get("seconds"):
             estimates.append(max(0.0, self.plan["seconds"] - self.elapsed(now)))
@@ -140,6 +144,10 @@ class SearchProgress:
         self.best = self.best_id = None
         self._rewards.clear()
         self._proposed.clear()
+
+    def _stage_end(self, event: Event) -> None:
+        if event["reason"] == "converged":
+            self.converged.append(event["stage"])
 
     def _proposal(self, event: Event) -> None:
         self.running[event["slot"]] = Running(event["id"], event["slot"], event["time"])

@@ -22,7 +22,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# A slot with gpus_per_worker = 0 shall not see a GPU.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 # Nor do the raylet's paragraphs about a killed worker belong on the screen: it is restarted, and counted.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 # Snapshots of Tune's own state are of no use here: the journal is what a run resumes from.
@@ -30,7 +31,6 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "5")
 
 import ray
-import torch
 from ray import tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.metrics import Gauge
@@ -84,6 +84,20 @@ def start_ray(search: SearchRecipe) -> str | None:
         raise InputError("Ray must start", value=describe(error), where="recipe key search.ray_address",
                          repair="Use --executor local to search without Ray.") from error
     return info.dashboard_url or None
+
+
+def gpus_per_worker(search: SearchRecipe, gpus: float) -> float:
+    """GPUs of one slot, of ``gpus`` in all: by the recipe; else one each, or a share where slots are more.
+
+    Raises:
+        InputError: not even one slot would fit. (Ray would wait for another GPU for ever.)
+    """
+    if search.gpus_per_worker is None:
+        return min(1.0, gpus / search.workers)
+    if search.gpus_per_worker > gpus:
+        raise InputError("a slot must not need more GPUs than there are", value=search.gpus_per_worker,
+                         where="recipe key search.gpus_per_worker", repair=f"Ray sees {gpus:g} here.")
+    return search.gpus_per_worker
 
 
 class ServiceActor:
@@ -237,6 +251,7 @@ class RayExecutor(Executor):
         if not ray.is_initialized():
             self._dashboard_url = start_ray(self._recipe.search)
             self._started_ray = True
+        gpus = gpus_per_worker(self._recipe.search, ray.cluster_resources().get("GPU", 0.0))
         actor_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ServiceActor)
         node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = actor_class.options(
@@ -244,7 +259,7 @@ class RayExecutor(Executor):
         ).remote(self._recipe.to_dict(), str(self._folder.path), self._session)
         self._deaths = _SlotDeaths(self._actor)
         self._thread = threading.Thread(
-            target=self._run_slots, args=(self._deaths,), name="ray-tune", daemon=True
+            target=self._run_slots, args=(self._deaths, gpus), name="ray-tune", daemon=True
         )
         self._thread.start()
         # After the slots, so that their processes load their imports beside the service's.
@@ -322,21 +337,12 @@ class RayExecutor(Executor):
                 self._gauges[name] = Gauge(f"nasperc_search_{name}", text, tag_keys=("run",))
             self._gauges[name].set(float(value), tags={"run": self._folder.path.name})
 
-    def _gpus_per_worker(self) -> float:
-        search = self._recipe.search
-        if search.gpus_per_worker is not None:
-            return search.gpus_per_worker
-        if not torch.cuda.is_available():
-            return 0.0
-        # More slots than GPUs share them; otherwise each slot has its own.
-        return min(1.0, ray.cluster_resources().get("GPU", 0.0) / search.workers)
-
-    def _run_slots(self, deaths: _SlotDeaths) -> None:
+    def _run_slots(self, deaths: _SlotDeaths, gpus: float) -> None:
         search = self._recipe.search
         try:
             shutil.rmtree(self._folder.ray, ignore_errors=True)
             tune.Tuner(
-                tune.with_resources(Slot, {"cpu": 1, "gpu": self._gpus_per_worker()}),
+                tune.with_resources(Slot, {"cpu": 1, "gpu": gpus}),
                 param_space={
                     "slot": tune.grid_search(list(range(search.workers))),
                     "service": self._name,

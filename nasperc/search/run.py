@@ -133,7 +133,7 @@ class _Search:
         """Run to the end, and keep every view up to date."""
         executor.start()
         for note in executor.notes():
-            console.print(note, highlight=False, markup=False)
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         scalars = SearchScalars(self._run.tensorboard)
         try:
             with search_display(console) as display:
@@ -165,6 +165,9 @@ class _Search:
             f"failed, {progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
             highlight=False,
         )
+        for stage in progress.converged:
+            console.print(f"the stage {stage} ended early: its controller proposed known architectures only",
+                          highlight=False, markup=False)
         console.print(self._ranking())
         console.print(f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}", highlight=False,
                       markup=False, soft_wrap=True)

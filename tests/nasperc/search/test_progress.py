@@ -70,6 +70,7 @@ def test_the_time_of_an_interruption_does_not_count(progress: SearchProgress, ma
     assert progress.candidates_per_hour(5005.0) is None
     progress.apply(make_event("run_end", 5010.0, None, reason="budget", error=None))
     assert progress.finished
+    assert progress.seconds_left(9999.0) == 0.0
     assert progress.elapsed(9999.0) == pytest.approx(20.0)
 
 

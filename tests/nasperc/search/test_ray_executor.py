@@ -14,7 +14,7 @@ from rich.console import Console
 
 from controllers.journal import Event, Journal
 from nasperc.errors import InputError
-from nasperc.search.ray_executor import NAMESPACE, ray, start_ray
+from nasperc.search.ray_executor import NAMESPACE, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe, SearchRecipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
@@ -92,12 +92,21 @@ def test_a_run_with_another_writer_is_refused(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:
     folder = tmp_path / "run"
-    RunFolder(folder).create(toy_recipe({"executor": "ray"}))
+    RunFolder(folder).create(toy_recipe({"executor": "ray", "workers": 1}))
     journal = Journal(folder / "journal.jsonl")
     with pytest.raises(InputError, match="one writer"):
         run_search(None, folder, resume=True, console=console)
     journal.close()
     assert not named_actors()
+
+
+def test_slots_have_a_gpu_each_or_share_those_that_there_are() -> None:
+    assert gpus_per_worker(SearchRecipe(workers=2), 0.0) == 0.0
+    assert gpus_per_worker(SearchRecipe(workers=2), 1.0) == 0.5
+    assert gpus_per_worker(SearchRecipe(workers=2), 8.0) == 1.0
+    assert gpus_per_worker(SearchRecipe(workers=2, gpus_per_worker=0.25), 1.0) == 0.25
+    with pytest.raises(InputError, match="gpus_per_worker"):
+        gpus_per_worker(SearchRecipe(workers=2, gpus_per_worker=1), 0.0)
 
 
 def named_actors() -> list[dict[str, str]]:
