@@ -69,4 +69,4 @@ class ProxyTask(ABC):
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """For ``top10.json``, after ``prepare``: ``data`` (fingerprint, classes, normalisation), ``weights``."""
+        """For ``top10.json``, after ``prepare``: ``data`` (fingerprint, classes, normalisation) and ``weights``."""

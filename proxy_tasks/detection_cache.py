@@ -121,7 +121,7 @@ def write_cache(
 
 @dataclass(frozen=True)
 class Batch:
-    """``features``: (N, C, H, W) each, float32, channels-last, in the backbone's order; ``targets``: (N, P)."""
+    """``features``: (N, C, H, W) float32, channels-last, in the backbone's order; ``targets``: (N, P)."""
 
     features: list[Tensor]
     targets: FCOSTargets
