@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.aggregations import AGGREGATION_LABELS
-from search_spaces.base import Architecture
+from search_spaces.base import Architecture, Part
 from search_spaces.diagram import Diagram, Edge, Node, NodeKind, Panel
 from search_spaces.fcos_genotype import (
     LEVEL_STRIDES,
@@ -22,16 +22,20 @@ _ORIGINAL_DEPTH = 4
 
 def draw_decoder(architecture: Architecture, variant: Variant) -> Diagram:
     """FPN and head, searched or original."""
-    fpn, head = architecture.parts["fpn"], architecture.parts["head"]
-    if isinstance(fpn, str):
-        fpn_panel = _draw_original_fpn()
-    else:
-        fpn_panel = _draw_fpn(FPNGenotype.from_tokens(fpn, variant))
-    if isinstance(head, str):
-        head_panel = _draw_original_head()
-    else:
-        head_panel = _draw_head(HeadGenotype.from_tokens(head), HEAD_OPERATIONS[variant])
-    return Diagram(f"{architecture.space}, variant {variant}", (fpn_panel, head_panel))
+    panels = (_fpn(architecture.parts["fpn"], variant), _head(architecture.parts["head"], variant))
+    return Diagram(f"{architecture.space}, variant {variant}", panels)
+
+
+def _fpn(part: Part, variant: Variant) -> Panel:
+    if isinstance(part, str):
+        return _draw_original_fpn()
+    return _draw_fpn(FPNGenotype.from_tokens(part, variant))
+
+
+def _head(part: Part, variant: Variant) -> Panel:
+    if isinstance(part, str):
+        return _draw_original_head()
+    return _draw_head(HeadGenotype.from_tokens(part), HEAD_OPERATIONS[variant])
 
 
 def _draw_fpn(genotype: FPNGenotype) -> Panel:

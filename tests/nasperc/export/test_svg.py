@@ -19,11 +19,7 @@ def sampled_diagrams(count=12):
     for space in SPACES:
         yield space.draw(space.architecture({"fpn": "original", "head": "original"}))
         # Four dangling blocks, and blocks that all read the same feature.
-        yield space.draw(
-            space.architecture(
-                {"fpn": (0, 0, 1, 2, 0) * 7, "head": space.sample("head", np.random.default_rng(0))}
-            )
-        )
+        yield space.draw(space.architecture({"fpn": (0, 0, 1, 2, 0) * 7, "head": "original"}))
         for seed in range(count):
             rng = np.random.default_rng(seed)
             yield space.draw(space.architecture({part: space.sample(part, rng) for part in space.parts}))
@@ -102,13 +98,8 @@ def test_the_document_is_well_formed_and_says_everything(diagram):
         assert panel.title in words
         for node in panel.nodes:
             assert any(word.startswith(node.label) for word in words)
-    rows = sum(
-        bool(panel.inputs_of(node)) and node.kind in ("aggregation", "output") and len(panel.inputs_of(node))
-        for panel in diagram.panels
-        for node in panel.nodes
-    )
     arrows = [path for path in root.iter(f"{SVG}path") if path.attrib["d"].endswith("z")]
-    assert len(arrows) == sum(len(panel.edges) for panel in diagram.panels) >= rows
+    assert len(arrows) == sum(len(panel.edges) for panel in diagram.panels)
     for text in root.iter(f"{SVG}text"):
         assert float(text.attrib["x"]) < width
         assert float(text.attrib["y"]) < height

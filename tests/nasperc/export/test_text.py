@@ -4,7 +4,7 @@ from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 
 SPACE = FcosDecoder(FcosDecoderRecipe())
-REFERENCE = (
+FPN = (
     3,
     3,
     4,
@@ -66,7 +66,8 @@ def test_a_diagram_line_by_line():
 
 
 def test_the_reference_in_words():
-    text = describe(SPACE.architecture({"fpn": REFERENCE, "head": (5, 1, 5, 0, 4, 4, 2)}), SPACE)
+    architecture = SPACE.architecture({"fpn": FPN, "head": (5, 1, 5, 0, 4, 4, 2)})
+    text = describe(architecture, SPACE)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "C2 /4 not used" in lines
     assert "x6 /8 concat x1 → deform 3×3; x4 → deform 3×3" in lines
@@ -76,9 +77,7 @@ def test_the_reference_in_words():
     assert "class.3 deform 3×3 class.2 shared by all levels" in lines
     assert "class.5 skip class.4" in lines
     assert "head: 5 1 5 0 4 4 2" in lines
-    assert text.endswith(
-        f"hash: {SPACE.hash(SPACE.architecture({'fpn': REFERENCE, 'head': (5, 1, 5, 0, 4, 4, 2)}))}\n"
-    )
+    assert text.endswith(f"hash: {SPACE.hash(architecture)}\n")
 
 
 def test_original_parts_in_words():
