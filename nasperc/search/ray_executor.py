@@ -13,7 +13,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,11 +39,11 @@ from controllers.answers import Answer, RunStatus
 from controllers.base import Candidate, Result
 from controllers.journal import Event
 from nasperc.errors import InputError
-from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe, SearchRecipe
 from nasperc.search.run_folder import RunFolder
+from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker, describe
 
 NAMESPACE = "nasperc"
@@ -98,54 +97,6 @@ def gpus_per_worker(search: SearchRecipe, gpus: float) -> float:
         raise InputError("a slot must not need more GPUs than there are", value=search.gpus_per_worker,
                          where="recipe key search.gpus_per_worker", repair=f"Ray sees {gpus:g} here.")
     return search.gpus_per_worker
-
-
-class ServiceActor:
-    """The controller service in its own process; Ray restarts it, and it rebuilds itself from the journal."""
-
-    def __init__(self, recipe: Mapping[str, Any], folder: str, session: str) -> None:
-        self._ready: set[int] = set()
-        self._refusal: InputError | None = None
-        try:
-            self._service = open_service(recipe, Path(folder), session)
-        except InputError as error:
-            # Raised by the first call: an error in the constructor would only reach the driver as text.
-            self._refusal = error
-
-    def opened(self) -> int:
-        """Number of events; raises what the constructor met."""
-        if self._refusal is not None:
-            raise self._refusal
-        return self._service.status().events
-
-    def ask(self, slot: int) -> Answer:
-        self._ready.add(slot)
-        return self._service.ask(slot)
-
-    def tell(self, slot: int, id: int, result: Result) -> None:
-        self._service.tell(slot, id, result)
-
-    def report_setup_failure(self, slot: int, error: str) -> None:
-        self._service.report_setup_failure(slot, error)
-        # It will die of this error; slot_died shall not count it a second time.
-        self._ready.add(slot)
-
-    def slot_died(self, slot: int) -> None:
-        """A worker's process is gone; one that dies before it ever asks could not be set up."""
-        if slot in self._ready:
-            self._ready.remove(slot)
-        else:
-            self._service.report_setup_failure(slot, "the worker process died before it was ready")
-
-    def events_since(self, index: int) -> list[Event]:
-        return self._service.events_since(index)
-
-    def status(self) -> RunStatus:
-        return self._service.status()
-
-    def close(self) -> None:
-        if self._refusal is None:
-            self._service.close()
 
 
 class RemoteService:
