@@ -6,6 +6,7 @@ named ``path/to/file.py:Class``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from importlib.metadata import entry_points
@@ -54,8 +55,8 @@ def _load_from_file(kind: str, name: str) -> type[Any]:
     where = f"recipe key {kind}.name"
     if not path.is_file():
         raise InputError("a plugin file must exist", value=path, where=where, repair="Check the path.")
-    # Registered under a stable name so that instances can travel between processes.
-    module_name = f"nasperc_plugin_{path.stem}"
+    # A stable name, so that instances can travel between processes; two files of one name must not collide.
+    module_name = f"nasperc_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)

@@ -63,5 +63,6 @@ def build_detector(
     backbone = build_backbone(model.backbone)
     if load_weights and model.backbone.weights is not None:
         load_backbone_weights(backbone, model.backbone.weights)
-    parts = build_decoder(decoder, backbone.out, num_classes, model.head_preset())
+    inputs: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
+    parts = build_decoder(decoder, inputs, num_classes, model.head_preset())
     return FCOS(backbone, parts["neck"], parts["head"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from nasperc.cli import cache, catalog, evaluate, export, fulltrain, search
@@ -27,15 +26,10 @@ catalog.register(app)
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 2 bad input (here or in typer's own checks)."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except InputError as error:
-        error_console.print(f"[bold red]error:[/] {click.unstyle(str(error))}", markup=True, soft_wrap=True)
+        error_console.print("error:", style="bold red", end=" ")
+        error_console.print(str(error), markup=False)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)

@@ -136,7 +136,7 @@ def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
     resolved: dict[str, ComponentSection] = {}
     for kind in KINDS:
         section: ComponentSection = getattr(recipe, kind)
-        model = load_component(kind, section.name).Recipe  # type: ignore[attr-defined]
+        model = load_component(kind, section.name).Recipe
         try:
             options = model.model_validate(section.options)
         except ValidationError as error:

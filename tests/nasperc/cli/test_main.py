@@ -1,0 +1,106 @@
+"""The commands as a person types them: exit codes, one-line errors, what they write. Heavy work has tests of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nasperc.cli import main as cli
+from nasperc.data.synthetic import write_synthetic
+
+
+def nasperc(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and standard error of one command."""
+    monkeypatch.setattr(sys, "argv", ["nasperc", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    captured = capsys.readouterr()
+    return exit.value.code, captured.out, captured.err
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# Small enough for a test, and still every step of the real way.
+TINY = [
+    "--executor=local", "--budget=2", "--set=data.synthetic={train: 6, val: 2, test: 2, size: [96, 96]}",
+    "--set=proxy={short_side: 96, crop: 64, views: 1, iterations: 2, batch_size: 2, bn_batches: 1}",
+    "--set=proxy.finetune_training={iterations: 1, batch_size: 2, short_sides: [96], test_short_side: 96}",
+    "--set=fulltrain={iterations: 2, batch_size: 2, short_sides: [96], test_short_side: 96, checkpoint_every: 1}",
+]  # fmt: skip
+
+
+def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, monkeypatch, capsys):
+    code, out, err = nasperc(monkeypatch, capsys, "search", "--space", "fcos_decoder", *TINY)
+    assert code == 0, err
+    assert "nasperc fulltrain --arch" in out
+    top10 = empty_folder / "runs" / "search-001" / "top10.json"
+    assert len(json.loads(top10.read_text())["entries"]) == 2
+
+    code, out, err = nasperc(monkeypatch, capsys, "fulltrain", "--arch", "top10.json", "--top", "1")
+    assert code == 0, err
+    assert "latest run" in out
+    assert "nasperc export architecture" in out
+
+    code, out, err = nasperc(monkeypatch, capsys, "export", "architecture", "--to", "json", "--to", "svg", "--to", "txt")
+    assert code == 0, err
+    assert {file.suffix for file in (empty_folder / "export").iterdir()} == {".json", ".svg", ".txt"}
+
+    checkpoint = next(top10.parent.glob("fulltrain/rank01*/checkpoint.pt"))
+    data = write_synthetic(empty_folder / "data", images={"train": 6, "test": 2}, size=(96, 96), formats=("voc",))
+    code, out, err = nasperc(monkeypatch, capsys, "evaluate", checkpoint, "--data", data, "--json")
+    assert code == 0, err
+    assert "ap50" in json.loads(out)
+
+    image = next((data / "JPEGImages").iterdir())
+    broken = empty_folder / "broken.jpg"
+    broken.write_bytes(b"no image")
+    code, out, err = nasperc(monkeypatch, capsys, "predict", checkpoint, image, broken)
+    assert code == 2
+    assert "broken.jpg" in err
+    assert (empty_folder / "predictions" / "detections.json").is_file()
+
+    code, out, _ = nasperc(monkeypatch, capsys, "runs")
+    assert code == 0
+    assert "search-001" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--space", "fcos"], "fcos_decoder"),
+        (["search", "--set", "proxy.iteration=3"], "iterations"),
+        (["search", "--set", "search.budget=x"], "a budget is"),
+        (["search", "--data", "nowhere"], "nowhere"),
+        (["search", "--recipe", "no_such"], "demo"),
+        (["search", "--resume", "nowhere"], "nowhere"),
+        (["search", "--weights", "nowhere.pth", "--normalisation", "tf", "--executor", "local"], "nowhere.pth"),
+        (["fulltrain", "--arch", "nowhere.json"], "nowhere.json"),
+        (["fulltrain"], "nasperc search"),
+        (["export", "architecture"], "nasperc search"),
+        (["export", "architecture", "--to", "pdf"], "json"),
+        (["export", "architecture", "--arch", "nowhere.json"], "nowhere.json"),
+        (["evaluate", "nowhere.pt", "--data", "."], "nowhere.pt"),
+        (["predict", "nowhere.pt", "x.jpg"], "nowhere.pt"),
+        (["cache", "verify", "nowhere.h5"], "nowhere.h5"),
+        (["no_such_command"], "no_such_command"),
+        (["search", "--workers", "many"], "--workers"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_exit_code_2(empty_folder, monkeypatch, capsys, arguments, message):
+    code, _, err = nasperc(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_installed_command_starts(empty_folder):
+    command = Path(sys.executable).with_name("nasperc")
+    done = subprocess.run([command, "spaces"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "fcos_decoder" in done.stdout
