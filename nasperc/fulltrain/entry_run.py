@@ -36,9 +36,10 @@ Activity = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained. ``rank``, ``hash`` and ``reward`` are None for the baseline."""
+    """What is to be trained, and the name of its folder. The baseline has no rank, hash and reward."""
 
     name: str
+    folder: str
     decoder: Decoder
     rank: int | None = None
     hash: str | None = None

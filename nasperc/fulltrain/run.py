@@ -89,7 +89,7 @@ def fulltrain(
     with Display(console, recipe.fulltrain.iterations) as display:
         for job in jobs:
             display.start_row(job.name)
-            row = run_entry(job, recipe, splits, folder / _folder_name(job), display.update)
+            row = run_entry(job, recipe, splits, folder / job.folder, display.update)
             rows.append(row)
             results = rank_rows(rows, tuple(splits))
             write_results(results, folder, _about(top10, recipe, splits))
@@ -105,7 +105,7 @@ def fulltrain(
             where=folder / "results.json",
             repair="Change the recipe section fulltrain (--set fulltrain.learning_rate=...) and start again.",
         )
-    checkpoint = folder / _folder_name(next(job for job in jobs if job.rank == best.rank)) / CHECKPOINT
+    checkpoint = folder / next(job.folder for job in jobs if job.rank == best.rank) / CHECKPOINT
     console.print(f"{folder / 'results.md'}\n{checkpoint}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"next: nasperc export architecture {arch} --rank {best.rank}",
@@ -157,19 +157,15 @@ def _jobs(
     jobs = []
     for entry in select(top10.entries, top):
         decoder = Searched(top10.space, entry.architecture, entry.widths if widths is None else widths)
-        jobs.append(Job(f"rank {entry.rank}", decoder, entry.rank, entry.hash, entry.reward))
+        # The plain name is where `nasperc export` looks for trained weights of an entry.
+        place = f"rank{entry.rank:02d}" if width is None else f"rank{entry.rank:02d}-{width}"
+        jobs.append(Job(f"rank {entry.rank}", place, decoder, entry.rank, entry.hash, entry.reward))
     size = cost_size(recipe.fulltrain.test_short_side)
     best = build_detector(recipe.model, jobs[0].decoder, num_classes, load_weights=False)
     costs = baseline_costs(recipe.model, num_classes, size)
-    jobs.append(Job(BASELINE, choose_baseline(measure_cost(best, size).flops, costs)))
-    return jobs
-
-
-def _folder_name(job: Job) -> str:
-    if job.rank is None or job.hash is None:
-        return job.name.lower()
-    widths = "-".join(str(width) for width in job.widths.values())
-    return f"rank{job.rank:02d}-{job.hash[:8]}-{widths}"
+    baseline = choose_baseline(measure_cost(best, size).flops, costs)
+    place = f"fpn-fcos-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
+    return [*jobs, Job(BASELINE, place, baseline)]
 
 
 def _about(top10: Top10File, recipe: Recipe, splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+from nasperc.fulltrain.loss_log import LossLog
+
+
+def test_a_continued_training_overwrites_what_it_does_again(tmp_path):
+    path = tmp_path / "log.csv"
+    with LossLog(path, window=2) as log:
+        for step in (1, 2, 3):
+            log.write(step, {"box": step * 1.0, "centerness": 0.5})
+        assert log.mean() == 3.0
+    with LossLog(path) as log:
+        log.write(3, {"box": 9.0, "centerness": 0.25})
+    assert path.read_text().split() == ["iteration,box,centerness", "1,1,0.5", "2,2,0.5", "3,9,0.25"]
+
+
+def test_nothing_is_touched_without_a_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("kept")
+    with LossLog(path):
+        pass
+    assert path.read_text() == "kept"

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasperc.assembly.detector import Baseline
+from nasperc.errors import InputError
+from nasperc.fulltrain.predict import draw_objects, predict
+from nasperc.fulltrain.trained_detector import describe
+from nasperc.training.checkpoint import save_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tmp_path, recipe):
+    import torch
+
+    from nasperc.assembly.detector import build_detector
+
+    torch.manual_seed(0)
+    decoder = Baseline(64, 64, 1)
+    # A prior of one half: an untrained network then has detections.
+    model_recipe = recipe.model.model_copy(update={"preset_overrides": {"class_prior": 0.5}})
+    model = build_detector(model_recipe, decoder, 2)
+    content = {
+        **describe(model_recipe, decoder, recipe.space),
+        "training": recipe.fulltrain.model_dump(mode="json"),
+        "classes": ["disc", "square"],
+        "normalisation": "tf",
+        "step": 0,
+        "finished": True,
+        "model": model.state_dict(),
+    }
+    save_checkpoint(tmp_path / "checkpoint.pt", content)
+    return tmp_path / "checkpoint.pt"
+
+
+def write_image(path, size=(70, 50)):
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_json_and_pictures(tmp_path, checkpoint):
+    images = [write_image(tmp_path / "a" / "x.png"), write_image(tmp_path / "b" / "x.jpg", (40, 90))]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    result = predict(checkpoint, [images[0], broken, images[1]], tmp_path / "out", threshold=0.2)
+    content = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [image["file"] for image in content["images"]] == [str(file) for file in images]
+    assert [image["picture"] for image in content["images"]] == ["x.png", "x-2.png"]
+    assert len(result.unreadable) == len(content["unreadable"]) == 1
+    assert "broken.png" in content["unreadable"][0]
+    for file, entry in zip(images, content["images"], strict=True):
+        original = Image.open(file).convert("RGB")
+        drawn = Image.open(tmp_path / "out" / entry["picture"])
+        assert drawn.size == original.size
+        assert entry["objects"]
+        for found in entry["objects"]:
+            assert found["class"] in ("disc", "square")
+            assert 0.2 <= found["score"] <= 1
+            x1, y1, x2, y2 = found["box"]
+            assert 0 <= x1 < x2 <= original.width
+            assert 0 <= y1 < y2 <= original.height
+        assert np.asarray(drawn).tolist() != np.asarray(original).tolist()
+
+
+def test_a_threshold_of_one_draws_nothing(tmp_path, checkpoint):
+    file = write_image(tmp_path / "a" / "x.png")
+    predict(checkpoint, [file], tmp_path / "out", threshold=1.0)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "x.png")), np.asarray(Image.open(file)))
+
+
+def test_bad_threshold(tmp_path, checkpoint):
+    with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
+        predict(checkpoint, [], tmp_path / "out", threshold=1.5)
+
+
+@pytest.mark.parametrize("box", [[0, 0, 100, 80], [80, 60, 100, 80], [10, 0, 30, 5], [-5, -5, 3, 3]])
+def test_box_and_label_are_inside_the_picture(box):
+    picture = Image.new("RGB", (100, 80))
+    draw_objects(picture, [{"class": "b", "score": 0.5, "box": box}], ["a", "b"])
+    drawn = np.asarray(picture).any(axis=2)
+    # More than the outline: a label with its background.
+    assert drawn.sum() > 150

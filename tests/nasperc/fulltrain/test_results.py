@@ -1,0 +1,77 @@
+import dataclasses
+import json
+
+from nasperc.fulltrain.entry_run import Row
+from nasperc.fulltrain.results import NUMBERS, rank_rows, to_markdown, to_tables, write_results
+
+
+def row(name, val, test, rank=None, reward=None, **more):
+    metrics = {
+        split: {key: ap if key != "ap_small" else -1.0 for key, _ in NUMBERS}
+        for split, ap in (("val", val), ("test", test))
+        if ap is not None
+    }
+    base = Row(
+        name=name,
+        status="done" if metrics else "failed",
+        rank=rank,
+        hash=None,
+        widths={"fpn": 64, "head": 128},
+        depth=None if rank else 2,
+        reward=reward,
+        flops=2_340_000_000,
+        params=1_500_000,
+        cost_size=(480, 672),
+        metrics=metrics,
+    )
+    return dataclasses.replace(base, **more)
+
+
+ROWS = [
+    row("rank 1", 0.30, 0.41, 1, -1.1),
+    row("rank 2", None, None, 2, -1.2, reason="the loss is nan"),
+    row("rank 3", 0.35, 0.40, 3, -1.3),
+    row("FPN-FCOS", 0.32, 0.42),
+]
+
+
+def test_val_selects_and_test_reports():
+    results = rank_rows(ROWS, ("train", "val", "test"))
+    assert [r.name for r in results.rows] == ["rank 3", "FPN-FCOS", "rank 1", "rank 2"]
+    assert (results.selected_on, results.reported_on) == ("val", "test")
+    assert results.best.name == "rank 3"
+    only_test = rank_rows(ROWS, ("train", "test"))
+    assert [r.name for r in only_test.rows][:3] == ["FPN-FCOS", "rank 1", "rank 3"]
+    assert rank_rows(ROWS, ("train", "val")).reported_on == "val"
+
+
+def test_only_the_baseline_is_done():
+    assert rank_rows([ROWS[1], ROWS[3]], ("val",)).best is None
+
+
+def test_markdown():
+    text = to_markdown(rank_rows(ROWS, ("val", "test")))
+    assert "| 1 | rank 3 | -1.3000 | 35.0 | 40.0 | 64-128 | 2.34 | 1.50 | 0.0 |" in text
+    assert "| 2 | FPN-FCOS |  | 32.0 | 42.0 | 64-128 x2 |" in text
+    # All twelve numbers, undefined ones as a dash.
+    assert "| rank 3 | 40.0 | 40.0 | 40.0 | - | 40.0 |" in text
+    assert all(f" {heading} " in text for _, heading in NUMBERS)
+    assert "- rank 2 failed: the loss is nan" in text
+
+
+def test_tables_have_every_row():
+    summary, numbers = to_tables(rank_rows(ROWS, ("val", "test")))
+    assert summary.row_count == 4
+    assert numbers.row_count == 3
+    assert len(numbers.columns) == 13
+
+
+def test_files(tmp_path):
+    write_results(rank_rows(ROWS, ("val", "test")), tmp_path, {"top10": "x"})
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert [r["name"] for r in content["rows"]] == ["rank 3", "FPN-FCOS", "rank 1", "rank 2"]
+    assert content["rows"][0]["metrics"]["test"]["ap"] == 0.40
+    assert not (tmp_path / "reward_ap.png").exists()
+    more = [*ROWS, row("rank 4", 0.1, 0.1, 4, -1.4)]
+    write_results(rank_rows(more, ("val", "test")), tmp_path, {})
+    assert (tmp_path / "reward_ap.png").read_bytes().startswith(b"\x89PNG")

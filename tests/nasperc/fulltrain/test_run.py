@@ -1,0 +1,129 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from nasperc.errors import InputError
+from nasperc.fulltrain import entry_run
+from nasperc.fulltrain.evaluate import evaluate_checkpoint
+from nasperc.fulltrain.run import fulltrain
+from nasperc.training.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=80)
+
+
+def said(console):
+    return console.file.getvalue()
+
+
+def test_entries_beside_the_baseline(top10, console, data):
+    results = fulltrain(top10, console=console)
+    folder = top10.parent / "fulltrain"
+    assert sorted(row.name for row in results.rows) == ["FPN-FCOS", "rank 1", "rank 2"]
+    assert all(row.status == "done" and row.iterations == 2 for row in results.rows)
+    assert all(set(row.metrics) == {"val", "test"} for row in results.rows)
+    by_name = {row.name: row for row in results.rows}
+    assert by_name["FPN-FCOS"].flops >= 0.95 * by_name["rank 1"].flops
+    assert (folder / "results.md").exists()
+    for name in ("rank01", "rank02"):
+        assert (folder / name / "log.csv").read_text().count("\n") == 3
+        assert json.loads((folder / name / "metrics.json").read_text())["status"] == "done"
+    assert f"nasperc export architecture {top10} --rank" in said(console)
+    # The checkpoint alone gives the numbers of the table again.
+    metrics, split = evaluate_checkpoint(folder / "rank01" / "checkpoint.pt", data)
+    assert split.split == "test"
+    assert metrics.as_dict() == by_name["rank 1"].metrics["test"]
+
+    # Typed again: nothing is trained or measured a second time.
+    before = (folder / "rank01" / "checkpoint.pt").stat().st_mtime_ns
+    again = fulltrain(top10, console=console)
+    assert (folder / "rank01" / "checkpoint.pt").stat().st_mtime_ns == before
+    assert [(row.name, row.metrics) for row in again.rows] == [
+        (row.name, row.metrics) for row in results.rows
+    ]
+
+
+def test_an_interrupted_one_continues_exactly(top10, console, monkeypatch):
+    straight = fulltrain(top10, top=1, folder=top10.parent / "straight", console=console)
+    real_train = entry_run.train
+
+    def interrupted(*args, on_step, **kwargs):
+        def stop(step, losses):
+            on_step(step, losses)
+            raise KeyboardInterrupt
+
+        return real_train(*args, on_step=stop, **kwargs)
+
+    monkeypatch.setattr(entry_run, "train", interrupted)
+    # Iteration 1 has a checkpoint only if it ended: the first call is cut in it, the second after it.
+    with pytest.raises(KeyboardInterrupt):
+        fulltrain(top10, top=1, console=console)
+    monkeypatch.undo()
+    continued = fulltrain(top10, top=1, console=console)
+    assert {r.name: r.metrics for r in continued.rows} == {r.name: r.metrics for r in straight.rows}
+    a, b = (
+        load_checkpoint(top10.parent / name / "rank01" / "checkpoint.pt")
+        for name in ("straight", "fulltrain")
+    )
+    assert all((a["model"][key] == b["model"][key]).all() for key in a["model"])
+
+
+def test_a_failing_entry_does_not_stop_the_others(top10, console, monkeypatch):
+    real_train = entry_run.train
+
+    def failing(*args, checkpoint, **kwargs):
+        if checkpoint.parent.name == "rank01":
+            raise RuntimeError("out of memory\nand a long tail")
+        return real_train(*args, checkpoint=checkpoint, **kwargs)
+
+    monkeypatch.setattr(entry_run, "train", failing)
+    results = fulltrain(top10, console=console)
+    failed = results.rows[-1]
+    assert (failed.name, failed.status) == ("rank 1", "failed")
+    assert failed.reason.startswith("RuntimeError: out of memory (")
+    assert "and a long tail" in (top10.parent / "fulltrain" / "rank01" / "error.txt").read_text()
+    assert results.best.name == "rank 2"
+
+
+def test_divergence_is_recorded(top10, console):
+    settings = ["fulltrain.learning_rate=1.0e+30", "fulltrain.warmup_iterations=0", "fulltrain.iterations=3"]
+    with pytest.raises(InputError, match="at least one entry must train"):
+        fulltrain(top10, top=1, settings=settings, console=console)
+    rows = json.loads((top10.parent / "fulltrain" / "results.json").read_text())["rows"]
+    assert {row["status"] for row in rows} == {"failed"}
+    assert "Lower learning_rate" in rows[0]["reason"]
+
+
+def test_other_widths_have_folders_of_their_own(top10, console):
+    fulltrain(top10, top=1, width="32-64", settings=["fulltrain.iterations=1"], console=console)
+    checkpoint = load_checkpoint(top10.parent / "fulltrain" / "rank01-32-64" / "checkpoint.pt")
+    assert checkpoint["decoder"]["widths"] == {"fpn": 32, "head": 64}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": "blendmask"}, "a task must be one of fcos"),
+        ({"top": 3}, "--top must lie between"),
+        ({"width": "100"}, "multiple of 32"),
+        ({"settings": ["fulltrain.speed=1"]}, "a recipe key must be known"),
+        ({"settings": ["data.val_split=dev", "data.test_split=none"]}, "needs a split to measure on"),
+        ({"overrides": [{"data": {"path": "/nowhere"}}]}, "must be a folder"),
+    ],
+)
+def test_bad_input(top10, console, arguments, message):
+    with pytest.raises(InputError, match=message):
+        fulltrain(top10, console=console, **arguments)
+    assert not (top10.parent / "fulltrain" / "rank01").exists()
+
+
+def test_other_classes_than_in_the_search(top10, console):
+    content = json.loads(top10.read_text())
+    content["data"]["classes"] = ["something", "else"]
+    top10.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="classes that it had in the search"):
+        fulltrain(top10, console=console)

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from nasperc.assembly.detector import Baseline, Searched, build_detector
+from nasperc.errors import InputError
+from nasperc.fulltrain.trained_detector import describe, load_detector
+from nasperc.search.top10 import read_top10
+from nasperc.training.checkpoint import save_checkpoint
+
+
+def content(recipe, decoder, classes=("a", "b")):
+    torch.manual_seed(0)
+    model = build_detector(recipe.model, decoder, len(classes))
+    values = {
+        **describe(recipe.model, decoder, recipe.space),
+        "training": recipe.fulltrain.model_dump(mode="json"),
+        "classes": list(classes),
+        "normalisation": "tf",
+        "step": 2,
+        "finished": True,
+        "model": model.state_dict(),
+    }
+    return values, model.eval()
+
+
+@pytest.mark.parametrize("kind", ["baseline", "searched"])
+def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
+    read = read_top10(top10)
+    decoder = Baseline(64, 128, 2)
+    if kind == "searched":
+        decoder = Searched(read.space, read.entries[0].architecture, {"fpn": 64, "head": 128})
+    values, model = content(recipe, decoder)
+    save_checkpoint(tmp_path / "c.pt", values)
+    loaded = load_detector(tmp_path / "c.pt")
+    assert loaded.classes == ("a", "b")
+    assert loaded.normalisation.name == "tf"
+    assert loaded.training == recipe.fulltrain
+    assert not loaded.model.training
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(model(images).boxes, loaded.model(images).boxes, strict=True):
+            assert torch.equal(a, b)
+    if kind == "baseline":
+        assert loaded.decoder == decoder
+    else:
+        assert loaded.decoder.architecture == decoder.architecture
+        assert loaded.decoder.widths == decoder.widths
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["a", "b", "c"]}, "must fit the network"),
+        ({"detector": {"backbone": {"depth": 3}}}, "must fit the network"),
+        ({"decoder": {"kind": "fpn_fcos"}}, "must fit the network"),
+        ({"normalisation": "none"}, "a normalisation must be one of"),
+    ],
+)
+def test_an_edited_checkpoint(tmp_path, recipe, change, message):
+    values, _ = content(recipe, Baseline(64, 64, 1))
+    save_checkpoint(tmp_path / "c.pt", {**values, **change})
+    with pytest.raises(InputError, match=message):
+        load_detector(tmp_path / "c.pt")
+
+
+def test_a_checkpoint_of_something_else(tmp_path):
+    save_checkpoint(tmp_path / "c.pt", {"step": 1})
+    with pytest.raises(InputError, match="must hold"):
+        load_detector(tmp_path / "c.pt")
