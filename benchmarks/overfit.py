@@ -27,6 +27,7 @@ from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import get_normalisation
 from nasperc.evaluation.coco_ap import coco_ap
+from nasperc.fulltrain.trained_detector import describe
 from nasperc.search.recipe import load_recipe
 from nasperc.training.detect import detect_dataset
 from nasperc.training.loop import train
@@ -81,6 +82,7 @@ def main() -> int:
         seed=recipe.seed,
         normalisation=normalisation,
         checkpoint=arguments.out / "checkpoint.pt",
+        description=describe(recipe.model, DECODER, recipe.space),
         on_step=record,
         resume=False,
     )

@@ -4,8 +4,10 @@ import json
 import pytest
 from rich.console import Console
 
+from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
-from nasperc.fulltrain import entry_run
+from nasperc.evaluation.cost import Cost
+from nasperc.fulltrain import entry_run, run
 from nasperc.fulltrain.evaluate import evaluate_checkpoint
 from nasperc.fulltrain.run import fulltrain
 from nasperc.training.checkpoint import load_checkpoint
@@ -14,6 +16,15 @@ from nasperc.training.checkpoint import load_checkpoint
 @pytest.fixture
 def console():
     return Console(file=io.StringIO(), width=80)
+
+
+@pytest.fixture
+def fixed_costs(monkeypatch):
+    """Measuring costs is most of the time of a tiny training; only one test here is about them."""
+    cost = Cost(flops=100, params_total=10, params_trainable=10)
+    for module in (run, entry_run):
+        monkeypatch.setattr(module, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(run, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
 
 
 def said(console):
@@ -47,22 +58,23 @@ def test_entries_beside_the_baseline(top10, console, data):
     ]
 
 
-def test_an_interrupted_one_continues_exactly(top10, console, monkeypatch):
+def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monkeypatch):
     straight = fulltrain(top10, top=1, folder=top10.parent / "straight", console=console)
     real_train = entry_run.train
 
     def interrupted(*args, on_step, **kwargs):
         def stop(step, losses):
             on_step(step, losses)
-            raise KeyboardInterrupt
+            if step == 2:
+                raise KeyboardInterrupt
 
         return real_train(*args, on_step=stop, **kwargs)
 
     monkeypatch.setattr(entry_run, "train", interrupted)
-    # Iteration 1 has a checkpoint only if it ended: the first call is cut in it, the second after it.
     with pytest.raises(KeyboardInterrupt):
         fulltrain(top10, top=1, console=console)
-    monkeypatch.undo()
+    assert load_checkpoint(top10.parent / "fulltrain" / "rank01" / "checkpoint.pt")["step"] == 1
+    monkeypatch.setattr(entry_run, "train", real_train)
     continued = fulltrain(top10, top=1, console=console)
     assert {r.name: r.metrics for r in continued.rows} == {r.name: r.metrics for r in straight.rows}
     a, b = (
@@ -72,7 +84,7 @@ def test_an_interrupted_one_continues_exactly(top10, console, monkeypatch):
     assert all((a["model"][key] == b["model"][key]).all() for key in a["model"])
 
 
-def test_a_failing_entry_does_not_stop_the_others(top10, console, monkeypatch):
+def test_a_failing_entry_does_not_stop_the_others(top10, console, fixed_costs, monkeypatch):
     real_train = entry_run.train
 
     def failing(*args, checkpoint, **kwargs):
@@ -89,7 +101,7 @@ def test_a_failing_entry_does_not_stop_the_others(top10, console, monkeypatch):
     assert results.best.name == "rank 2"
 
 
-def test_divergence_is_recorded(top10, console):
+def test_divergence_is_recorded(top10, console, fixed_costs):
     settings = ["fulltrain.learning_rate=1.0e+30", "fulltrain.warmup_iterations=0", "fulltrain.iterations=3"]
     with pytest.raises(InputError, match="at least one entry must train"):
         fulltrain(top10, top=1, settings=settings, console=console)
@@ -98,7 +110,7 @@ def test_divergence_is_recorded(top10, console):
     assert "Lower learning_rate" in rows[0]["reason"]
 
 
-def test_other_widths_have_folders_of_their_own(top10, console):
+def test_other_widths_have_folders_of_their_own(top10, console, fixed_costs):
     fulltrain(top10, top=1, width="32-64", settings=["fulltrain.iterations=1"], console=console)
     checkpoint = load_checkpoint(top10.parent / "fulltrain" / "rank01-32-64" / "checkpoint.pt")
     assert checkpoint["decoder"]["widths"] == {"fpn": 32, "head": 64}
@@ -115,13 +127,13 @@ def test_other_widths_have_folders_of_their_own(top10, console):
         ({"overrides": [{"data": {"path": "/nowhere"}}]}, "must be a folder"),
     ],
 )
-def test_bad_input(top10, console, arguments, message):
+def test_bad_input(top10, console, fixed_costs, arguments, message):
     with pytest.raises(InputError, match=message):
         fulltrain(top10, console=console, **arguments)
     assert not (top10.parent / "fulltrain" / "rank01").exists()
 
 
-def test_other_classes_than_in_the_search(top10, console):
+def test_other_classes_than_in_the_search(top10, console, fixed_costs):
     content = json.loads(top10.read_text())
     content["data"]["classes"] = ["something", "else"]
     top10.write_text(json.dumps(content))
