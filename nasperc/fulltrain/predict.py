@@ -20,6 +20,8 @@ from nasperc.training.device import to_device
 
 RESULTS = "detections.json"
 
+Label = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -83,22 +85,45 @@ def predict(checkpoint: Path, images: Sequence[Path], out: Path, threshold: floa
 
 
 def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
-    """Draw boxes with class and score, best last so that it lies on top; sizes follow the picture's."""
+    """Draw boxes, then labels with class and score, best first where they compete for room.
+
+    Line and font follow the picture's size.
+    """
     draw = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 240))
-    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 36)))
-    for each in sorted(objects, key=lambda each: float(each["score"])):
-        colour = _colour(classes.index(each["class"]), len(classes))
+    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+    best_first = sorted(objects, key=lambda each: -float(each["score"]))
+    colours = [_colour(classes.index(each["class"]), len(classes)) for each in best_first]
+    for each, colour in reversed(list(zip(best_first, colours, strict=True))):
         x1, y1, x2, y2 = each["box"]
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
+    taken: list[Label] = []
+    for each, colour in zip(best_first, colours, strict=True):
         text = f"{each['class']} {each['score']:.2f}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        width, height = right - left + 4, bottom - top + 4
-        # Above the box where there is room, else just inside; never outside the picture.
-        x = min(max(0, x1), max(0, picture.width - width))
-        y = y1 - height if y1 >= height else min(y1, picture.height - height)
-        draw.rectangle((x, y, x + width, y + height), fill=colour)
-        draw.text((x + 2 - left, y + 2 - top), text, fill="black", font=font)
+        label = _place(each["box"], (right - left + 4, bottom - top + 4), picture.size, taken)
+        taken.append(label)
+        draw.rectangle(label, fill=colour)
+        draw.text((label[0] + 2 - left, label[1] + 2 - top), text, fill="black", font=font)
+
+
+def _place(
+    box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Label]
+) -> Label:
+    """Where a label of ``size`` (width, height) hides no earlier one: above its box, below it, or inside."""
+    width, height = size
+    x1, y1, x2, y2 = box
+    corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x1, y1), (x1, y2 - height)]
+    places: list[Label] = []
+    for x, y in corners:
+        x = min(max(0.0, x), max(0.0, picture[0] - 1 - width))
+        y = min(max(0.0, y), max(0.0, picture[1] - 1 - height))
+        places.append((x, y, x + width, y + height))
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(a: Label, b: Label) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _objects(detector: TrainedDetector, sample: Sample, threshold: float) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
-from nasperc.fulltrain.predict import draw_objects, predict
+from nasperc.fulltrain.predict import _place, draw_objects, predict
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.training.checkpoint import save_checkpoint
 
@@ -84,3 +84,18 @@ def test_box_and_label_are_inside_the_picture(box):
     drawn = np.asarray(picture).any(axis=2)
     # More than the outline: a label with its background.
     assert drawn.sum() > 150
+
+
+def test_labels_of_one_place_do_not_hide_one_another():
+    picture = Image.new("RGB", (200, 200))
+    taken = []
+    for _ in range(4):
+        label = _place([50, 60, 120, 140], (60, 14), picture.size, taken)
+        assert 0 <= label[0] < label[2] <= 200
+        assert 0 <= label[1] < label[3] <= 200
+        for other in taken:
+            apart = (
+                label[2] <= other[0] or other[2] <= label[0] or label[3] <= other[1] or other[3] <= label[1]
+            )
+            assert apart
+        taken.append(label)
