@@ -89,7 +89,11 @@ def fulltrain(
     with Display(console, recipe.fulltrain.iterations) as display:
         for job in jobs:
             display.start_row(job.name)
-            row = run_entry(job, recipe, splits, folder / job.folder, display.update)
+            try:
+                row = run_entry(job, recipe, splits, folder / job.folder, display.update)
+            except KeyboardInterrupt:
+                console.print("interrupted; the same command continues", highlight=False)
+                raise
             rows.append(row)
             results = rank_rows(rows, tuple(splits))
             write_results(results, folder, _about(top10, recipe, splits))

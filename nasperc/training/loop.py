@@ -76,7 +76,7 @@ def train(
 
     Raises:
         InputError: ``checkpoint`` is unreadable, was made by another recipe, seed or data set, or cannot be
-            written; an image cannot be read.
+            written; an image cannot be read (a checkpoint is written).
         DivergedError: a loss is not finite. The last checkpoint is left as it is.
         KeyboardInterrupt: Ctrl-C, after the iteration was finished and a checkpoint written.
     """
@@ -86,7 +86,14 @@ def train(
     first = run.step
     if not run.finished:
         with torch.random.fork_rng(), DeferredInterrupt() as interrupt:
-            _iterate(run, losses, on_step, interrupt)
+            try:
+                _iterate(run, losses, on_step, interrupt)
+            except DivergedError:
+                raise
+            except InputError:
+                # An image that cannot be read stops the run between two iterations: nothing is lost by it.
+                run.save()
+                raise
             if interrupt.requested:
                 run.save()
                 raise KeyboardInterrupt
@@ -178,6 +185,8 @@ class _Run:
     def finish(self) -> None:
         """Put the parameters to evaluate in place, and write the last checkpoint."""
         if self.average is not None:
+            # Reading images again may be interrupted, or fail.
+            self.save()
             averaged = copy.deepcopy(self.model)
             self.average.copy_to(averaged)
             count = min(self.recipe.ema_batch_norm_batches, self.recipe.iterations)

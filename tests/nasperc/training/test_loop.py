@@ -10,6 +10,7 @@ from nasperc.errors import InputError
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.detection_losses import detection_losses
 from nasperc.training.loop import DivergedError, train
+from nasperc.training.sampler import batch_indices
 
 TF = get_normalisation("tf")
 
@@ -215,3 +216,25 @@ def test_random_layers_are_resumed_exactly_and_global_random_numbers_left_alone(
         train(detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path, on_step=crash)
     train(resumed, dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
     assert states_equal(plain.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.parametrize("damaged_at", [2, 6])
+def test_an_unreadable_image_loses_nothing(make_detector, dataset, recipe, tmp_path, straight, damaged_at):
+    # The first image of the last batch: not read yet when the second iteration ends.
+    path, file = tmp_path / "checkpoint.pt", dataset.records[batch_indices(5, 2, 5, 5)[0]].file
+    original = file.read_bytes()
+
+    def damage(step, terms):
+        if step == damaged_at:
+            file.write_bytes(original[:100])
+
+    rare = recipe.model_copy(update={"checkpoint_every": 100})
+    try:
+        with pytest.raises(InputError, match="must be readable"):
+            train(make_detector(), dataset, rare, seed=5, normalisation=TF, checkpoint=path, on_step=damage)
+    finally:
+        file.write_bytes(original)
+    assert load_checkpoint(path)["step"] >= damaged_at
+    model = make_detector(seed=9)
+    train(model, dataset, rare, seed=5, normalisation=TF, checkpoint=path)
+    assert states_equal(model.state_dict(), straight[0].state_dict())
