@@ -66,7 +66,9 @@ def export_architecture(
         top10 = find_top10(source)
         file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
         if checkpoint is None:
-            checkpoint = next(iter(sorted(top10.parent.glob(f"fulltrain/rank{rank:02d}-*/checkpoint.pt"))), None)
+            checkpoint = next(
+                iter(sorted(top10.parent.glob(f"fulltrain/rank{rank:02d}-*/checkpoint.pt"))), None
+            )
     if checkpoint is not None:
         trained = load_detector(checkpoint)
     wanted = to or [format for format in FORMATS if format != "onnx" or trained is not None]
