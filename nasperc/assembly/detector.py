@@ -45,8 +45,8 @@ def build_decoder(
 ) -> dict[str, nn.Module]:
     """``neck`` and ``head`` on backbone features ``inputs``."""
     if isinstance(decoder, Baseline):
-        neck = FPN(inputs, decoder.fpn_width, decoder.head_width)
-        towers = FCOSTowers(decoder.head_width, decoder.head_width, decoder.depth)
+        neck = FPN(inputs, decoder.fpn_width)
+        towers = FCOSTowers(decoder.fpn_width, decoder.head_width, decoder.depth)
         return {"neck": neck, "head": FCOSHead(towers, num_classes, preset, neck.out)}
     context = BuildContext(num_classes=num_classes, preset=preset)
     return decoder.space.build(decoder.architecture, inputs, decoder.widths, context)

@@ -67,7 +67,7 @@ def export_architecture(
         file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
         if checkpoint is None:
             checkpoint = next(
-                iter(sorted(top10.parent.glob(f"fulltrain/rank{rank:02d}-*/checkpoint.pt"))), None
+                iter(sorted(top10.parent.glob(f"fulltrain/rank{rank:02d}*/checkpoint.pt"))), None
             )
     if checkpoint is not None:
         trained = load_detector(checkpoint)

@@ -11,15 +11,13 @@ import torch
 
 from nasperc.assembly.detector import Baseline, build_decoder
 from nasperc.assembly.recipe import ModelRecipe
-from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_module_cost
 from nasperc.models.backbones.build import build_backbone
 
 UNIT = 32
 WIDTHS = tuple(range(UNIT, 513, UNIT))
 DEPTHS = (1, 2, 3, 4)
-# (FPN width, head width) in units, and depth: nine points that determine the polynomial. The head's width
-# is always a multiple of the FPN's, so that each of them can be built.
+# (FPN width, head width) in units, and depth: nine points that determine the polynomial.
 PROBES = ((1, 1, 1), (1, 2, 1), (1, 3, 1), (2, 2, 1), (3, 3, 1), (2, 4, 1), (1, 1, 2), (1, 2, 2), (1, 3, 2))
 # The baseline is not cheaper than this share of what it is compared with, where possible.
 FLOOR = 0.95
@@ -28,7 +26,7 @@ TIE = 0.005
 
 
 def baseline_costs(model: ModelRecipe, num_classes: int, size: tuple[int, int]) -> dict[Baseline, int]:
-    """FLOPs of FPN-FCOS for every width and depth that can be built, for images of ``size`` (H, W).
+    """FLOPs of FPN-FCOS for every pair of widths and every depth, for images of ``size`` (H, W).
 
     They are a polynomial, quadratic in the two widths and linear in the depth. Nine measurements on shapes
     alone therefore determine the whole grid; a test compares it with measuring its points one by one.
@@ -51,18 +49,10 @@ def baseline_costs(model: ModelRecipe, num_classes: int, size: tuple[int, int]) 
             )
             return neck.flops + head.flops
 
-        def buildable(fpn: int, head: int) -> bool:
-            try:
-                parts(Baseline(fpn, head, 1))
-            except InputError:
-                return False
-            return True
-
         probes = [Baseline(fpn * UNIT, head * UNIT, depth) for fpn, head, depth in PROBES]
         coefficients = np.linalg.solve(_terms(probes), [flops(choice) for choice in probes])
-        pairs = [pair for pair in product(WIDTHS, WIDTHS) if buildable(*pair)]
         fixed = measure_module_cost(backbone, images).flops
-    grid = [Baseline(fpn, head, depth) for (fpn, head), depth in product(pairs, DEPTHS)]
+    grid = [Baseline(fpn, head, depth) for fpn, head, depth in product(WIDTHS, WIDTHS, DEPTHS)]
     values = np.rint(_terms(grid) @ coefficients).astype(np.int64) + fixed
     return dict(zip(grid, values.tolist(), strict=True))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe, merge, parse_recipe
-from nasperc.search.recipe import _parse_setting as parse_setting
+from nasperc.search.recipe import parse_setting as parse_setting
 from nasperc.search.top10 import Top10Entry, Top10File
 
 

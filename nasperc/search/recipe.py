@@ -119,7 +119,7 @@ def load_recipe(
     for override in overrides:
         document = merge(document, override)
     for setting in settings:
-        document = merge(document, _parse_setting(setting))
+        document = merge(document, parse_setting(setting))
     return parse_recipe(document, where=f"recipe {name}")
 
 
@@ -231,7 +231,7 @@ def _read(name: str) -> tuple[str, str]:
     return packaged.read_text(encoding="utf-8"), f"package recipe {name}"
 
 
-def _parse_setting(setting: str) -> dict[str, Any]:
+def parse_setting(setting: str) -> dict[str, Any]:
     key, separator, text = setting.partition("=")
     if not separator or not key:
         raise InputError(
