@@ -94,7 +94,9 @@ def main() -> None:
         for name, value in phases.items():
             print(f"  {name:<12} {value / arguments.candidates:8.3f} s {value / total:7.1%}")
         share = sum(phases[name] for name in NETWORK[group]) / total
-        verdict = f" (goal {GOAL:.0%}: {'reached' if share >= GOAL else 'missed'})" if group == "training" else ""
+        verdict = (
+            f" (goal {GOAL:.0%}: {'reached' if share >= GOAL else 'missed'})" if group == "training" else ""
+        )
         print(f"  {' + '.join(NETWORK[group])}: {share:.1%}{verdict}")
 
 

@@ -115,8 +115,12 @@ class Journal:
         """
         path = Path(path)
         if not path.is_file():
-            raise InputError("a run must have a journal", value="no such file", where=path,
-                             repair="Name the folder of a search run.")
+            raise InputError(
+                "a run must have a journal",
+                value="no such file",
+                where=path,
+                repair="Name the folder of a search run.",
+            )
         return _parse(path.read_bytes(), path)[0]
 
 

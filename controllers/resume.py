@@ -26,9 +26,12 @@ def check_journal(
     start = events[0]
     repair = "Resume with the recipe that stands in the run's folder, or begin a new run."
     if start.get("event") != "run_start" or start.get("format") != format:
-        raise InputError(f"a journal must begin with run_start of format {format}",
-                         value=f"{start.get('event')} of format {start.get('format')}", where=path,
-                         repair="Resume it with the version of nasperc that began it.")
+        raise InputError(
+            f"a journal must begin with run_start of format {format}",
+            value=f"{start.get('event')} of format {start.get('format')}",
+            where=path,
+            repair="Resume it with the version of nasperc that began it.",
+        )
     named = {"name": space.name, "version": space.version, "variant": space.variant}
     for label, found, expected in (
         ("space", start["space"], named),
@@ -36,8 +39,9 @@ def check_journal(
         ("stages", [stage["name"] for stage in start["stages"]], [stage.name for stage in space.stages()]),
     ):
         if found != expected:
-            raise InputError(f"a resumed run must keep its {label} ({expected})", value=found, where=path,
-                             repair=repair)
+            raise InputError(
+                f"a resumed run must keep its {label} ({expected})", value=found, where=path, repair=repair
+            )
 
 
 class ControllerReplay:

@@ -357,8 +357,12 @@ class ControllerService:
 
     def _fail(self, id: int, reason: str, measured: dict[str, Any]) -> None:
         nothing = {"metrics": {}, "cost": {}, "seconds": 0.0}
-        self._record("failure", **candidate_to(self._state.pending[id].candidate), reason=reason,
-                     **{**nothing, **measured})
+        self._record(
+            "failure",
+            **candidate_to(self._state.pending[id].candidate),
+            reason=reason,
+            **{**nothing, **measured},
+        )
         assert self._controller is not None
         proposal = self._proposals.pop(id)
         if proposal is not None:
@@ -418,8 +422,12 @@ class ControllerService:
         best = self._state.stage.best
         summary = None
         if best is not None:
-            summary = {"id": best.id, "reward": best.reward, "hash": best.hash,
-                       "architecture": best.architecture.to_dict()}
+            summary = {
+                "id": best.id,
+                "reward": best.reward,
+                "hash": best.hash,
+                "architecture": best.architecture.to_dict(),
+            }
         self._record("stage_end", reason=reason, best=summary)
         self._controller = None
 

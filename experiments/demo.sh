@@ -7,12 +7,10 @@ nasperc=${2:-nasperc}
 mkdir -p "$folder"
 cd "$folder"
 
-step() { printf '\n\033[1m$ nasperc %s\033[0m\n' "$*"; "$nasperc" "$@"; }
+step() { printf '\n$ nasperc %s\n' "$*"; "$nasperc" "$@"; }
 
 step search --space fcos_decoder --workers 2
 step fulltrain --arch top10.json --top 1
-step export architecture --to json
-step export architecture --to svg
-step export architecture --to onnx
+step export architecture
 
 printf '\nEverything of this demo lies in %s\n' "$PWD"

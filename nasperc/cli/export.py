@@ -81,7 +81,7 @@ def export_architecture(
     }
     for format in wanted:
         console.print(writers[format](out / f"{name}.{format}"))
-    if "onnx" not in wanted:
+    if trained is None:
         console.print("For ONNX, train it first: [bold]nasperc fulltrain --arch top10.json[/]")
 
 

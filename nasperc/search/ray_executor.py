@@ -80,8 +80,12 @@ def start_ray(search: SearchRecipe) -> str | None:
                 **quiet,
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise InputError("Ray must start", value=describe(error), where="recipe key search.ray_address",
-                         repair="Use --executor local to search without Ray.") from error
+        raise InputError(
+            "Ray must start",
+            value=describe(error),
+            where="recipe key search.ray_address",
+            repair="Use --executor local to search without Ray.",
+        ) from error
     return info.dashboard_url or None
 
 
@@ -94,8 +98,12 @@ def gpus_per_worker(search: SearchRecipe, gpus: float) -> float:
     if search.gpus_per_worker is None:
         return min(1.0, gpus / search.workers)
     if search.gpus_per_worker > gpus:
-        raise InputError("a slot must not need more GPUs than there are", value=search.gpus_per_worker,
-                         where="recipe key search.gpus_per_worker", repair=f"Ray sees {gpus:g} here.")
+        raise InputError(
+            "a slot must not need more GPUs than there are",
+            value=search.gpus_per_worker,
+            where="recipe key search.gpus_per_worker",
+            repair=f"Ray sees {gpus:g} here.",
+        )
     return search.gpus_per_worker
 
 
@@ -319,5 +327,9 @@ class RayExecutor(Executor):
         except RayTaskError as error:
             raise error.cause from error
         except RayActorError as error:
-            raise InputError("the controller service must run", value=describe(error), where="Ray",
-                             repair=f"Resume: nasperc search --resume {self._folder.path}") from error
+            raise InputError(
+                "the controller service must run",
+                value=describe(error),
+                where="Ray",
+                repair=f"Resume: nasperc search --resume {self._folder.path}",
+            ) from error

@@ -62,8 +62,9 @@ def run_search(
         with _executor(recipe, run) as executor:
             search.follow(executor, console)
     except KeyboardInterrupt:
-        console.print(f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False,
-                      markup=False)
+        console.print(
+            f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False, markup=False
+        )
         raise
     search.conclude(console)
     return run.top10
@@ -84,8 +85,12 @@ def _resumed_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
     merged = kept.model_copy(update={"search": kept.search.model_copy(update=free)})
     key = _first_difference(merged.to_dict(), given.to_dict())
     if key is not None:
-        raise InputError("a resumed run must keep what it searches", value=f"another {key}", where=run.recipe,
-                         repair="Start a new run, or resume without changing that key.")
+        raise InputError(
+            "a resumed run must keep what it searches",
+            value=f"another {key}",
+            where=run.recipe,
+            repair="Start a new run, or resume without changing that key.",
+        )
     return merged
 
 
@@ -166,11 +171,18 @@ class _Search:
             highlight=False,
         )
         for stage in progress.converged:
-            console.print(f"the stage {stage} ended early: its controller proposed known architectures only",
-                          highlight=False, markup=False)
+            console.print(
+                f"the stage {stage} ended early: its controller proposed known architectures only",
+                highlight=False,
+                markup=False,
+            )
         console.print(self._ranking())
-        console.print(f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}", highlight=False,
-                      markup=False, soft_wrap=True)
+        console.print(
+            f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
     def _take_events(self, executor: Executor, scalars: SearchScalars, display: SearchDisplay) -> None:
         events = executor.events_since(self._seen)

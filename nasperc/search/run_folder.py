@@ -73,14 +73,26 @@ class RunFolder:
         try:
             document = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError("a run folder must hold recipe.yaml", value=error.strerror, where=self.path,
-                             repair="Name the folder of a search run (nasperc runs lists them).") from error
+            raise InputError(
+                "a run folder must hold recipe.yaml",
+                value=error.strerror,
+                where=self.path,
+                repair="Name the folder of a search run (nasperc runs lists them).",
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError("a recipe must be YAML", value=str(error).replace("\n", " "), where=self.recipe,
-                             repair="Restore the file.") from error
+            raise InputError(
+                "a recipe must be YAML",
+                value=str(error).replace("\n", " "),
+                where=self.recipe,
+                repair="Restore the file.",
+            ) from error
         if not isinstance(document, dict):
-            raise InputError("a recipe must be a YAML mapping", value=type(document).__name__,
-                             where=self.recipe, repair="Restore the file.")
+            raise InputError(
+                "a recipe must be a YAML mapping",
+                value=type(document).__name__,
+                where=self.recipe,
+                repair="Restore the file.",
+            )
         return parse_recipe(document, where=str(self.recipe))
 
 

@@ -177,38 +177,63 @@ def read_top10(path: str | Path) -> Top10File:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError("top10.json must exist", value="no such file", where=path,
-                         repair="A search writes it: nasperc search --space fcos_decoder.") from error
+        raise InputError(
+            "top10.json must exist",
+            value="no such file",
+            where=path,
+            repair="A search writes it: nasperc search --space fcos_decoder.",
+        ) from error
     except (OSError, ValueError) as error:
-        raise InputError("top10.json must be a readable JSON file", value=error, where=path,
-                         repair=repair) from error
+        raise InputError(
+            "top10.json must be a readable JSON file", value=error, where=path, repair=repair
+        ) from error
     try:
         file = _File.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"top10.json is not valid at {key}: {first['msg']}", value=repr(first["input"])[:80],
-                         where=path, repair=repair) from error
+        raise InputError(
+            f"top10.json is not valid at {key}: {first['msg']}",
+            value=repr(first["input"])[:80],
+            where=path,
+            repair=repair,
+        ) from error
     recipe = parse_recipe(file.recipe, where=f"{path}, recipe")
     space = build_space(recipe)
     if file.space.name != space.name:
-        raise InputError("the space of top10.json must be its recipe's", value=file.space.name, where=path,
-                         repair=repair)
+        raise InputError(
+            "the space of top10.json must be its recipe's", value=file.space.name, where=path, repair=repair
+        )
     entries = tuple(_read_entry(entry, space, f"{path}, rank {entry.rank}") for entry in file.entries)
     if [entry.rank for entry in entries] != list(range(1, len(entries) + 1)):
-        raise InputError("ranks must count up from 1", value=[entry.rank for entry in entries], where=path,
-                         repair=repair)
+        raise InputError(
+            "ranks must count up from 1", value=[entry.rank for entry in entries], where=path, repair=repair
+        )
     if len({entry.hash for entry in entries}) != len(entries):
-        raise InputError("an architecture must appear once in top10.json", value="one hash twice", where=path,
-                         repair=repair)
+        raise InputError(
+            "an architecture must appear once in top10.json",
+            value="one hash twice",
+            where=path,
+            repair=repair,
+        )
     for first_entry, second_entry in pairwise(entries):
         if first_entry.stage == second_entry.stage and first_entry.reward < second_entry.reward:
-            raise InputError("entries of a stage must be ordered by reward",
-                             value=f"{first_entry.reward} before {second_entry.reward}",
-                             where=f"{path}, rank {second_entry.rank}", repair=repair)
+            raise InputError(
+                "entries of a stage must be ordered by reward",
+                value=f"{first_entry.reward} before {second_entry.reward}",
+                where=f"{path}, rank {second_entry.rank}",
+                repair=repair,
+            )
     return Top10File(
-        path=path, space=space, stage=file.stage, task=file.task, recipe=recipe, data=file.data,
-        weights=file.weights, search_cost_hours=file.search_cost_hours, entries=entries,
+        path=path,
+        space=space,
+        stage=file.stage,
+        task=file.task,
+        recipe=recipe,
+        data=file.data,
+        weights=file.weights,
+        search_cost_hours=file.search_cost_hours,
+        entries=entries,
     )
 
 
@@ -216,9 +241,21 @@ def _read_entry(entry: _Entry, space: SearchSpace, where: str) -> Top10Entry:
     architecture = space.from_dict({**entry.architecture, "hash": entry.hash}, where=where)
     for part, width in entry.widths.items():
         if width < 1 or not math.isfinite(width):
-            raise InputError("a width must be at least 1", value=f"{part}: {width}", where=where,
-                             repair="Restore the file.")
+            raise InputError(
+                "a width must be at least 1",
+                value=f"{part}: {width}",
+                where=where,
+                repair="Restore the file.",
+            )
     return Top10Entry(
-        rank=entry.rank, id=entry.id, stage=entry.stage, architecture=architecture, hash=entry.hash,
-        widths=entry.widths, seed=entry.seed, reward=entry.reward, metrics=entry.metrics, cost=entry.cost,
+        rank=entry.rank,
+        id=entry.id,
+        stage=entry.stage,
+        architecture=architecture,
+        hash=entry.hash,
+        widths=entry.widths,
+        seed=entry.seed,
+        reward=entry.reward,
+        metrics=entry.metrics,
+        cost=entry.cost,
     )

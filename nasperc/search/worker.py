@@ -109,8 +109,9 @@ class SlotWorker:
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)
 
     def _timed_out(self) -> Result:
-        return Result("failed", reason=f"no result within {self._limit:g} s: ended by the watchdog",
-                      seconds=self._limit)
+        return Result(
+            "failed", reason=f"no result within {self._limit:g} s: ended by the watchdog", seconds=self._limit
+        )
 
 
 def describe(error: BaseException) -> str:

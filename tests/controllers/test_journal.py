@@ -13,7 +13,7 @@ from controllers.journal import Journal
 from nasperc.errors import InputError
 
 EVENTS = [
-    {"event": "a", "reward": 0.1, "text": "é\n\"crc\":\""},
+    {"event": "a", "reward": 0.1, "text": 'é\n"crc":"'},
     {"event": "b", "parts": {"x": [1, 2]}},
     {"n": None},
 ]
@@ -111,8 +111,10 @@ def test_a_second_writer_is_refused_by_name(path: Path) -> None:
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(path: Path) -> None:
-    code = "import sys, time; from controllers.journal import Journal; j = Journal(sys.argv[1]); " \
+    code = (
+        "import sys, time; from controllers.journal import Journal; j = Journal(sys.argv[1]); "
         "print('ready', flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "ready\n"

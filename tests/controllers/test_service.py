@@ -45,12 +45,27 @@ def test_everything_is_on_the_disk_when_it_is_answered(bench: Bench) -> None:
     written = Journal.read(bench.folder / "journal.jsonl")
     assert written[-1]["event"] == "completion"
     assert written[-1] == {
-        "event": "completion", "time": 1000.0, "stage": "body", "id": 0, "slot": 0,
-        "reward": 0.5, "halfway": None,
-        "architecture": {"space": "toy", "version": 1, "variant": "plain",
-                         "parts": {"body": list(BODIES[0]), "head": "original"}},
-        "hash": written[-2]["hash"], "seed": written[-2]["seed"], "widths": {"body": 8}, "threshold": None,
-        "overrides": {"epochs": 1}, "metrics": {"loss": 1.0}, "cost": {"flops": 5.0}, "seconds": 2.0,
+        "event": "completion",
+        "time": 1000.0,
+        "stage": "body",
+        "id": 0,
+        "slot": 0,
+        "reward": 0.5,
+        "halfway": None,
+        "architecture": {
+            "space": "toy",
+            "version": 1,
+            "variant": "plain",
+            "parts": {"body": list(BODIES[0]), "head": "original"},
+        },
+        "hash": written[-2]["hash"],
+        "seed": written[-2]["seed"],
+        "widths": {"body": 8},
+        "threshold": None,
+        "overrides": {"epochs": 1},
+        "metrics": {"loss": 1.0},
+        "cost": {"flops": 5.0},
+        "seconds": 2.0,
     }
     assert service.events_since(0) == written
     assert service.events_since(len(written) - 1) == written[-1:]

@@ -68,9 +68,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     for container in _CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)} if (
-        isinstance(content, dict)
-    ) else {}
+    tensors = (
+        {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        if (isinstance(content, dict))
+        else {}
+    )
     if not tensors:
         raise InputError(
             "backbone weights must be a state dict, or a dict with one under 'state_dict' or 'model'",

@@ -47,12 +47,16 @@ def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, m
     assert "latest run" in out
     assert "nasperc export architecture" in out
 
-    code, out, err = nasperc(monkeypatch, capsys, "export", "architecture", "--to", "json", "--to", "svg", "--to", "txt")
+    code, out, err = nasperc(
+        monkeypatch, capsys, "export", "architecture", "--to", "json", "--to", "svg", "--to", "txt"
+    )
     assert code == 0, err
     assert {file.suffix for file in (empty_folder / "export").iterdir()} == {".json", ".svg", ".txt"}
 
     checkpoint = next(top10.parent.glob("fulltrain/rank01*/checkpoint.pt"))
-    data = write_synthetic(empty_folder / "data", images={"train": 6, "test": 2}, size=(96, 96), formats=("voc",))
+    data = write_synthetic(
+        empty_folder / "data", images={"train": 6, "test": 2}, size=(96, 96), formats=("voc",)
+    )
     code, out, err = nasperc(monkeypatch, capsys, "evaluate", checkpoint, "--data", data, "--json")
     assert code == 0, err
     assert "ap50" in json.loads(out)
@@ -79,7 +83,10 @@ def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, m
         (["search", "--data", "nowhere"], "nowhere"),
         (["search", "--recipe", "no_such"], "demo"),
         (["search", "--resume", "nowhere"], "nowhere"),
-        (["search", "--weights", "nowhere.pth", "--normalisation", "tf", "--executor", "local"], "nowhere.pth"),
+        (
+            ["search", "--weights", "nowhere.pth", "--normalisation", "tf", "--executor", "local"],
+            "nowhere.pth",
+        ),
         (["fulltrain", "--arch", "nowhere.json"], "nowhere.json"),
         (["fulltrain"], "nasperc search"),
         (["export", "architecture"], "nasperc search"),

@@ -25,7 +25,12 @@ def one_box(model: FCOS, size: int) -> FCOSTargets:
     sizes = [(-(-size // stride), -(-size // stride)) for stride in model.strides]
     boxes, labels = torch.tensor([[8.0, 8.0, 56.0, 40.0]]), torch.tensor([1])
     targets = fcos_targets(
-        boxes, labels, torch.tensor([False]), sizes, model.strides, model.preset.sizes_of_interest,
+        boxes,
+        labels,
+        torch.tensor([False]),
+        sizes,
+        model.strides,
+        model.preset.sizes_of_interest,
         model.preset.centre_sampling_radius,
     )
     return stack_targets([targets] * 2)

@@ -47,9 +47,7 @@ def slow_losses(
                 continue
             for k in range(CLASSES):
                 p = 1 / (1 + math.exp(-output.class_logits[level][image, k, row, column].item()))
-                focal -= (
-                    0.25 * (1 - p) ** 2 * math.log(p) if k == label else 0.75 * p**2 * math.log(1 - p)
-                )
+                focal -= 0.25 * (1 - p) ** 2 * math.log(p) if k == label else 0.75 * p**2 * math.log(1 - p)
             if label == BACKGROUND:
                 continue
             unit = STRIDES[level] if preset.box_unit == "stride" else 1

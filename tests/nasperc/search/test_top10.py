@@ -44,7 +44,9 @@ def path(tmp_path: Path, ranking: Top10, toy_recipe: Callable[..., Recipe], toy_
 def test_the_last_stage_comes_first_then_reward_then_the_earlier_candidate(path: Path) -> None:
     top10 = read_top10(path)
     assert [(entry.rank, entry.stage, entry.id) for entry in top10.entries] == [
-        (1, "head", 4), (2, "body", 1), (3, "body", 0)
+        (1, "head", 4),
+        (2, "body", 1),
+        (3, "body", 0),
     ]
     assert top10.stage == "head"
     assert top10.entries[0].architecture.parts == {"body": (0, 0, 0, 0, 1), "head": (0, 1, 0)}
@@ -103,9 +105,7 @@ def change(path: Path, keys: str, value: Any) -> None:
         ("recipe.seeds", 1, "recipe key must be known"),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place(
-    path: Path, keys: str, value: object, message: str
-) -> None:
+def test_what_does_not_fit_is_told_with_its_place(path: Path, keys: str, value: object, message: str) -> None:
     change(path, keys, value)
     with pytest.raises(InputError, match=message) as caught:
         read_top10(path)
