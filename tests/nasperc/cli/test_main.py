@@ -1,4 +1,4 @@
-"""The commands as a person types them: exit codes, one-line errors, what they write. Heavy work has tests of its own."""
+"""The commands as a person types them: exit codes, one-line errors, what they write. Heavy work is tested elsewhere."""
 
 import json
 import subprocess
