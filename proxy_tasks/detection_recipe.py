@@ -57,8 +57,6 @@ class DetectionProxyRecipe(BaseModel):
     batch_size: int = Field(default=200, ge=1)
     iterations: int = Field(default=300, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
-    # constant: the thesis. cosine: down to 0 at the last iteration.
-    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     polyak: float = Field(default=0.9, ge=0, lt=1)

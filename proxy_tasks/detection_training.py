@@ -104,7 +104,6 @@ class DecoderTraining:
         self.decoder.train()
         order = self._cache.training_order(self._recipe.batch_size, self._seed)
         for iteration in range(1, iterations + 1):
-            self._set_learning_rate((iteration - 1) / iterations)
             self._step(next(order), check=iteration % ITERATIONS_BETWEEN_CHECKS == 0)
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
@@ -142,12 +141,6 @@ class DecoderTraining:
         if not math.isfinite(measurement.reward):
             raise DivergedLossError(f"the reward is {measurement.reward}")
         return measurement
-
-    def _set_learning_rate(self, done: float) -> None:
-        """``done``: fraction of the iterations that lie behind."""
-        factor = (1 + math.cos(math.pi * done)) / 2 if self._recipe.schedule == "cosine" else 1.0
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate * factor
 
     def _step(self, indices: Tensor, *, check: bool) -> None:
         lap = self.stopwatch.lap

@@ -101,26 +101,3 @@ def test_a_loss_that_is_not_finite_is_named(task: DetectionProxy, make_candidate
         training.decoder.head.class_logits.bias.fill_(float("nan"))
     with pytest.raises(DivergedLossError, match="classification nan"):
         training.run(None, no_progress)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "factors"), [("constant", [1, 1, 1, 1]), ("cosine", [1, 0.8535534, 0.5, 0.1464466])]
-)
-def test_the_learning_rate_follows_its_schedule(
-    task: DetectionProxy,
-    make_candidate: MakeCandidate,
-    monkeypatch: pytest.MonkeyPatch,
-    schedule: str,
-    factors: list[float],
-) -> None:
-    overrides = {"schedule": schedule, "iterations": 4, "learning_rate": 0.01, "early_stop": False}
-    training = task.training(make_candidate(task, overrides=overrides))
-    step, seen = training._step, []
-
-    def recording(indices: torch.Tensor, *, check: bool) -> None:
-        seen.append(training._optimizer.param_groups[0]["lr"])
-        step(indices, check=check)
-
-    monkeypatch.setattr(training, "_step", recording)
-    training.run(None, no_progress)
-    assert seen == pytest.approx([0.01 * factor for factor in factors])
