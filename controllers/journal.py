@@ -1,7 +1,7 @@
 """The journal: append-only JSON Lines with a checksum a line, on the disk before anything is acknowledged.
 
 Each line is one JSON object whose last key is ``crc``: the CRC-32 (eight hex digits) of the line's UTF-8 text
-without that key. What the events are is told in :mod:`controllers.service`.
+without that key. What the events are is told in :mod:`controllers.state`.
 """
 
 from __future__ import annotations

@@ -1,29 +1,6 @@
 """Ask and tell around one controller, with a journal: the one place that knows how a search stands.
 
-**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage``
-(None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
-overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
-
-- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages.
-- ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
-  replayed from the start of the stage), diverged (the controller did not repeat the journal, see
-  :mod:`controllers.resume`).
-- ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
-  overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
-- ``proposal``: candidate, slot, proposal (the controller's own number).
-- ``reassign``: id, slot, reason. A pending candidate is handed out again.
-- ``halfway``: id, slot, reward.
-- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
-- ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
-- ``failure``: candidate, slot, reason, metrics, cost, seconds.
-- ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
-- ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
-- ``external``: architecture, reward. Observed from outside.
-- ``update``: diagnostics. The controller has learned.
-- ``snapshot``: file, sha256. The controller's state after everything above this line.
-- ``setup_failure``: slot, error.
-- ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
-- ``run_end``: reason (``budget`` or ``error``), error.
+The events that it writes are told in :mod:`controllers.state`.
 
 **Determinism.** The state of service and controller is a function of the run's seed and the events in order;
 resuming folds the journal. A candidate's seed derives from the run's seed and the canonical hash alone.
@@ -36,7 +13,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +22,7 @@ from controllers.answers import Answer, Finished, RunStatus, Wait
 from controllers.base import Candidate, Controller, Proposal, Result
 from controllers.early_stop import early_stop_threshold
 from controllers.journal import Event, Journal
+from controllers.measured import defect, finite_values, number
 from controllers.plan import SearchPlan
 from controllers.resume import ControllerReplay, check_journal
 from controllers.seeds import derive_seed
@@ -144,20 +122,20 @@ class ControllerService:
         """
         if self._known_id(id) is None:
             return
-        failure = _defect(result)
+        failure = defect(result)
         measured = {
             "slot": slot,
-            "metrics": _finite(result.metrics),
-            "cost": _finite(result.cost),
-            "seconds": _number(result.seconds),
+            "metrics": finite_values(result.metrics),
+            "cost": finite_values(result.cost),
+            "seconds": number(result.seconds),
         }
         if failure is not None:
             self._fail(id, failure, measured)
         elif result.status == "completed":
-            rewards = {"reward": _number(result.reward), "halfway": _number(result.halfway)}
+            rewards = {"reward": number(result.reward), "halfway": number(result.halfway)}
             self._finish(id, "completion", {**measured, **rewards})
         else:
-            self._finish(id, "stop", {**measured, "halfway": _number(result.halfway)})
+            self._finish(id, "stop", {**measured, "halfway": number(result.halfway)})
         self._commit()
 
     def halfway(self, slot: int, id: int, reward: float) -> None:
@@ -192,27 +170,7 @@ class ControllerService:
 
     def status(self) -> RunStatus:
         """How the run stands."""
-        state, plan = self._state, self.plan
-        elapsed = state.elapsed(self._clock())
-        if state.ended is not None:
-            elapsed = state.elapsed(state.ended["time"])
-        return RunStatus(
-            stage=state.stage.name if state.stage else None,
-            stages=tuple(stage.name for stage in self.stages),
-            completed=state.completed,
-            stopped=state.stopped,
-            failed=state.failed,
-            replayed=state.replayed,
-            redrawn=state.redrawn,
-            pending=tuple(state.pending),
-            best=state.best,
-            candidates_left=None if plan.candidates is None else max(0, plan.candidates - state.counted),
-            seconds_left=None if plan.seconds is None else max(0.0, plan.seconds - elapsed),
-            elapsed=elapsed,
-            finished=state.ended is not None,
-            error=state.ended["error"] if state.ended else None,
-            events=len(self._journal),
-        )
+        return self._state.status(self.plan, self.stages, self._clock(), len(self._journal))
 
     def close(self) -> None:
         """Give the journal back. The run may be resumed."""
@@ -370,7 +328,7 @@ class ControllerService:
 
     def _record_update(self) -> None:
         assert self._controller is not None
-        diagnostics = _finite(self._controller.diagnostics())
+        diagnostics = finite_values(self._controller.diagnostics())
         if diagnostics and diagnostics != self._state.update:
             self._record("update", diagnostics=diagnostics)
 
@@ -459,24 +417,3 @@ class ControllerService:
         name, sha256 = write_snapshot(self.folder, len(self._journal) + len(self._unwritten), state)
         self._record("snapshot", file=name, sha256=sha256)
         self._events_since_snapshot = 0
-
-
-def _defect(result: Result) -> str | None:
-    """Why a result is a failure; None when it is not one."""
-    if result.status == "failed":
-        return result.reason or "no reason given"
-    completed = result.status == "completed"
-    reward = result.reward if completed else result.halfway
-    if _number(reward) is not None:
-        return None
-    return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: what is not finite becomes null."""
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _number(value: float | None) -> float | None:
-    """A plain number (a task may give numpy's), or None for what JSON cannot hold."""
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,15 +1,42 @@
-"""What a journal implies: the state of a run as a fold over its events."""
+"""What a journal implies: the state of a run as a fold over its events.
+
+**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage``
+(None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
+overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
+
+- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages.
+- ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
+  replayed from the start of the stage), diverged (the controller did not repeat the journal, see
+  :mod:`controllers.resume`).
+- ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
+  overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
+- ``proposal``: candidate, slot, proposal (the controller's own number).
+- ``reassign``: id, slot, reason. A pending candidate is handed out again.
+- ``halfway``: id, slot, reward.
+- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
+- ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
+- ``failure``: candidate, slot, reason, metrics, cost, seconds.
+- ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
+- ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
+- ``external``: architecture, reward. Observed from outside.
+- ``update``: diagnostics. The controller has learned.
+- ``snapshot``: file, sha256. The controller's state after everything above this line.
+- ``setup_failure``: slot, error.
+- ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
+- ``run_end``: reason (``budget`` or ``error``), error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from controllers.answers import Best
+from controllers.answers import Best, RunStatus
 from controllers.base import Candidate
 from controllers.journal import Event
-from search_spaces.base import Architecture, Part, SearchSpace
+from controllers.plan import SearchPlan
+from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 EVENTS = frozenset(
     {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
@@ -73,6 +100,27 @@ class RunState:
     def elapsed(self, now: float) -> float:
         """Seconds that the run was at work, up to ``now``."""
         return self._active + max(0.0, now - self._session_start) if self.session else 0.0
+
+    def status(self, plan: SearchPlan, stages: Sequence[Stage], now: float, events: int) -> RunStatus:
+        """How the run stands at ``now``, after ``events`` events."""
+        elapsed = self.elapsed(now if self.ended is None else self.ended["time"])
+        return RunStatus(
+            stage=self.stage.name if self.stage else None,
+            stages=tuple(stage.name for stage in stages),
+            completed=self.completed,
+            stopped=self.stopped,
+            failed=self.failed,
+            replayed=self.replayed,
+            redrawn=self.redrawn,
+            pending=tuple(self.pending),
+            best=self.best,
+            candidates_left=None if plan.candidates is None else max(0, plan.candidates - self.counted),
+            seconds_left=None if plan.seconds is None else max(0.0, plan.seconds - elapsed),
+            elapsed=elapsed,
+            finished=self.ended is not None,
+            error=self.ended["error"] if self.ended else None,
+            events=events,
+        )
 
     def apply(self, event: Event) -> None:
         """Take one event."""

@@ -1,0 +1,29 @@
+"""A task's results as the journal can hold them: finite plain numbers, and why a result is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from controllers.base import Result
+
+
+def defect(result: Result) -> str | None:
+    """Why a result is a failure; None when it is not one."""
+    if result.status == "failed":
+        return result.reason or "no reason given"
+    completed = result.status == "completed"
+    reward = result.reward if completed else result.halfway
+    if number(reward) is not None:
+        return None
+    return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
+
+
+def finite_values(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: what is not finite becomes null."""
+    return {name: number(value) for name, value in values.items()}
+
+
+def number(value: float | None) -> float | None:
+    """A plain number (a task may give numpy's), or None for what JSON cannot hold."""
+    return float(value) if value is not None and math.isfinite(value) else None
