@@ -77,6 +77,10 @@ def main() -> None:
     events = Journal.read(run.journal)
     completed = [event for event in events if event["event"] == "completion"]
     stages = {stage.name: stage for stage in space.stages()}
+    # Measurements of another run with another proxy must not answer for this one.
+    proxy_hash = hashlib.sha256(json.dumps(recipe.to_dict()["proxy"], sort_keys=True).encode()).hexdigest()[
+        :8
+    ]
     first = next(iter(stages))
 
     def job(stage: str, architecture: dict[str, Any], seed: int, **overrides: Any) -> dict[str, Any]:
@@ -86,7 +90,8 @@ def main() -> None:
             "architecture": architecture,
             "widths": widths,
             "seed": seed,
-            "overrides": overrides,
+            "overrides": {**stages[stage].overrides, **overrides},
+            "proxy": proxy_hash,
         }
 
     def plain(architecture: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def main() -> None:
     in_first = [event for event in completed if event["stage"] == first]
     rng = np.random.default_rng(0)
     drawn = [in_first[i] for i in sorted(rng.choice(len(in_first), ARCHITECTURES, replace=False))]
-    iterations = recipe.proxy.options["iterations"]
+    iterations = {**recipe.proxy.options, **stages[first].overrides}["iterations"]
     noise = [job(first, plain(drawn[0]["architecture"]), seed) for seed in range(SEEDS)]
     short = [job(first, plain(event["architecture"]), 0) for event in drawn]
     longer = [job(first, plain(event["architecture"]), 0, iterations=LONGER * iterations) for event in drawn]

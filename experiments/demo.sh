@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole journey on the synthetic data set, as a newcomer would type it: search, full training, prediction, export.
+# The whole journey on the synthetic data set, as a newcomer would type it: search, full training, export.
 # Usage: demo.sh FOLDER [NASPERC_COMMAND]
 set -euo pipefail
 folder=${1:-demo}

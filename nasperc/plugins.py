@@ -13,6 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from nasperc.errors import InputError
 
 KINDS = {
@@ -34,12 +36,19 @@ def load_component(kind: str, name: str) -> type[Any]:
         InputError: nothing is registered under that name, or the file or class cannot be loaded.
     """
     if ".py:" in name:
-        return _load_from_file(kind, name)
+        return _checked(_load_from_file(kind, name), kind, name)
     for entry in entry_points(group=KINDS[kind]):
         if entry.name == name:
-            component = entry.load()
-            assert isinstance(component, type)
-            return component
+            try:
+                component = entry.load()
+            except Exception as error:
+                raise InputError(
+                    f"an installed {kind} must import without errors",
+                    value=f"{type(error).__name__}: {error}",
+                    where=f"entry point {name} = {entry.value}",
+                    repair="Install the package that it comes from again.",
+                ) from error
+            return _checked(component, kind, name)
     known = ", ".join(component_names(kind)) or "none"
     raise InputError(
         f"a {kind} must be a registered name or file.py:Class",
@@ -47,6 +56,18 @@ def load_component(kind: str, name: str) -> type[Any]:
         where=f"recipe key {kind}.name",
         repair=f"Known: {known}.",
     )
+
+
+def _checked(component: Any, kind: str, name: str) -> type[Any]:
+    recipe = getattr(component, "Recipe", None)
+    if not isinstance(component, type) or not isinstance(recipe, type) or not issubclass(recipe, BaseModel):
+        raise InputError(
+            f"a {kind} must be a class with a pydantic model Recipe",
+            value=repr(component),
+            where=name,
+            repair="Derive it from the contract in base.py and give it a Recipe.",
+        )
+    return component
 
 
 def _load_from_file(kind: str, name: str) -> type[Any]:

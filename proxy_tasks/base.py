@@ -63,6 +63,10 @@ class ProxyTask(ABC):
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """Train and measure one candidate; a candidate that raises or gives NaN comes back as ``failed``."""
 
+    def notes(self) -> list[str]:
+        """What the user should be told once of the data that :meth:`prepare` opened, a line each."""
+        return []
+
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 (hex) of all that rewards depend on: two runs with the same one may share rewards."""

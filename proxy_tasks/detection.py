@@ -121,6 +121,10 @@ class DetectionProxy(ProxyTask):
         recipe = self.recipe.model_dump(mode="json")
         return fingerprint({"cache": self.setup.contents, "recipe": recipe, "preset": preset, "space": space})
 
+    def notes(self) -> list[str]:
+        """Boxes that were dropped or clipped."""
+        return self.setup.dataset.report.lines()
+
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""
         contents, header = self.setup.contents, self.cache.reader.header

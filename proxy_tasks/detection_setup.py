@@ -30,7 +30,7 @@ from proxy_tasks.detection_views import ImageSplit, split_images, views
 from proxy_tasks.finetune import finetune_backbone, is_finetuned, save_backbone
 
 # Raised when the records of one recipe change.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 # What fine-tuned weights depend on, of the cache's contents.
 FINETUNE_CONTENTS = (
     "data",
@@ -101,7 +101,7 @@ class DetectionSetup:
             "backbone_recipe": backbone.model_dump(mode="json", exclude={"name", "weights", "normalisation"}),
             "weights": None if backbone.weights is None else _sha256(backbone.weights),
             "normalisation": self.normalisation.name,
-            "preset": self.preset.name,
+            "preset": self._preset_contents,
             "finetune": training if self.finetunes else None,
             "short_side": recipe.short_side,
             "crop": recipe.crop,
@@ -112,9 +112,17 @@ class DetectionSetup:
             "strides": list(STRIDES),
             "sizes_of_interest": sizes,
             "interest_scale": recipe.interest_scale,
+            # Without weights or fine-tuning the backbone's statistics are estimated over so many batches.
+            "bn_batches": recipe.bn_batches if backbone.weights is None and not self.finetunes else None,
             "centre_sampling_radius": self.preset.centre_sampling_radius,
             "dtype": recipe.dtype,
         }
+
+    @property
+    def _preset_contents(self) -> dict[str, str]:
+        """All keys that fine-tuning trains by; without it the targets' own keys (below) say everything."""
+        # As text, since the sizes of interest end in infinity, which is no JSON number.
+        return {key: repr(value) for key, value in self.preset.model_dump().items()} if self.finetunes else {}
 
     @property
     def cache_path(self) -> Path:

@@ -69,16 +69,12 @@ def finetune_backbone(
         InputError: an image cannot be read; the loss diverges.
     """
     training = recipe.finetune_training
-    scale = training.short_sides[0] / 800
-    scaled = preset.model_copy(
-        update={
-            "sizes_of_interest": tuple((low * scale, high * scale) for low, high in preset.sizes_of_interest)
-        }
-    )
+    scale = training.sizes_of_interest_scale * training.short_sides[0] / 800
+    training = training.model_copy(update={"sizes_of_interest_scale": scale})
     baseline = Baseline(recipe.finetune_width, recipe.finetune_width)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        parts = build_decoder(baseline, backbone.out, len(dataset.classes), scaled)  # type: ignore[arg-type]
+        parts = build_decoder(baseline, backbone.out, len(dataset.classes), preset)  # type: ignore[arg-type]
     device = next(backbone.parameters()).device
     detector = FCOS(backbone, parts["neck"], parts["head"]).to(device)
     train(

@@ -42,8 +42,12 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
 
 
 def synthetic_folder(data: DataRecipe, folder: Path) -> Path:
-    """Write the recipe's synthetic data set (COCO layout) below ``folder`` unless it is there already."""
+    """Write the recipe's synthetic data set below ``folder`` unless it is there already: ``coco/`` (which is read,
+    with masks) and ``voc/``."""
     recipe = data.synthetic
     path = folder / f"synthetic-{fingerprint(recipe.model_dump(mode='json'))[:12]}"
     images = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
-    return write_synthetic(path, images=images, size=recipe.size, seed=recipe.seed, formats=("coco",))
+    written = write_synthetic(
+        path, images=images, size=recipe.size, seed=recipe.seed, formats=("voc", "coco")
+    )
+    return written / "coco"

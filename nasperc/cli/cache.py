@@ -22,7 +22,7 @@ def cache() -> None:
 def verify_command(file: Annotated[Path, typer.Argument(help="A cache file (.h5).")]) -> None:
     """Read a whole cache and compare it with its checksum."""
     report = verify(file)
-    console.print(str(report))
+    console.print(str(report), markup=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from nasperc.cli.console import console
+from nasperc.errors import InputError
 from nasperc.plugins import KINDS, component_names
 from nasperc.search.recipe import load_recipe, recipe_names
 from nasperc.search.run_folder import RunFolder, list_runs
@@ -33,11 +35,15 @@ def runs() -> None:
     table = Table("run", "best reward", "entries")
     for folder in list_runs():
         top10 = RunFolder(folder).top10
-        if top10.exists():
+        if not top10.exists():
+            table.add_row(escape(str(folder)), "-", "no top10.json yet")
+            continue
+        try:
             entries = read_top10(top10).entries
-            table.add_row(str(folder), f"{entries[0].reward:.4f}", str(len(entries)))
+        except InputError as error:
+            table.add_row(escape(str(folder)), "unreadable", escape(error.rule))
         else:
-            table.add_row(str(folder), "-", "no top10.json yet")
+            table.add_row(escape(str(folder)), f"{entries[0].reward:.4f}", str(len(entries)))
     console.print(table)
 
 

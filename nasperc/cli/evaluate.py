@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -37,11 +38,15 @@ def evaluate(
             strict=strict,
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    for line in dataset.report.lines():
+        error_console.print(line, markup=False)
     if as_json:
         console.print_json(json.dumps(metrics.as_dict()))
         return
     table = Table(
-        "metric", "value", title=f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"
+        "metric",
+        "value",
+        title=escape(f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"),
     )
     for name, value in metrics.as_dict().items():
         if isinstance(value, float):
@@ -60,8 +65,8 @@ def predict(
     """Detect objects in images: JSON, and a picture with boxes for each."""
     result = predict_images(checkpoint, images, out, threshold)
     for image, picture in result.pictures.items():
-        console.print(f"{image}: {len(result.objects[image])} objects, drawn in {picture}")
-    console.print(f"{result.json} written")
+        console.print(f"{image}: {len(result.objects[image])} objects, drawn in {picture}", markup=False)
+    console.print(f"{result.json} written", markup=False)
     for error in result.unreadable:
         error_console.print(f"skipped: {error}", markup=False)
     if result.unreadable:

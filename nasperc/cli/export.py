@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from nasperc.assembly.detector import Searched
 from nasperc.cli.console import console
 from nasperc.cli.latest import find_top10
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import ArchitectureFile, read_architecture, write_architecture
-from nasperc.export.onnx import export_onnx
+from nasperc.export.onnx import export_onnx, onnx_installed
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
 from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
@@ -65,13 +66,25 @@ def export_architecture(
     else:
         top10 = find_top10(source)
         file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
-        if checkpoint is None:
-            checkpoint = next(
-                iter(sorted(top10.parent.glob(f"fulltrain/rank{rank:02d}*/checkpoint.pt"))), None
-            )
+        left_by_fulltrain = top10.parent / "fulltrain" / f"rank{rank:02d}" / "checkpoint.pt"
+        if checkpoint is None and left_by_fulltrain.is_file():
+            trained = load_detector(left_by_fulltrain)
+            if not _is_of(trained, file):
+                console.print(f"{left_by_fulltrain} is of another architecture: left out", markup=False)
+                trained = None
     if checkpoint is not None:
         trained = load_detector(checkpoint)
-    wanted = to or [format for format in FORMATS if format != "onnx" or trained is not None]
+        if not _is_of(trained, file):
+            raise InputError(
+                "a checkpoint must be of the architecture that is exported",
+                value="another one",
+                where=checkpoint,
+                repair="Give its own --rank or --arch.",
+            )
+    if trained is not None and not trained.finished:
+        console.print(f"The training of these weights has not ended (iteration {trained.step}).")
+    has_onnx = trained is not None and onnx_installed()
+    wanted = to or [format for format in FORMATS if format != "onnx" or has_onnx]
     out.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Path], str]] = {
         "json": lambda path: _json(path, file),
@@ -80,9 +93,19 @@ def export_architecture(
         "onnx": lambda path: _onnx(path, trained, with_nms),
     }
     for format in wanted:
-        console.print(writers[format](out / f"{name}.{format}"))
+        console.print(writers[format](out / f"{name}.{format}"), markup=False)
     if trained is None:
-        console.print("For ONNX, train it first: [bold]nasperc fulltrain --arch top10.json[/]")
+        console.print("For ONNX, train it first: nasperc fulltrain --arch top10.json")
+    elif "onnx" not in wanted and not has_onnx:
+        console.print('For ONNX, install its packages: pip install "nasperc[export]"', markup=False)
+
+
+def _is_of(trained: TrainedDetector, file: ArchitectureFile) -> bool:
+    """Whether the weights belong to the architecture."""
+    decoder = trained.decoder
+    if not isinstance(decoder, Searched):
+        return False
+    return decoder.space.hash(decoder.architecture) == file.space.hash(file.architecture)
 
 
 def _entry(top10: Path, rank: int) -> ArchitectureFile:

@@ -36,7 +36,8 @@ def fulltrain(
         backbone["normalisation"] = normalisation
     overrides: dict[str, Any] = {"model": {"backbone": backbone}}
     if data is not None:
-        overrides["data"] = {"path": str(data.resolve())}
+        # The search's layout and class file belong to its own data set.
+        overrides["data"] = {"path": str(data.resolve()), "format": "auto", "classes": None}
     if seed is not None:
         overrides["seed"] = seed
     run_fulltrain(

@@ -62,8 +62,8 @@ def find_top10(given: Path | None) -> Path:
             "a file of architectures must exist",
             value=given,
             where="the command line",
-            repair="Name a top10.json, an architecture file or a run.",
+            repair="Name a top10.json or a run.",
         )
     latest = latest_top10()
-    console.print(f"Taking the latest run's [bold]{latest}[/]")
+    console.print(f"Taking the latest run's {latest}", markup=False)
     return latest

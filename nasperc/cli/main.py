@@ -34,3 +34,10 @@ def main() -> None:
         error_console.print("error:", style="bold red", end=" ")
         error_console.print(str(error), markup=False)
         sys.exit(2)
+    except OSError as error:
+        # Disk full or no permission, wherever a file was being written: no bug of ours to trace.
+        error_console.print("error:", style="bold red", end=" ")
+        error_console.print(
+            f"{error.strerror or error} (in {error.filename or 'the file system'})", markup=False
+        )
+        sys.exit(2)

@@ -42,7 +42,7 @@ def report(
             )
     console.print(table)
     plot_reward_curves(curves, out)
-    console.print(f"{out} written")
+    console.print(f"{out} written", markup=False)
 
 
 def register(app: typer.Typer) -> None:

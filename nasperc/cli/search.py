@@ -112,10 +112,10 @@ def default_recipe(data: Path | None) -> str:
 
 def _announce(recipe: Recipe, name: str, *, asked: bool) -> None:
     data = recipe.data.path or "the synthetic data set"
-    console.print(f"Recipe [bold]{name}[/]: {recipe.description or 'no description'}")
+    console.print(f"Recipe {name}: {recipe.description or 'no description'}", markup=False)
     console.print(
-        f"Data: [bold]{data}[/]. Space: {recipe.space.name}. Controller: {recipe.controller.name}. "
-        f"Seed: {recipe.seed}."
+        f"Data: {data}. Space: {recipe.space.name}. Controller: {recipe.controller.name}. Seed: {recipe.seed}.",
+        markup=False,
     )
     if not asked:
         console.print(f"(No --recipe given. Others: {', '.join(n for n in recipe_names() if n != name)}.)")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def export_onnx(
     ``(D, 3)``: rows of (image, class, location).
 
     Raises:
-        InputError: the packages of the extra ``export`` are not installed.
+        InputError: the packages of the extra ``export`` are not installed; the file differs from torch (it is not
+            written then).
     """
     onnx, _ = _packages()
     module = ExportedDetector(detector, normalisation).eval()
@@ -115,8 +117,17 @@ def export_onnx(
     onnx.checker.check_model(model)
     partial = path.with_name(f".{path.name}.part")
     onnx.save(model, str(partial))
+    report = check_onnx(module, partial, CHECK_SIZES)
+    if not report.agrees:
+        partial.unlink()
+        raise InputError(
+            f"an exported detector must agree with torch within {TOLERANCE}",
+            value=f"scores off by {report.score_error:.1e}, boxes by {report.box_error:.1e} of the image size",
+            where=path,
+            repair="Nothing was written. Please report it with the checkpoint's architecture.",
+        )
     partial.replace(path)
-    return check_onnx(module, path, CHECK_SIZES)
+    return replace(report, path=path)
 
 
 def check_onnx(module: ExportedDetector, path: Path, sizes: Sequence[tuple[int, int]]) -> OnnxReport:
@@ -175,6 +186,11 @@ def _add_nms(model: Any, detector: FCOS) -> None:
             helper.make_tensor_value_info("selected", proto.INT64, ["detections", 3]),
         ]
     )
+
+
+def onnx_installed() -> bool:
+    """Whether the packages of the extra ``export`` are there."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
 
 
 def _packages() -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe, merge, parse_recipe
 from nasperc.search.recipe import parse_setting as parse_setting
+from nasperc.search.run_folder import resolve_paths
 from nasperc.search.top10 import Top10Entry, Top10File
 
 
@@ -62,7 +63,7 @@ def training_recipe(
     document: Mapping[str, Any] = top10.recipe.to_dict()
     for override in [*overrides, *map(parse_setting, settings)]:
         document = merge(document, override)
-    recipe = parse_recipe(document, where=f"recipe of {top10.path} and the command line")
+    recipe = resolve_paths(parse_recipe(document, where=f"recipe of {top10.path} and the command line"))
     if recipe.space != top10.recipe.space:
         raise InputError(
             "the space of full training must be that of the search",

@@ -110,9 +110,11 @@ def fulltrain(
             repair="Change the recipe section fulltrain (--set fulltrain.learning_rate=...) and start again.",
         )
     checkpoint = folder / next(job.folder for job in jobs if job.rank == best.rank) / CHECKPOINT
+    # Where export would not look by itself.
+    elsewhere = f" --checkpoint {checkpoint}" if width or folder != arch.parent / "fulltrain" else ""
     console.print(f"{folder / 'results.md'}\n{checkpoint}", highlight=False, markup=False, soft_wrap=True)
     console.print(
-        f"next: nasperc export architecture {arch} --rank {best.rank}",
+        f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -19,6 +19,7 @@ from nasperc.plugins import KINDS, load_component
 from nasperc.training.recipe import TrainingRecipe
 
 BUDGET = re.compile(r"(?P<count>[0-9]+)|(?P<time>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
+SUFFIXES = {".yaml", ".yml"}
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -79,7 +80,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataRecipe = DataRecipe()
     model: ModelRecipe = ModelRecipe()
     space: ComponentSection = ComponentSection(name="fcos_decoder")
@@ -196,9 +197,20 @@ def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
             repair="Write sections such as data:, search:, proxy:.",
         )
     rows = document.pop("rows", {})
+    if not isinstance(rows, dict) or not all(isinstance(value, dict | None) for value in rows.values()):
+        raise InputError(
+            "the rows of a recipe must be mappings by name",
+            value=type(rows).__name__,
+            where=where,
+            repair="Write rows: {name: {section: ...}}.",
+        )
     base = document.pop("base", None)
     if base is not None:
-        document = merge(_document(str(base), (*chain, name)), document)
+        base = str(base)
+        if Path(base).suffix in SUFFIXES:
+            # Beside the file that names it, wherever the command is typed.
+            base = str(Path(file_name).parent / base)
+        document = merge(_document(base, (*chain, name)), document)
     if row:
         if row not in rows:
             raise InputError(
@@ -213,7 +225,7 @@ def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _read(name: str) -> tuple[str, str]:
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix in SUFFIXES:
         try:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:

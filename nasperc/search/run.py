@@ -109,6 +109,8 @@ def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Consol
     proxy = build_proxy(recipe, space, run.prepared)
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
+    for note in proxy.notes():
+        console.print(note, highlight=False, markup=False)
     return proxy.description()
 
 

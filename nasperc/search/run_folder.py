@@ -53,7 +53,8 @@ class RunFolder:
         Raises:
             InputError: the folder holds a run already.
         """
-        if self.recipe.exists() or self.journal.exists():
+        # A recipe alone is a start that failed before its first event: a corrected command may take its place.
+        if self.journal.exists():
             raise InputError(
                 "a new run must have a folder of its own",
                 value="a run that exists",

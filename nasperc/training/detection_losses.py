@@ -9,11 +9,11 @@ from nasperc.models.fcos import FCOS
 from nasperc.models.fcos_targets import fcos_targets, stack_targets
 
 
-def detection_losses(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) -> dict[str, Tensor]:
     """The three losses of FCOS by name, all scalars.
 
     ``model`` is an :class:`FCOS`; images and targets are moved to its device. Images without objects are
-    background throughout.
+    background throughout. ``size_scale``: factor on the head's sizes of interest.
     """
     assert isinstance(model, FCOS)
     device = next(model.parameters()).device
@@ -27,7 +27,12 @@ def detection_losses(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         preset = model.preset
         targets.append(
             fcos_targets(
-                *fields, level_sizes, model.strides, preset.sizes_of_interest, preset.centre_sampling_radius
+                *fields,
+                level_sizes,
+                model.strides,
+                preset.sizes_of_interest,
+                preset.centre_sampling_radius,
+                size_scale,
             )
         )
     return model.losses(output, stack_targets(targets))._asdict()

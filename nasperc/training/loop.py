@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def train(
     normalisation: Normalisation,
     checkpoint: Path | None = None,
     description: Mapping[str, Any] | None = None,
-    losses: LossFunction = detection_losses,
+    losses: LossFunction | None = None,
     on_step: OnStep | None = None,
     resume: bool = True,
 ) -> TrainingResult:
@@ -70,7 +71,7 @@ def train(
         checkpoint: file to write every ``recipe.checkpoint_every`` iterations and at the end; None: none. A
             finished one is loaded instead of training.
         description: plain values stored with it; a checkpoint with other values is not resumed.
-        losses: ``(model, batch) -> terms``; their sum is minimised.
+        losses: ``(model, batch) -> terms``; their sum is minimised. None: those of a detector.
         on_step: called with the iterations done and the terms.
         resume: continue from ``checkpoint`` if it exists.
 
@@ -80,6 +81,7 @@ def train(
         DivergedError: a loss is not finite. The last checkpoint is left as it is.
         KeyboardInterrupt: Ctrl-C, after the iteration was finished and a checkpoint written.
     """
+    losses = losses or partial(detection_losses, size_scale=recipe.sizes_of_interest_scale)
     run = _Run(model, dataset, recipe, seed, normalisation, checkpoint, description or {})
     if resume and checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)

@@ -40,3 +40,6 @@ class TrainingRecipe(BaseModel):
     flip: float = Field(default=0.5, ge=0, le=1)
     checkpoint_every: int = Field(default=1000, ge=1)
     freeze_backbone: bool = False
+    # The head's sizes of interest are stated for a short side of 800; on smaller images S / 800 keeps an object of
+    # the same share of the image on the same level, as the proxy task does ("scaled correspondingly", 7.4.1).
+    sizes_of_interest_scale: float = Field(default=1.0, gt=0)

@@ -18,7 +18,9 @@ def test_unknown_name_lists_the_known_ones():
 
 def test_class_from_a_file(tmp_path):
     file = tmp_path / "my_space.py"
-    file.write_text("class Mine:\n    pass\n")
+    file.write_text(
+        "from pydantic import BaseModel\n\nclass Mine:\n    class Recipe(BaseModel):\n        pass\n"
+    )
     assert load_component("space", f"{file}:Mine").__name__ == "Mine"
 
 
@@ -28,6 +30,7 @@ def test_class_from_a_file(tmp_path):
         (None, "Mine", "must exist"),
         ("1 / 0\n", "Mine", "ZeroDivisionError"),
         ("x = 1\n", "Mine", "define the class"),
+        ("class Mine:\n    pass\n", "Mine", "pydantic model Recipe"),
     ],
 )
 def test_broken_plugin_files_are_told_apart(tmp_path, content, class_name, message):

@@ -200,3 +200,22 @@ def test_the_description_names_data_and_weights(task: DetectionProxy) -> None:
     assert description["data"]["fingerprint"] == task.setup.dataset.fingerprint()
     assert description["data"]["normalisation"] == "imagenet"
     assert description["weights"]["sha256"] is None
+
+
+def test_fine_tuned_weights_and_caches_are_of_one_preset(
+    prepared_folder: Path, make_context: MakeContext, make_recipe: MakeRecipe
+) -> None:
+    """Fine-tuning trains by all keys of the preset; cached records alone depend on those of the targets."""
+
+    def path(finetune: bool, **overrides: object) -> Path:
+        context = make_context(prepared_folder)
+        model = context.model.model_copy(update={"preset_overrides": overrides})
+        return DetectionProxy(make_recipe(finetune=finetune), replace(context, model=model)).setup.cache_path
+
+    assert path(True) != path(True, box_loss="giou")
+    assert path(False) == path(False, box_loss="giou")
+    assert path(False) != path(False, centre_sampling_radius=1.5)
+
+
+def test_dropped_boxes_are_told(task: DetectionProxy) -> None:
+    assert task.notes() == task.setup.dataset.report.lines()

@@ -20,7 +20,43 @@ from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 
 # Every kind of layer once: separable, dilated, deformable and skip; sum and concat; separate and shared layers.
-FPN = (3, 2, 0, 1, 0, 4, 1, 3, 4, 1, 5, 0, 2, 3, 0, 3, 3, 3, 3, 0, 6, 7, 3, 3, 1, 2, 1, 3, 3, 0, 1, 1, 3, 3, 0)
+FPN = (
+    3,
+    2,
+    0,
+    1,
+    0,
+    4,
+    1,
+    3,
+    4,
+    1,
+    5,
+    0,
+    2,
+    3,
+    0,
+    3,
+    3,
+    3,
+    3,
+    0,
+    6,
+    7,
+    3,
+    3,
+    1,
+    2,
+    1,
+    3,
+    3,
+    0,
+    1,
+    1,
+    3,
+    3,
+    0,
+)
 HEAD = (5, 0, 2, 4, 4, 4, 1)
 
 

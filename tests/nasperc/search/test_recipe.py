@@ -57,6 +57,12 @@ def test_base_and_rows(tmp_path):
         load_recipe(f"{file}:b")
 
 
+def test_a_base_file_lies_beside_the_one_that_names_it(tmp_path):
+    (tmp_path / "common.yaml").write_text("base: demo\nseed: 5\n")
+    (tmp_path / "mine.yaml").write_text("base: common.yaml\n")
+    assert load_recipe(str(tmp_path / "mine.yaml")).seed == 5
+
+
 def test_circle_of_bases_is_refused(tmp_path):
     file = tmp_path / "loop.yaml"
     file.write_text(f"base: {file}\n")
@@ -82,6 +88,13 @@ def test_circle_of_bases_is_refused(tmp_path):
 def test_bad_settings_name_the_key_and_the_repair(setting, message):
     with pytest.raises(InputError, match=message):
         load_recipe("demo", settings=[setting])
+
+
+def test_rows_are_mappings(tmp_path):
+    file = tmp_path / "rows.yaml"
+    file.write_text("rows: [a, b]\n")
+    with pytest.raises(InputError, match="mappings by name"):
+        load_recipe(str(file))
 
 
 @pytest.mark.parametrize("content", ["a: [1", "- 1\n", "\x00"])

@@ -141,7 +141,9 @@ def test_a_stage_without_any_completion_ends_the_run(
 def test_a_new_run_does_not_overwrite_another(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:
+    # A recipe without a journal is a start that failed: the corrected command takes its place.
     RunFolder(tmp_path / "run").create(toy_recipe())
+    run_search(toy_recipe(), tmp_path / "run", console=console)
     with pytest.raises(InputError, match="--resume"):
         run_search(toy_recipe(), tmp_path / "run", console=console)
 

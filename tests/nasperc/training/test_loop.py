@@ -45,6 +45,27 @@ def test_loss_falls(make_detector, dataset, recipe):
     assert not model.training
 
 
+def test_sizes_of_interest_are_scaled_by_the_recipe(make_detector, dataset, recipe):
+    def first_losses(model, scale):
+        seen = []
+        changes = {"iterations": 1, "sizes_of_interest_scale": scale}
+        train(
+            model,
+            dataset,
+            recipe.model_copy(update=changes),
+            seed=0,
+            normalisation=TF,
+            on_step=lambda _, terms: seen.append(terms),
+        )
+        return seen[0]
+
+    by_hand = make_detector()
+    sizes = tuple((low * 0.08, high * 0.08) for low, high in by_hand.preset.sizes_of_interest)
+    by_hand.head.preset = by_hand.preset.model_copy(update={"sizes_of_interest": sizes})
+    assert first_losses(make_detector(), 0.08) == first_losses(by_hand, 1.0)
+    assert first_losses(make_detector(), 0.08) != first_losses(make_detector(), 1.0)
+
+
 @pytest.mark.parametrize("stop", [2, 3, 6])
 def test_resumed_is_bit_identical(make_detector, dataset, recipe, tmp_path, straight, stop):
     """Ctrl-C in the middle (between checkpoints too), then the same call in a fresh network."""
