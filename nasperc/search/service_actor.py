@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class ServiceActor:
     def __init__(self, recipe: Mapping[str, Any], folder: str, session: str) -> None:
         self._ready: set[int] = set()
         self._refusal: InputError | None = None
+        self._broken: InputError | OSError | None = None
         try:
             self._service = open_service(recipe, Path(folder), session)
         except InputError as error:
@@ -33,10 +35,12 @@ class ServiceActor:
 
     def ask(self, slot: int) -> Answer:
         self._ready.add(slot)
-        return self._service.ask(slot)
+        with self._noting_failure():
+            return self._service.ask(slot)
 
     def tell(self, slot: int, id: int, result: Result) -> None:
-        self._service.tell(slot, id, result)
+        with self._noting_failure():
+            self._service.tell(slot, id, result)
 
     def report_setup_failure(self, slot: int, error: str) -> None:
         self._service.report_setup_failure(slot, error)
@@ -54,7 +58,19 @@ class ServiceActor:
         return self._service.events_since(index)
 
     def status(self) -> RunStatus:
+        """How the run stands; raises what made the journal unusable (a full disk), since slots would only die of it
+        and come back for ever."""
+        if self._broken is not None:
+            raise self._broken
         return self._service.status()
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (InputError, OSError) as error:
+            self._broken = error
+            raise
 
     def close(self) -> None:
         if self._refusal is None:

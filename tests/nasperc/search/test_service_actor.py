@@ -1,0 +1,33 @@
+"""The actor without Ray: what it adds to the service is plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controllers.base import Candidate, Result
+from nasperc.errors import InputError
+from nasperc.search.recipe import Recipe
+from nasperc.search.service_actor import ServiceActor
+
+
+def test_a_journal_that_cannot_be_written_ends_the_run_instead_of_its_slots(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = ServiceActor(toy_recipe().to_dict(), str(tmp_path), "session")
+    candidate = actor.ask(0)
+    assert isinstance(candidate, Candidate)
+    assert not actor.status().finished
+
+    def full(*events: object) -> None:
+        raise InputError(
+            "the journal must be written", value="no space left", where=tmp_path, repair="Free some."
+        )
+
+    monkeypatch.setattr(actor._service._journal, "append", full)
+    with pytest.raises(InputError, match="no space left"):
+        actor.tell(0, candidate.id, Result("completed", reward=1.0))
+    with pytest.raises(InputError, match="no space left"):
+        actor.status()
