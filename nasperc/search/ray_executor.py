@@ -21,6 +21,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray runs workers at niceness 15: beside any other load they were measured to get a tenth of a core.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # A slot with gpus_per_worker = 0 shall not see a GPU.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
 # Nor do the raylet's paragraphs about a killed worker belong on the screen: it is restarted, and counted.
