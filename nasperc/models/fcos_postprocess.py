@@ -11,7 +11,7 @@ from torch import Tensor
 from nasperc.models.fcos_losses import flatten_levels
 from nasperc.models.features import HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
-from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
+from nasperc.ops.boxes import box_area, clip_boxes, distances_to_boxes, locations
 from nasperc.ops.nms import batched_nms
 
 
@@ -67,6 +67,9 @@ def detect(
         boxes, scores, labels = (torch.cat(field) for field in zip(*parts, strict=True))
         if preset.clip_before_nms:
             boxes = clip_boxes(boxes, size)
+            # What lies in the padding altogether is no detection: it must not take one of the places.
+            inside = box_area(boxes) > 0
+            boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
         kept = batched_nms(boxes, scores, labels, preset.nms_iou)
         if len(kept) > preset.detections:
             # Sorted by score: all that tie with the last one stay too.
