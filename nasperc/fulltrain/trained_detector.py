@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from nasperc.assembly.detector import Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
@@ -73,23 +71,19 @@ def load_detector(path: Path) -> TrainedDetector:
         classes = tuple(str(name) for name in content["classes"])
         model = build_detector(recipe, decoder, len(classes), load_weights=False)
         model.load_state_dict(content["model"])
-    except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+        normalisation = get_normalisation(content["normalisation"])
+        step, finished = int(content["step"]), bool(content["finished"])
+    except InputError:
+        raise
+    # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             "a checkpoint's weights must fit the network that it describes",
-            value=str(error).splitlines()[0],
+            value=(str(error) or type(error).__name__).splitlines()[0],
             where=path,
             repair="It was edited, or written by another version: train again.",
         ) from error
-    return TrainedDetector(
-        model.eval(),
-        decoder,
-        recipe,
-        training,
-        classes,
-        get_normalisation(content["normalisation"]),
-        content["step"],
-        content["finished"],
-    )
+    return TrainedDetector(model.eval(), decoder, recipe, training, classes, normalisation, step, finished)
 
 
 def _decoder(values: dict[str, Any], section: dict[str, Any], path: Path) -> Decoder:
