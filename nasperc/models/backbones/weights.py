@@ -13,6 +13,8 @@ from nasperc.errors import InputError
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
+# Of deformable convolutions, which classification networks do not have: they start at zero offsets.
+_OFFSETS = ".offset_mask."
 
 
 class LoadedWeights(NamedTuple):
@@ -30,7 +32,8 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
 
     The file is a state dict, or a dict with one under ``state_dict`` or ``model``. Keys that the backbone
     does not have (a classifier) are left over. BatchNorm's counters ``num_batches_tracked`` may be missing or
-    superfluous: older files do not have them, frozen BatchNorm does not use them.
+    superfluous: older files do not have them, frozen BatchNorm does not use them. The offsets of deformable
+    convolutions may be missing too: then they stay at their start, regular taps with masks of 0.5.
 
     Raises:
         InputError: the file is missing or unreadable, or holds weights of another architecture.
@@ -39,7 +42,7 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     state = _read(path)
     wanted = backbone.state_dict()
     missing = [key for key in wanted if key not in state]
-    absent = [key for key in missing if not key.endswith(_COUNTER)]
+    absent = [key for key in missing if not key.endswith(_COUNTER) and _OFFSETS not in key]
     if absent:
         raise _other_architecture(path, f"no {absent[0]} ({len(absent)} of {len(wanted)} keys missing)")
     for key in wanted.keys() & state.keys():

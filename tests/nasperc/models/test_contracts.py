@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
+from nasperc.models.backbones.resnet import RESNETS, ResNet, ResNetShape
 from nasperc.models.features import FeatureSpec, HeadOutput
 from nasperc.models.heads.fcos_head import FCOSHead
 from nasperc.models.heads.preset import PRESETS
@@ -66,6 +67,28 @@ class TestMobileNetV2(BackboneContract):
 class TestMobileNetV2FrozenStages(BackboneContract):
     def build(self) -> nn.Module:
         return MobileNetV2(width_mult=0.25, frozen_bn=True, freeze_at=3)
+
+
+class TestResNet18(BackboneContract):
+    def build(self) -> nn.Module:
+        return ResNet(RESNETS["resnet18"], frozen_bn=False)
+
+
+class TestResNetDeformable(BackboneContract):
+    def build(self) -> nn.Module:
+        torch.manual_seed(0)
+        return ResNet(
+            ResNetShape((1, 1, 1, 2)),
+            stride_in="1x1",
+            freeze_at=2,
+            deformable_stages=(4, 5),
+            deformable_interval=2,
+        )
+
+
+class TestResNeXt(BackboneContract):
+    def build(self) -> nn.Module:
+        return ResNet(ResNetShape((1, 1, 1, 1), groups=32, width_per_group=4), frozen_bn=False)
 
 
 class NeckContract:
