@@ -126,6 +126,13 @@ class _Latin1:
         return text.encode("latin1")
 
 
+class _EmptyBytes:
+    __slots__ = ()
+
+    def __call__(self) -> bytes:
+        return b""
+
+
 class _Nothing:
     __slots__ = ()
 
@@ -138,7 +145,9 @@ _ADMITTED: dict[str, dict[str, Any]] = {
     "numpy._core.multiarray": _MULTIARRAY,
     "numpy.core.numeric": _NUMERIC,
     "numpy._core.numeric": _NUMERIC,
+    # How Python 3 writes bytes for Python 2.
     "_codecs": {"encode": _Latin1()},
+    "__builtin__": {"bytes": _EmptyBytes()},
     "collections": {"OrderedDict": OrderedDict},
 }
 

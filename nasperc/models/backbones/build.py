@@ -13,6 +13,7 @@ from torch import nn
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.backbones.resnet import DEFORMABLE_STAGES, RESNETS, ResNet, StrideIn
+from nasperc.models.backbones.weights import read_record
 
 NormalisationName = Literal["imagenet", "tf", "caffe"]
 
@@ -42,12 +43,12 @@ _MOBILENET_STAGES, _RESNET_STAGES = 8, 5
 class BackboneRecipe(BaseModel):
     """Which backbone, from which weights.
 
-    ``normalisation`` belongs to the weights: null only where it is known without being told (no weights, or
-    a torchvision release file). ``freeze_at`` (stages without gradient, the stem being the first) and
-    ``frozen_bn`` are null for "as the weights allow". With weights the stem and the first stage are frozen
-    (NAS-FCOS release) and BatchNorm is constant (the release does so with its ResNets; its MobileNetV2, and so
-    Table 7.2, has it trainable). A random initialisation trains everything: a constant BatchNorm with made-up
-    statistics would leave it without any normalisation.
+    ``normalisation`` belongs to the weights: null only where it is known without being told (no weights, a
+    torchvision release file, a file that ``nasperc convert`` wrote). ``freeze_at`` (stages without gradient,
+    the stem being the first) and ``frozen_bn`` are null for "as the weights allow". With weights the stem and
+    the first stage are frozen (NAS-FCOS release) and BatchNorm is constant (the release does so with its
+    ResNets; its MobileNetV2, and so Table 7.2, has it trainable). A random initialisation trains everything: a
+    constant BatchNorm with made-up statistics would leave it without any normalisation.
 
     MobileNetV2 only: ``width_mult``, factor on the channels.
 
@@ -98,6 +99,33 @@ class BackboneRecipe(BaseModel):
         if self.stride_in is not None:
             return self.stride_in
         return "1x1" if self.normalisation == "caffe" and RESNETS[self.name].groups == 1 else "3x3"
+
+    def resolved(self) -> BackboneRecipe:
+        """With what a converted weights file says of itself, where no normalisation is named.
+
+        To be kept instead of this recipe: a checkpoint is read where the weights file no longer is.
+
+        Raises:
+            InputError: the file is unreadable, or of another backbone.
+        """
+        if (
+            self.weights is None
+            or self.normalisation is not None
+            or self.weights.stem in _TORCHVISION_RELEASES
+        ):
+            return self
+        record = read_record(self.weights)
+        if record is None:
+            return self
+        if record.backbone != self.name:
+            raise InputError(
+                "backbone weights must fit the backbone",
+                value=f"weights of {record.backbone} for {self.name}",
+                where=self.weights,
+                repair=f"Set model.backbone.name={record.backbone} (--set).",
+            )
+        known = {"normalisation": record.normalisation, "stride_in": self.stride_in or record.stride_in}
+        return type(self).model_validate({**self.model_dump(), **known})
 
     def input_normalisation(self) -> NormalisationName:
         """The normalisation of the images.

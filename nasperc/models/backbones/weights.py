@@ -55,9 +55,29 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     return LoadedWeights(path, _sha256(path), tuple(used), tuple(missing), left_over)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+class WeightsRecord(NamedTuple):
+    """What a file that ``nasperc convert`` wrote says of its weights, in the words of ``BackboneRecipe``."""
+
+    backbone: str
+    normalisation: str
+    stride_in: str | None
+
+
+def read_record(path: Path) -> WeightsRecord | None:
+    """The record of a converted file; None for any other file of weights.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    content = _load(path)
+    if isinstance(content, dict) and "converted_from" in content and "backbone" in content:
+        return WeightsRecord(*(content.get(field) for field in WeightsRecord._fields))
+    return None
+
+
+def _load(path: Path) -> Any:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
     except Exception as error:
         # The first line says what is wrong; torch's further lines advise loading unsafely.
@@ -68,6 +88,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             where=path,
             repair="Check the path, or download or convert the file again.",
         ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    content = _load(path)
     for container in _CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
 
 def test_classes_that_are_not_coco_must_be_named(weights, converted) -> None:
     with pytest.raises(
-        InputError, match="a detector of 5 classes needs 5 names, but got none .*--classes FILE"
+        InputError, match=r"a detector of 5 classes needs 5 names, but got none .*--classes FILE"
     ):
         converted(weights, None)
 
