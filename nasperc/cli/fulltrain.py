@@ -28,7 +28,7 @@ def fulltrain(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
-    """Train the found architectures and FPN-FCOS on images; typed again, it goes on where it was."""
+    """Train the found architectures and baselines on images; typed again, it goes on where it was."""
     overrides: dict[str, Any] = {"model": {"backbone": backbone_overrides(weights, normalisation)}}
     if data is not None:
         # The search's layout and class file belong to its own data set.

@@ -70,12 +70,19 @@ def detect(
             # What lies in the padding altogether is no detection: it must not take one of the places.
             inside = box_area(boxes) > 0
             boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
-        kept = batched_nms(boxes, scores, labels, preset.nms_iou)
-        if len(kept) > preset.detections:
-            # Sorted by score: all that tie with the last one stay too.
-            kept = kept[scores[kept] >= scores[kept[preset.detections - 1]]]
-        found.append(Detections(boxes[kept], scores[kept], labels[kept]))
+        found.append(keep_best(boxes, scores, labels, preset.nms_iou, preset.detections))
     return found
+
+
+def keep_best(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float, count: int) -> Detections:
+    """What class-wise suppression leaves of the candidates of one image, the ``count`` best of it.
+
+    All that tie with the last of them stay too.
+    """
+    kept = batched_nms(boxes, scores, labels, nms_iou)
+    if len(kept) > count:
+        kept = kept[scores[kept] >= scores[kept[count - 1]]]
+    return Detections(boxes[kept], scores[kept], labels[kept])
 
 
 def rescale(
