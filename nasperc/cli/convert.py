@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -27,10 +27,10 @@ def convert(
         Path | None, typer.Option(help="Class names, one a line; not needed for COCO's 80.")
     ] = None,
     normalisation: Annotated[
-        Literal["imagenet", "tf", "caffe"] | None, typer.Option(help="Of the input; by default the kind's.")
+        str | None, typer.Option(help="imagenet, tf or caffe; by default the kind's.")
     ] = None,
     stride_in: Annotated[
-        Literal["1x1", "3x3"] | None, typer.Option(help="Of bottlenecks; by default the kind's.")
+        str | None, typer.Option(help="1x1 or 3x3, of bottlenecks; by default the kind's.")
     ] = None,
     all_keys: Annotated[bool, typer.Option("--all-keys", help="Name every key, not the first few.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -110,8 +110,8 @@ def convert(
     source: WeightsFile,
     *,
     classes: tuple[str, ...] | None = None,
-    normalisation: NormalisationName | None = None,
-    stride_in: StrideIn | None = None,
+    normalisation: str | None = None,
+    stride_in: str | None = None,
 ) -> Conversion:
     """Recognise weights and match them with the network that they are for; nothing is written yet.
 
@@ -124,8 +124,10 @@ def convert(
     Raises:
         InputError: of no known kind; a network that is not built here; something has to be told.
     """
+    asked: NormalisationName | None = _one_of(get_args(NormalisationName), normalisation, "--normalisation")
+    stride: StrideIn | None = _one_of(get_args(StrideIn), stride_in, "--stride-in")
     if any(key.startswith(_HEAD) for key in source.tensors):
-        return _detector(source, classes, normalisation, stride_in)
+        return _detector(source, classes, asked, stride)
     kind = next((kind for kind in _RESNETS if kind.marker in source.tensors), None)
     if kind is None:
         known = ", ".join(("AdelaiDet FCOS detector", *(kind.title for kind in _RESNETS)))
@@ -135,7 +137,18 @@ def convert(
             where=source.path,
             repair="What nasperc wrote itself and torchvision's MobileNetV2 need no conversion.",
         )
-    return _resnet(source, kind, normalisation, stride_in)
+    return _resnet(source, kind, asked, stride)
+
+
+def _one_of(choices: tuple[str, ...], value: str | None, option: str) -> Any:
+    if value is None or value in choices:
+        return value
+    raise InputError(
+        f"{option} must be one of {', '.join(choices)}",
+        value=repr(value),
+        where=option,
+        repair="Leave it out for what goes with the kind of weights.",
+    )
 
 
 def _resnet(
