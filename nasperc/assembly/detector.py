@@ -4,28 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
+from nasperc.models.detector import Detector
 from nasperc.models.fcos import FCOS
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.fcos_head import FCOSHead
 from nasperc.models.heads.preset import FCOSPreset
+from nasperc.models.heads.retinanet_head import RetinaNetHead
 from nasperc.models.heads.towers import FCOSTowers
+from nasperc.models.necks.deform_fpn import DeformFPN
 from nasperc.models.necks.fpn import FPN
+from nasperc.models.retinanet import RetinaNet
 from search_spaces.base import Architecture, BuildContext, SearchSpace
+
+BaselineKind = Literal["fpn-fcos", "deform-fpn-fcos", "fpn-retinanet"]
+# As the thesis calls them.
+BASELINE_NAMES: dict[BaselineKind, str] = {
+    "fpn-fcos": "FPN-FCOS",
+    "deform-fpn-fcos": "DeformFPN-FCOS",
+    "fpn-retinanet": "FPN-RetinaNet",
+}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """FPN-FCOS: the hand-made decoder that every comparison has as a row. Widths in channels, depth in layers."""
+    """A decoder made by hand: what every comparison has as a row. Widths in channels, depth in layers of a tower.
+
+    ``anchor_scale``: of the anchors of FPN-RetinaNet, see :class:`RetinaNet`.
+    """
 
     fpn_width: int = 256
     head_width: int = 256
     depth: int = 4
+    kind: BaselineKind = "fpn-fcos"
+    anchor_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,10 @@ def build_decoder(
 ) -> dict[str, nn.Module]:
     """``neck`` and ``head`` on backbone features ``inputs``."""
     if isinstance(decoder, Baseline):
-        neck = FPN(inputs, decoder.fpn_width)
+        neck = (DeformFPN if decoder.kind == "deform-fpn-fcos" else FPN)(inputs, decoder.fpn_width)
+        if decoder.kind == "fpn-retinanet":
+            sizes = (decoder.fpn_width, decoder.head_width, decoder.depth)
+            return {"neck": neck, "head": RetinaNetHead(*sizes, num_classes, neck.out)}
         towers = FCOSTowers(decoder.fpn_width, decoder.head_width, decoder.depth)
         return {"neck": neck, "head": FCOSHead(towers, num_classes, preset, neck.out)}
     context = BuildContext(num_classes=num_classes, preset=preset)
@@ -54,7 +75,7 @@ def build_decoder(
 
 def build_detector(
     model: ModelRecipe, decoder: Decoder, num_classes: int, *, load_weights: bool = True
-) -> FCOS:
+) -> Detector:
     """A detector with the recipe's backbone; ``load_weights`` False when a checkpoint follows.
 
     Raises:
@@ -65,4 +86,6 @@ def build_detector(
         load_backbone_weights(backbone, model.backbone.weights)
     inputs: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
     parts = build_decoder(decoder, inputs, num_classes, model.head_preset())
+    if isinstance(decoder, Baseline) and decoder.kind == "fpn-retinanet":
+        return RetinaNet(backbone, parts["neck"], parts["head"], decoder.anchor_scale)
     return FCOS(backbone, parts["neck"], parts["head"])

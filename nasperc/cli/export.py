@@ -17,6 +17,7 @@ from nasperc.export.onnx import export_onnx, onnx_installed
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
 from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
+from nasperc.models.fcos import FCOS
 from nasperc.search.top10 import read_top10
 
 export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
@@ -139,6 +140,8 @@ def _onnx(path: Path, trained: TrainedDetector | None, with_nms: bool) -> str:
             where="--to onnx",
             repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json",
         )
+    # A checkpoint of the architecture: _is_of has seen to it.
+    assert isinstance(trained.model, FCOS)
     report = export_onnx(
         trained.model,
         trained.normalisation,

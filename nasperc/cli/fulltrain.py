@@ -28,13 +28,8 @@ def fulltrain(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
-    """Train the found architectures and FPN-FCOS on images; typed again, it goes on where it was."""
-    backbone: dict[str, Any] = {}
-    if weights is not None:
-        backbone["weights"] = str(weights.resolve())
-    if normalisation is not None:
-        backbone["normalisation"] = normalisation
-    overrides: dict[str, Any] = {"model": {"backbone": backbone}}
+    """Train the found architectures and baselines on images; typed again, it goes on where it was."""
+    overrides: dict[str, Any] = {"model": {"backbone": backbone_overrides(weights, normalisation)}}
     if data is not None:
         # The search's layout and class file belong to its own data set.
         overrides["data"] = {"path": str(data.resolve()), "format": "auto", "classes": None}
@@ -50,6 +45,17 @@ def fulltrain(
         settings=set_ or [],
         console=console,
     )
+
+
+def backbone_overrides(weights: Path | None, normalisation: str | None) -> dict[str, Any]:
+    """What is laid over the recipe of the search. Normalisation and stride are those of the search's weights:
+    other weights bring their own, or it is asked for."""
+    overrides: dict[str, Any] = {}
+    if weights is not None:
+        overrides = {"weights": str(weights.resolve()), "normalisation": None, "stride_in": None}
+    if normalisation is not None:
+        overrides["normalisation"] = normalisation
+    return overrides
 
 
 def register(app: typer.Typer) -> None:

@@ -1,9 +1,10 @@
-"""FPN-FCOS at the cost of a searched decoder: the baseline row of every table."""
+"""A decoder made by hand at the cost of a searched one: the baseline row of every table."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -25,12 +26,17 @@ FLOOR = 0.95
 TIE = 0.005
 
 
-def baseline_costs(model: ModelRecipe, num_classes: int, size: tuple[int, int]) -> dict[Baseline, int]:
-    """FLOPs of FPN-FCOS for every pair of widths and every depth, for images of ``size`` (H, W).
+def baseline_costs(
+    model: ModelRecipe, num_classes: int, size: tuple[int, int], like: Baseline | None = None
+) -> dict[Baseline, int]:
+    """FLOPs of a kind of baseline for every pair of widths and every depth, for images of ``size`` (H, W).
+
+    ``like``: one of the kind, whatever its widths and depth; None: FPN-FCOS.
 
     They are a polynomial, quadratic in the two widths and linear in the depth. Nine measurements on shapes
     alone therefore determine the whole grid; a test compares it with measuring its points one by one.
     """
+    like = like or Baseline()
     preset = model.head_preset()
     with torch.device("meta"), torch.no_grad():
         images = torch.empty(1, 3, *size)
@@ -49,10 +55,16 @@ def baseline_costs(model: ModelRecipe, num_classes: int, size: tuple[int, int]) 
             )
             return neck.flops + head.flops
 
-        probes = [Baseline(fpn * UNIT, head * UNIT, depth) for fpn, head, depth in PROBES]
+        probes = [
+            replace(like, fpn_width=fpn * UNIT, head_width=head * UNIT, depth=depth)
+            for fpn, head, depth in PROBES
+        ]
         coefficients = np.linalg.solve(_terms(probes), [flops(choice) for choice in probes])
         fixed = measure_module_cost(backbone, images).flops
-    grid = [Baseline(fpn, head, depth) for fpn, head, depth in product(WIDTHS, WIDTHS, DEPTHS)]
+    grid = [
+        replace(like, fpn_width=fpn, head_width=head, depth=depth)
+        for fpn, head, depth in product(WIDTHS, WIDTHS, DEPTHS)
+    ]
     values = np.rint(_terms(grid) @ coefficients).astype(np.int64) + fixed
     return dict(zip(grid, values.tolist(), strict=True))
 

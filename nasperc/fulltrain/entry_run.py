@@ -22,7 +22,7 @@ from nasperc.evaluation.cost import measure_cost
 from nasperc.fulltrain.baseline import cost_size
 from nasperc.fulltrain.loss_log import LossLog
 from nasperc.fulltrain.trained_detector import describe
-from nasperc.models.fcos import FCOS
+from nasperc.models.detector import Detector
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import write_atomically
 from nasperc.training.detect import detect_dataset
@@ -143,7 +143,7 @@ def run_entry(
 
 
 def _train_and_measure(
-    model: FCOS,
+    model: Detector,
     job: Job,
     recipe: Recipe,
     splits: Mapping[str, DetectionDataset],

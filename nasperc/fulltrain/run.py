@@ -1,4 +1,4 @@
-"""Full training of what a search found, beside FPN-FCOS at the nearest cost (``nasperc fulltrain``)."""
+"""Full training of what a search found, beside baselines at the nearest cost (``nasperc fulltrain``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from nasperc.assembly.datasets import open_split
-from nasperc.assembly.detector import Searched, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Searched, build_detector
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.formats import has_split
 from nasperc.data.recipe import DataRecipe
@@ -24,7 +24,6 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 
-BASELINE = "FPN-FCOS"
 TASKS = ("fcos",)
 
 
@@ -39,7 +38,7 @@ def fulltrain(
     settings: Sequence[str] = (),
     console: Console | None = None,
 ) -> Results:
-    """Train the entries of a ``top10.json`` and FPN-FCOS on images, measure, rank, and write the results.
+    """Train the entries of a ``top10.json`` and the recipe's baselines on images, measure, rank, write the results.
 
     Every row has the same schedule, seed and preset. Typed again after an interruption, it continues exactly:
     rows that are done are kept. A row that fails is reported, and the others go on.
@@ -78,8 +77,9 @@ def fulltrain(
     for line in dict.fromkeys(line for split in splits.values() for line in split.report.lines()):
         console.print(line, highlight=False, markup=False)
     counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    beside = "".join(f", {job.name}" for job in jobs if job.rank is None)
     console.print(
-        f"{len(jobs) - 1} of {len(top10.entries)} entries of {arch} and {BASELINE}, "
+        f"{sum(job.rank is not None for job in jobs)} of {len(top10.entries)} entries of {arch}{beside}, "
         f"{recipe.fulltrain.iterations} iterations each, on {splits['train'].name} ({counts} images)",
         highlight=False,
         markup=False,
@@ -158,7 +158,7 @@ def _check_classes(top10: Top10File, recipe: Recipe, train: DetectionDataset) ->
 def _jobs(
     top10: Top10File, recipe: Recipe, top: int | None, width: str | None, num_classes: int
 ) -> list[Job]:
-    """The entries by rank, then FPN-FCOS at the cost of the first of them."""
+    """The entries by rank, then the baselines at the cost of the first of them."""
     widths = None if width is None else parse_width(width, top10.space.parts)
     jobs = []
     for entry in select(top10.entries, top):
@@ -168,10 +168,13 @@ def _jobs(
         jobs.append(Job(f"rank {entry.rank}", place, decoder, entry.rank, entry.hash, entry.reward))
     size = cost_size(recipe.fulltrain.test_short_side)
     best = build_detector(recipe.model, jobs[0].decoder, num_classes, load_weights=False)
-    costs = baseline_costs(recipe.model, num_classes, size)
-    baseline = choose_baseline(measure_cost(best, size).flops, costs)
-    place = f"fpn-fcos-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
-    return [*jobs, Job(BASELINE, place, baseline)]
+    target = measure_cost(best, size).flops
+    for kind in dict.fromkeys(recipe.baselines):
+        like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
+        baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, size, like))
+        place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
+        jobs.append(Job(BASELINE_NAMES[kind], place, baseline))
+    return jobs
 
 
 def _about(top10: Top10File, recipe: Recipe, splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:

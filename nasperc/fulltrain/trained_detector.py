@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from nasperc.assembly.detector import Baseline, Decoder, Searched, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.errors import InputError
-from nasperc.models.fcos import FCOS
+from nasperc.models.detector import Detector
 from nasperc.plugins import load_component
 from nasperc.search.recipe import ComponentSection
 from nasperc.training.checkpoint import load_checkpoint
@@ -26,7 +24,7 @@ _KEYS = (*_DESCRIPTION, "model", "step", "finished")
 class TrainedDetector:
     """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written."""
 
-    model: FCOS
+    model: Detector
     decoder: Decoder
     recipe: ModelRecipe
     training: TrainingRecipe
@@ -47,7 +45,9 @@ def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> 
     values: dict[str, Any]
     if isinstance(decoder, Baseline):
         widths = {"fpn": decoder.fpn_width, "head": decoder.head_width}
-        values = {"kind": "fpn_fcos", "widths": widths, "depth": decoder.depth}
+        values = {"kind": decoder.kind.replace("-", "_"), "widths": widths, "depth": decoder.depth}
+        if decoder.kind == "fpn-retinanet":
+            values["anchor_scale"] = decoder.anchor_scale
     else:
         architecture = decoder.space.to_dict(decoder.architecture)
         values = {"kind": "searched", "architecture": architecture, "widths": dict(decoder.widths)}
@@ -73,29 +73,27 @@ def load_detector(path: Path) -> TrainedDetector:
         classes = tuple(str(name) for name in content["classes"])
         model = build_detector(recipe, decoder, len(classes), load_weights=False)
         model.load_state_dict(content["model"])
-    except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+        normalisation = get_normalisation(content["normalisation"])
+        step, finished = int(content["step"]), bool(content["finished"])
+    except InputError:
+        raise
+    # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             "a checkpoint's weights must fit the network that it describes",
-            value=str(error).splitlines()[0],
+            value=(str(error) or type(error).__name__).splitlines()[0],
             where=path,
             repair="It was edited, or written by another version: train again.",
         ) from error
-    return TrainedDetector(
-        model.eval(),
-        decoder,
-        recipe,
-        training,
-        classes,
-        get_normalisation(content["normalisation"]),
-        content["step"],
-        content["finished"],
-    )
+    return TrainedDetector(model.eval(), decoder, recipe, training, classes, normalisation, step, finished)
 
 
 def _decoder(values: dict[str, Any], section: dict[str, Any], path: Path) -> Decoder:
     widths = {str(part): int(width) for part, width in values["widths"].items()}
-    if values["kind"] == "fpn_fcos":
-        return Baseline(widths["fpn"], widths["head"], int(values["depth"]))
+    for kind in BASELINE_NAMES:
+        if values["kind"] == kind.replace("-", "_"):
+            scale = float(values.get("anchor_scale", 1.0))
+            return Baseline(widths["fpn"], widths["head"], int(values["depth"]), kind, scale)
     space_section = ComponentSection.model_validate(section)
     component = load_component("space", space_section.name)
     space = component(component.Recipe.model_validate(space_section.options))

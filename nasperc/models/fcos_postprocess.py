@@ -11,7 +11,7 @@ from torch import Tensor
 from nasperc.models.fcos_losses import flatten_levels
 from nasperc.models.features import HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
-from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
+from nasperc.ops.boxes import box_area, clip_boxes, distances_to_boxes, locations
 from nasperc.ops.nms import batched_nms
 
 
@@ -67,12 +67,22 @@ def detect(
         boxes, scores, labels = (torch.cat(field) for field in zip(*parts, strict=True))
         if preset.clip_before_nms:
             boxes = clip_boxes(boxes, size)
-        kept = batched_nms(boxes, scores, labels, preset.nms_iou)
-        if len(kept) > preset.detections:
-            # Sorted by score: all that tie with the last one stay too.
-            kept = kept[scores[kept] >= scores[kept[preset.detections - 1]]]
-        found.append(Detections(boxes[kept], scores[kept], labels[kept]))
+            # What lies in the padding altogether is no detection: it must not take one of the places.
+            inside = box_area(boxes) > 0
+            boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
+        found.append(keep_best(boxes, scores, labels, preset.nms_iou, preset.detections))
     return found
+
+
+def keep_best(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float, count: int) -> Detections:
+    """What class-wise suppression leaves of the candidates of one image, the ``count`` best of it.
+
+    All that tie with the last of them stay too.
+    """
+    kept = batched_nms(boxes, scores, labels, nms_iou)
+    if len(kept) > count:
+        kept = kept[scores[kept] >= scores[kept[count - 1]]]
+    return Detections(boxes[kept], scores[kept], labels[kept])
 
 
 def rescale(

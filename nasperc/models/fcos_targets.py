@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from nasperc.models.heads.preset import SizesOfInterest
 from nasperc.ops.boxes import boxes_to_distances, locations
+
+Targets = TypeVar("Targets", bound=tuple[Tensor, ...])
 
 BACKGROUND = -1
 IGNORE = -2
@@ -94,10 +96,9 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (horizontal * vertical).sqrt()
 
 
-def stack_targets(targets: Sequence[FCOSTargets]) -> FCOSTargets:
-    """Targets of N images of one size as one, with a leading N."""
-    labels, distances, centerness = (torch.stack(field) for field in zip(*targets, strict=True))
-    return FCOSTargets(labels, distances, centerness)
+def stack_targets(targets: Sequence[Targets]) -> Targets:
+    """Targets of N images of one size as one, with a leading N; named tuples of tensors of any detector."""
+    return type(targets[0])(*(torch.stack(field) for field in zip(*targets, strict=True)))
 
 
 def _location_table(

@@ -51,7 +51,14 @@ class DeformConv2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, deformable_groups: int = 2
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        deformable_groups: int = 2,
+        *,
+        stride: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if kernel_size != 3:
@@ -59,10 +66,10 @@ class DeformConv2d(nn.Module):
         if in_channels % deformable_groups:
             raise ValueError(f"{in_channels} channels do not divide into {deformable_groups} groups")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.deformable_groups = deformable_groups
+        self.deformable_groups, self.stride = deformable_groups, stride
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.offset_mask = nn.Conv2d(in_channels, 3 * TAPS * deformable_groups, 3, padding=1)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.offset_mask = nn.Conv2d(in_channels, 3 * TAPS * deformable_groups, 3, stride=stride, padding=1)
         bound = 1 / math.sqrt(TAPS * in_channels)
         nn.init.uniform_(self.weight, -bound, bound)
         for parameter in self.offset_mask.parameters():
@@ -71,10 +78,11 @@ class DeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         taps = TAPS * self.deformable_groups
         offset, mask = self.offset_mask(x).split((2 * taps, taps), dim=1)
-        return modulated_deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias)
+        return modulated_deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias, stride=self.stride)
 
     def extra_repr(self) -> str:
-        return f"{self.in_channels}, {self.out_channels}, deformable_groups={self.deformable_groups}"
+        sizes = f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+        return f"{sizes}, deformable_groups={self.deformable_groups}"
 
 
 def _fast_path_applies(*tensors: Tensor) -> bool:

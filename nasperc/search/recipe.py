@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nasperc.assembly.detector import BaselineKind
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.errors import InputError
@@ -88,6 +89,8 @@ class Recipe(BaseModel):
     proxy: ComponentSection = ComponentSection(name="detection")
     search: SearchRecipe = SearchRecipe()
     fulltrain: TrainingRecipe = TrainingRecipe()
+    # What full training has beside the entries, each at the cost of the best of them.
+    baselines: tuple[BaselineKind, ...] = ("fpn-fcos",)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, loadable by :func:`parse_recipe`."""

@@ -120,8 +120,15 @@ def _last_written(path: Path) -> tuple[float, str]:
 
 
 def resolve_paths(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths: workers and a later ``--resume`` may stand in another folder."""
+    """The recipe with absolute paths: workers and a later ``--resume`` may stand in another folder.
+
+    And with what the backbone's weights file says of itself, which must hold where that file is no more.
+
+    Raises:
+        InputError: the weights file has to be read for that, and cannot be.
+    """
     document: dict[str, Any] = _absolute(recipe)
+    document["model"]["backbone"] = _absolute(recipe.model.backbone.resolved())
     for kind in ("space", "controller", "proxy"):
         name = document[kind]["name"]
         if ".py:" in name:

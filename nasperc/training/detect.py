@@ -13,13 +13,17 @@ from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
 from nasperc.data.transforms import Resize
 from nasperc.evaluation.coco_ap import detections_to_coco
-from nasperc.models.fcos import FCOS
+from nasperc.models.detector import Detector
 from nasperc.models.fcos_postprocess import Detections, rescale
 
 
 @torch.no_grad()
 def detect(
-    model: FCOS, samples: Sequence[Sample], normalisation: Normalisation, short_side: int, max_long_side: int
+    model: Detector,
+    samples: Sequence[Sample],
+    normalisation: Normalisation,
+    short_side: int,
+    max_long_side: int,
 ) -> list[Detections]:
     """Detections of each sample; boxes in pixels of ``sample.meta.size``, clipped to it, empty ones dropped.
 
@@ -41,7 +45,7 @@ def detect(
 
 
 def detect_dataset(
-    model: FCOS,
+    model: Detector,
     dataset: DetectionDataset,
     normalisation: Normalisation,
     short_side: int,

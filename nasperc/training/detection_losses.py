@@ -5,17 +5,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
-from nasperc.models.fcos import FCOS
-from nasperc.models.fcos_targets import fcos_targets, stack_targets
+from nasperc.models.detector import Detector
+from nasperc.models.fcos_targets import stack_targets
 
 
 def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) -> dict[str, Tensor]:
-    """The three losses of FCOS by name, all scalars.
+    """The losses of a detector by name, all scalars.
 
-    ``model`` is an :class:`FCOS`; images and targets are moved to its device. Images without objects are
+    ``model`` is a :class:`Detector`; images and targets are moved to its device. Images without objects are
     background throughout. ``size_scale``: factor on the head's sizes of interest.
     """
-    assert isinstance(model, FCOS)
+    assert isinstance(model, Detector)
     device = next(model.parameters()).device
     output = model(batch.images.to(device))
     level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in output.class_logits]
@@ -24,15 +24,5 @@ def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) ->
         if sample.boxes is None or sample.labels is None or sample.crowd is None:
             raise ValueError(f"{sample.meta.file} has no boxes to train on")
         fields = (sample.boxes.to(device), sample.labels.to(device), sample.crowd.to(device))
-        preset = model.preset
-        targets.append(
-            fcos_targets(
-                *fields,
-                level_sizes,
-                model.strides,
-                preset.sizes_of_interest,
-                preset.centre_sampling_radius,
-                size_scale,
-            )
-        )
+        targets.append(model.targets(*fields, level_sizes, size_scale))
     return model.losses(output, stack_targets(targets))._asdict()

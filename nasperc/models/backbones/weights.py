@@ -13,6 +13,8 @@ from nasperc.errors import InputError
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
+# Of deformable convolutions, which classification networks do not have: they start at zero offsets.
+_OFFSETS = ".offset_mask."
 
 
 class LoadedWeights(NamedTuple):
@@ -30,7 +32,8 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
 
     The file is a state dict, or a dict with one under ``state_dict`` or ``model``. Keys that the backbone
     does not have (a classifier) are left over. BatchNorm's counters ``num_batches_tracked`` may be missing or
-    superfluous: older files do not have them, frozen BatchNorm does not use them.
+    superfluous: older files do not have them, frozen BatchNorm does not use them. The offsets of deformable
+    convolutions may be missing too: then they stay at their start, regular taps with masks of 0.5.
 
     Raises:
         InputError: the file is missing or unreadable, or holds weights of another architecture.
@@ -39,7 +42,7 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     state = _read(path)
     wanted = backbone.state_dict()
     missing = [key for key in wanted if key not in state]
-    absent = [key for key in missing if not key.endswith(_COUNTER)]
+    absent = [key for key in missing if not key.endswith(_COUNTER) and _OFFSETS not in key]
     if absent:
         raise _other_architecture(path, f"no {absent[0]} ({len(absent)} of {len(wanted)} keys missing)")
     for key in wanted.keys() & state.keys():
@@ -52,9 +55,29 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     return LoadedWeights(path, _sha256(path), tuple(used), tuple(missing), left_over)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+class WeightsRecord(NamedTuple):
+    """What a file that ``nasperc convert`` wrote says of its weights, in the words of ``BackboneRecipe``."""
+
+    backbone: str
+    normalisation: str
+    stride_in: str | None
+
+
+def read_record(path: Path) -> WeightsRecord | None:
+    """The record of a converted file; None for any other file of weights.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
+    content = _load(path)
+    if isinstance(content, dict) and "converted_from" in content and "backbone" in content:
+        return WeightsRecord(*(content.get(field) for field in WeightsRecord._fields))
+    return None
+
+
+def _load(path: Path) -> Any:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
     except Exception as error:
         # The first line says what is wrong; torch's further lines advise loading unsafely.
@@ -65,6 +88,10 @@ def _read(path: Path) -> dict[str, Tensor]:
             where=path,
             repair="Check the path, or download or convert the file again.",
         ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    content = _load(path)
     for container in _CONTAINERS:
         if isinstance(content, dict) and isinstance(content.get(container), dict):
             content = content[container]

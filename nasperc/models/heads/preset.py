@@ -27,8 +27,9 @@ class FCOSPreset(BaseModel):
 
     Inference: a class is a candidate when ``threshold_on`` is above ``score_threshold``; the ``pre_nms_top``
     of each level by class * centerness stay; the score is the square root of that product if ``sqrt_score``;
-    class-wise NMS above ``nms_iou``, on boxes clipped to the image if ``clip_before_nms``; ``detections`` an
-    image stay, with all that tie with the last.
+    class-wise NMS above ``nms_iou``, on boxes clipped to the image if ``clip_before_nms`` (what has no area
+    then is dropped; without clipping, empty boxes take places until the end, as AdelaiDet has it);
+    ``detections`` an image stay, with all that tie with the last.
     """
 
     # Infinity as a string: the open end of the last size of interest is not valid JSON otherwise.

@@ -14,12 +14,16 @@ class TopLevels(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.p6 = nn.Conv2d(width, width, 3, stride=2, padding=1)
-        self.p7 = nn.Conv2d(width, width, 3, stride=2, padding=1)
-        for conv in (self.p6, self.p7):
-            nn.init.kaiming_uniform_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        self.p6: nn.Module = _halving_conv(width)
+        self.p7: nn.Module = _halving_conv(width)
 
     def forward(self, p5: Tensor) -> tuple[Tensor, Tensor]:
         p6 = self.p6(p5)
         return p6, self.p7(F.relu(p6))
+
+
+def _halving_conv(width: int) -> nn.Conv2d:
+    conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

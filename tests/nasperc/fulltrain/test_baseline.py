@@ -19,6 +19,14 @@ def test_costs_are_those_of_the_whole_detector(costs, choice):
     assert costs[choice] == measure_cost(model, (96, 128)).flops
 
 
+@pytest.mark.parametrize("kind", ["deform-fpn-fcos", "fpn-retinanet"])
+def test_costs_of_the_other_baselines(kind):
+    recipe = ModelRecipe(backbone={"width_mult": 0.1})
+    costs = baseline_costs(recipe, 3, (64, 96), Baseline(kind=kind, anchor_scale=0.5))
+    choice = Baseline(96, 160, 3, kind, 0.5)
+    assert costs[choice] == measure_cost(build_detector(recipe, choice, 3), (64, 96)).flops
+
+
 def test_grid(costs):
     assert {choice.depth for choice in costs} == {1, 2, 3, 4}
     assert all(choice.fpn_width % 32 == 0 and choice.head_width % 32 == 0 for choice in costs)

@@ -1,5 +1,7 @@
+import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,6 +12,7 @@ from nasperc.evaluation.cost import Cost
 from nasperc.fulltrain import entry_run, run
 from nasperc.fulltrain.evaluate import evaluate_checkpoint
 from nasperc.fulltrain.run import fulltrain
+from nasperc.fulltrain.trained_detector import load_detector
 from nasperc.training.checkpoint import load_checkpoint
 
 
@@ -82,6 +85,37 @@ def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monke
         for name in ("straight", "fulltrain")
     )
     assert all((a["model"][key] == b["model"][key]).all() for key in a["model"])
+
+
+def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data):
+    cost = Cost(flops=100, params_total=10, params_trainable=10)
+    for module in (run, entry_run):
+        monkeypatch.setattr(module, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(run, "baseline_costs", lambda *_: {replace(_[-1], fpn_width=32, head_width=32): 100})
+    settings = [
+        "baselines=[fpn-retinanet, deform-fpn-fcos]",
+        "fulltrain.iterations=24",
+        "fulltrain.optimizer=adam",
+        "fulltrain.learning_rate=0.002",
+        "fulltrain.warmup_iterations=2",
+        "fulltrain.sizes_of_interest_scale=0.1",
+    ]
+    results = fulltrain(top10, top=1, settings=settings, console=console)
+    assert {row.name for row in results.rows} == {"rank 1", "FPN-RetinaNet", "DeformFPN-FCOS"}
+    assert all(row.status == "done" for row in results.rows), [row.reason for row in results.rows]
+    for name, place in (("FPN-RetinaNet", "fpn-retinanet"), ("DeformFPN-FCOS", "deform-fpn-fcos")):
+        folder = top10.parent / "fulltrain" / f"{place}-32-32x4"
+        with (folder / "log.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        totals = [sum(float(v) for k, v in row.items() if k != "iteration") for row in rows]
+        assert sum(totals[-6:]) < 0.8 * sum(totals[:6])
+        metrics, _ = evaluate_checkpoint(folder / "checkpoint.pt", data)
+        by_name = {row.name: row.metrics for row in results.rows}
+        assert metrics.as_dict() == by_name[name]["test"]
+    assert (
+        load_detector(top10.parent / "fulltrain/fpn-retinanet-32-32x4/checkpoint.pt").model.anchor_scale
+        == 0.1
+    )
 
 
 def test_a_failing_entry_does_not_stop_the_others(top10, console, fixed_costs, monkeypatch):

@@ -23,10 +23,14 @@ def content(recipe, decoder, classes=("a", "b")):
     return values, model.eval()
 
 
-@pytest.mark.parametrize("kind", ["baseline", "searched"])
+@pytest.mark.parametrize("kind", ["baseline", "deformable", "anchors", "searched"])
 def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
     read = read_top10(top10)
     decoder = Baseline(64, 128, 2)
+    if kind == "deformable":
+        decoder = Baseline(32, 64, 1, "deform-fpn-fcos")
+    if kind == "anchors":
+        decoder = Baseline(32, 64, 1, "fpn-retinanet", anchor_scale=0.25)
     if kind == "searched":
         decoder = Searched(read.space, read.entries[0].architecture, {"fpn": 64, "head": 128})
     values, model = content(recipe, decoder)
@@ -38,9 +42,11 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
     assert not loaded.model.training
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        for a, b in zip(model(images).boxes, loaded.model(images).boxes, strict=True):
+        for a, b in zip(model(images)[3], loaded.model(images)[3], strict=True):
             assert torch.equal(a, b)
-    if kind == "baseline":
+    if kind == "anchors":
+        assert loaded.model.anchor_scale == 0.25
+    if kind != "searched":
         assert loaded.decoder == decoder
     else:
         assert loaded.decoder.architecture == decoder.architecture
@@ -53,7 +59,19 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
         ({"classes": ["a", "b", "c"]}, "must fit the network"),
         ({"detector": {"backbone": {"depth": 3}}}, "must fit the network"),
         ({"decoder": {"kind": "fpn_fcos"}}, "must fit the network"),
+        ({"decoder": None}, "must fit the network"),
+        ({"decoder": {"kind": "fpn_fcos", "widths": [64, 64], "depth": 1}}, "must fit the network"),
+        ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": "wide", "head": 64}, "depth": 1}}, "must fit"),
+        ({"decoder": {"kind": "searched", "widths": {}, "architecture": 3}}, "must"),
+        ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 48, "head": 48}, "depth": 1}}, "multiple of 32"),
+        ({"space": "fcos_decoder", "decoder": {"kind": "searched", "widths": {}}}, "must fit the network"),
+        ({"model": [1, 2]}, "must fit the network"),
+        ({"model": {"backbone": 1}}, "must fit the network"),
+        ({"classes": None}, "must fit the network"),
+        ({"training": 7}, "must fit the network"),
+        ({"step": "many"}, "must fit the network"),
         ({"normalisation": "none"}, "a normalisation must be one of"),
+        ({"normalisation": ["tf"]}, "must fit the network"),
     ],
 )
 def test_an_edited_checkpoint(tmp_path, recipe, change, message):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
-from nasperc.models.features import FeatureSpec, HeadOutput
+from nasperc.models.backbones.resnet import RESNETS, ResNet, ResNetShape
+from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.fcos_head import FCOSHead
 from nasperc.models.heads.preset import PRESETS
+from nasperc.models.heads.retinanet_head import RetinaNetHead
 from nasperc.models.heads.towers import FCOSTowers
+from nasperc.models.necks.deform_fpn import DeformFPN
 from nasperc.models.necks.fpn import FPN
 
 INPUTS = tuple(FeatureSpec(f"C{level}", 8 * level, 2**level) for level in range(2, 6))
@@ -68,6 +72,28 @@ class TestMobileNetV2FrozenStages(BackboneContract):
         return MobileNetV2(width_mult=0.25, frozen_bn=True, freeze_at=3)
 
 
+class TestResNet18(BackboneContract):
+    def build(self) -> nn.Module:
+        return ResNet(RESNETS["resnet18"], frozen_bn=False)
+
+
+class TestResNetDeformable(BackboneContract):
+    def build(self) -> nn.Module:
+        torch.manual_seed(0)
+        return ResNet(
+            ResNetShape((1, 1, 1, 2)),
+            stride_in="1x1",
+            freeze_at=2,
+            deformable_stages=(4, 5),
+            deformable_interval=2,
+        )
+
+
+class TestResNeXt(BackboneContract):
+    def build(self) -> nn.Module:
+        return ResNet(ResNetShape((1, 1, 1, 1), groups=32, width_per_group=4), frozen_bn=False)
+
+
 class NeckContract:
     def build(self, inputs: tuple[FeatureSpec, ...]) -> nn.Module:
         raise NotImplementedError
@@ -114,24 +140,35 @@ class TestFPNWidened(NeckContract):
         return FPN(inputs, 16, 32)
 
 
+class TestDeformFPN(NeckContract):
+    def build(self, inputs: tuple[FeatureSpec, ...]) -> nn.Module:
+        neck = DeformFPN(inputs, 16, 32)
+        # Zero offset predictors stop no gradient of their own, but that of what comes before them.
+        for name, parameter in neck.named_parameters():
+            if "offset_mask" in name:
+                nn.init.normal_(parameter, std=0.1)
+        return neck
+
+
 class HeadContract:
     def build(self, levels: tuple[FeatureSpec, ...], num_classes: int) -> nn.Module:
         raise NotImplementedError
 
-    def run(self, num_classes: int = 3) -> tuple[nn.Module, HeadOutput, list[Tensor]]:
+    def channels(self, num_classes: int) -> tuple[int, ...]:
+        """Of the fields of the output behind the towers."""
+        return (num_classes, 4, 1)
+
+    def run(self, num_classes: int = 3) -> tuple[nn.Module, Any, list[Tensor]]:
         head = self.build(LEVELS, num_classes)
         levels = features(LEVELS, 96, 160)
         return head, head(levels), levels
 
     def test_shapes(self) -> None:
         head, output, levels = self.run()
-        for field, channels in zip(output, (head.out_channels, head.out_channels, 3, 4, 1), strict=True):
+        behind = self.channels(3)
+        for field, channels in zip(output, (head.out_channels, head.out_channels, *behind), strict=True):
             wanted = [(len(x), channels, *x.shape[-2:]) for x in levels]
             assert [tuple(x.shape) for x in field] == wanted
-
-    def test_boxes_are_distances_that_are_not_negative(self) -> None:
-        _, output, _ = self.run()
-        assert all((x >= 0).all() for x in output.boxes)
 
     def test_classes_start_near_the_prior(self) -> None:
         _, output, _ = self.run()
@@ -148,17 +185,32 @@ class HeadContract:
         head = self.build(LEVELS, 3).to(memory_format=torch.channels_last)
         output = head(features(LEVELS, 256, 320))
         assert all(
-            x.is_contiguous(memory_format=torch.channels_last) for x in (*output.class_logits, *output.boxes)
+            x.is_contiguous(memory_format=torch.channels_last) for x in (*output.class_logits, *output[3])
         )
 
 
-class TestFCOSHeadNasFcos(HeadContract):
+class FCOSHeadContract(HeadContract):
+    def test_boxes_are_distances_that_are_not_negative(self) -> None:
+        _, output, _ = self.run()
+        assert all((x >= 0).all() for x in output.boxes)
+
+
+class TestFCOSHeadNasFcos(FCOSHeadContract):
     def build(self, levels: tuple[FeatureSpec, ...], num_classes: int) -> nn.Module:
         torch.manual_seed(0)
         return FCOSHead(FCOSTowers(32, 32, 2), num_classes, PRESETS["nas_fcos"], levels)
 
 
-class TestFCOSHeadAdelaidet(HeadContract):
+class TestFCOSHeadAdelaidet(FCOSHeadContract):
     def build(self, levels: tuple[FeatureSpec, ...], num_classes: int) -> nn.Module:
         torch.manual_seed(0)
         return FCOSHead(FCOSTowers(32, 64, 1), num_classes, PRESETS["adelaidet"], levels)
+
+
+class TestRetinaNetHead(HeadContract):
+    def channels(self, num_classes: int) -> tuple[int, ...]:
+        return (9 * num_classes, 9 * 4)
+
+    def build(self, levels: tuple[FeatureSpec, ...], num_classes: int) -> nn.Module:
+        torch.manual_seed(0)
+        return RetinaNetHead(32, 64, 2, num_classes, levels)

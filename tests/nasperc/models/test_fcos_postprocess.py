@@ -52,6 +52,8 @@ def slow_detect(output: HeadOutput, image: int, size: tuple[int, int], preset: F
                     if tested > preset.score_threshold:
                         candidates.append((score * centerness, label, box))
         rows += sorted(candidates, key=lambda row: -row[0])[: preset.pre_nms_top]
+    if preset.clip_before_nms:
+        rows = [row for row in rows if row[2][2] > row[2][0] and row[2][3] > row[2][1]]
     kept: list[Row] = []
     for row in sorted(rows, key=lambda row: -row[0]):
         if all(row[1] != other[1] or iou(row[2], other[2]) <= preset.nms_iou for other in kept):
@@ -113,6 +115,20 @@ def test_only_the_release_clips_before_suppression() -> None:
     for name, clipped in (("nas_fcos", True), ("adelaidet", False)):
         boxes = torch.cat([found.boxes for found in detect(output, STRIDES, [(48, 64)] * 2, PRESETS[name])])
         assert ((boxes >= 0) & (boxes <= torch.tensor([64, 48, 64, 48]))).all().item() is clipped
+
+
+def test_what_lies_in_the_padding_takes_no_place() -> None:
+    output = example(0, images=1)
+    for x in (*output.class_logits, *output.centerness):
+        x.fill_(0.0)
+    for x in output.boxes:
+        x.fill_(3.0)
+    output.class_logits[0][0, :, :, 6:] = 2.0  # beyond the right border of an image 40 pixels wide
+    preset = PRESETS["nas_fcos"].model_copy(update={"detections": 10})
+    (found,) = detect(output, STRIDES, [(48, 40)], preset)
+    assert len(found.scores) >= 10
+    assert (found.boxes[:, 2] > found.boxes[:, 0]).all()
+    torch.testing.assert_close(found.scores, torch.full_like(found.scores, 0.5))
 
 
 def test_decoding() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
+from nasperc.models.backbones.resnet import ResNet, ResNetShape
 from nasperc.models.backbones.weights import load_backbone_weights
 
 WIDTH = 0.25
@@ -47,6 +48,16 @@ def test_counters_may_be_missing(state: dict[str, Tensor], tmp_path: Path) -> No
     path = save(tmp_path / "w.pth", {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")})
     loaded = load_backbone_weights(MobileNetV2(width_mult=WIDTH, frozen_bn=False), path)
     assert len(loaded.missing) == 51
+
+
+def test_offsets_of_deformable_convolutions_may_be_missing(tmp_path: Path) -> None:
+    shape = ResNetShape((1, 1, 1, 1))
+    plain = ResNet(shape, frozen_bn=False).state_dict()
+    backbone = ResNet(shape, deformable_stages=(5,))
+    loaded = load_backbone_weights(backbone, save(tmp_path / "w.pth", plain))
+    offsets = tuple(f"layer4.0.conv2.offset_mask.{kind}" for kind in ("weight", "bias"))
+    assert loaded.missing == offsets
+    assert torch.equal(backbone.layer4[0].conv2.weight, plain["layer4.0.conv2.weight"])
 
 
 @pytest.mark.parametrize("damage", ["missing key", "wrong shape"])

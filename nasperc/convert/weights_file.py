@@ -1,0 +1,76 @@
+"""Weights of other programs as named tensors, whatever file they come in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasperc.convert.pickled_arrays import load_pickled_arrays
+from nasperc.errors import InputError
+
+_CONTAINERS = ("model", "state_dict", "blobs")
+
+
+class WeightsFile(NamedTuple):
+    """``tensors`` by the names that the file gives them; ``author``: what detectron2's files say of theirs."""
+
+    path: Path
+    sha256: str
+    tensors: dict[str, Tensor]
+    author: str | None
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a PyTorch file, or with the suffix .pkl a pickle of numpy arrays; nothing in it is executed.
+
+    The tensors are at the top, or in a dict under ``model``, ``state_dict`` or ``blobs``.
+
+    Raises:
+        InputError: missing, unreadable, cut short, without tensors, or a file that would run code.
+    """
+    content = load_pickled_arrays(path) if path.suffix == ".pkl" else _torch_file(path)
+    author = None
+    if isinstance(content, dict):
+        author = content.get("__author__")
+        content = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), dict)), content)
+    tensors = _tensors(content)
+    if not tensors:
+        raise InputError(
+            f"a weights file must hold named tensors, at the top or under {', '.join(_CONTAINERS)}",
+            value=type(content).__name__ if not isinstance(content, dict) else "a dict without tensors",
+            where=path,
+            repair="Give the file of weights itself.",
+        )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return WeightsFile(path, sha256, tensors, author if isinstance(author, str) else None)
+
+
+def _torch_file(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
+    except Exception as error:
+        # The first line says what is wrong; torch's further lines advise loading unsafely.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            "a weights file must be a readable PyTorch file of tensors, or a .pkl of numpy arrays",
+            value=reason,
+            where=path,
+            repair="Check the path, or download the file again.",
+        ) from error
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    found = {}
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value)
+        if isinstance(name, str) and isinstance(value, Tensor):
+            found[name] = value
+    return found

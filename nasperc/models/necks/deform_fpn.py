@@ -1,0 +1,31 @@
+"""The FPN of DeformFPN-FCOS (thesis 7.4.3, "Impact of Deformable Convolution")."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from nasperc.models.features import FeatureSpec
+from nasperc.models.necks.fpn import FPN
+from nasperc.ops.deform_conv import DeformConv2d
+
+
+class DeformFPN(FPN):
+    """:class:`FPN` in which two deformable 3x3 convolutions in a row stand for each 3x3 convolution.
+
+    "We also replace the whole standard 3x3 convolutions with deformable 3x3 convolutions in FPN structure of the
+    original FCOS and repeat them twice": read here as the outputs of P3 to P5 and the two that make P6 and P7,
+    which keep their stride in the first of the two. As in the FPN, nothing stands between or behind them.
+
+    Arguments and errors: as :class:`FPN`.
+    """
+
+    def __init__(self, inputs: tuple[FeatureSpec, ...], width: int, out_width: int | None = None) -> None:
+        super().__init__(inputs, width, out_width)
+        top_width = self.out[-1].channels
+        self.output = nn.ModuleList(_deformable_pair(width) for _ in self.output)
+        self.top.p6 = _deformable_pair(top_width, stride=2)
+        self.top.p7 = _deformable_pair(top_width, stride=2)
+
+
+def _deformable_pair(channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(DeformConv2d(channels, channels, stride=stride), DeformConv2d(channels, channels))
