@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos_losses import FCOSLosses, fcos_losses
+from nasperc.models.fcos_losses import FCOSLosses, Total, alone, fcos_losses
 from nasperc.models.fcos_postprocess import Detections, detect
 from nasperc.models.fcos_targets import FCOSTargets
 from nasperc.models.features import FeatureSpec, HeadOutput
@@ -63,9 +63,9 @@ class FCOS(nn.Module):
         output: HeadOutput = self.head(self.neck(features))
         return output
 
-    def losses(self, output: HeadOutput, targets: FCOSTargets) -> FCOSLosses:
-        """Losses of a batch against ``targets`` (N, P, ...)."""
-        return fcos_losses(output, targets, self.preset, self.strides)
+    def losses(self, output: HeadOutput, targets: FCOSTargets, total: Total = alone) -> FCOSLosses:
+        """Losses of a batch against ``targets`` (N, P, ...); ``total`` as in :func:`fcos_losses`."""
+        return fcos_losses(output, targets, self.preset, self.strides, total)
 
     def detect(self, output: HeadOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Detections of each image in input pixels; ``image_sizes`` (h, w) without padding."""

@@ -6,14 +6,18 @@ from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
 from nasperc.models.fcos import FCOS
+from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_targets import fcos_targets, stack_targets
 
 
-def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) -> dict[str, Tensor]:
+def detection_losses(
+    model: nn.Module, batch: Batch, size_scale: float = 1.0, total: Total = alone
+) -> dict[str, Tensor]:
     """The three losses of FCOS by name, all scalars.
 
     ``model`` is an :class:`FCOS`; images and targets are moved to its device. Images without objects are
-    background throughout. ``size_scale``: factor on the head's sizes of interest.
+    background throughout. ``size_scale``: factor on the head's sizes of interest. ``total``: of the processes
+    that share the batch, see :func:`nasperc.models.fcos_losses.fcos_losses`.
     """
     assert isinstance(model, FCOS)
     device = next(model.parameters()).device
@@ -35,4 +39,4 @@ def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) ->
                 size_scale,
             )
         )
-    return model.losses(output, stack_targets(targets))._asdict()
+    return model.losses(output, stack_targets(targets), total)._asdict()
