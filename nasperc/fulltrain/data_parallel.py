@@ -138,8 +138,10 @@ class DataParallel:
             shutil.rmtree(checkpoint.parent / "ray", ignore_errors=True)
         if isinstance(failure, InputError):
             raise failure
-        if failure is not None or fit.error is not None:
-            raise RuntimeError(failure or f"a worker died: {describe(fit.error)}") from fit.error  # type: ignore[arg-type]
+        if failure is None and fit.error is not None:
+            failure = f"a worker died: {describe(fit.error)}"
+        if failure is not None:
+            raise RuntimeError(failure) from fit.error
         if interrupt.requested:
             raise KeyboardInterrupt
 
@@ -171,8 +173,9 @@ def _follow(fit: _Fit, link: Any, interrupt: DeferredInterrupt, on_step: OnStep 
         if interrupt.requested:
             link.stop.remote()
         steps, failure = ray.get(link.take.remote())
-        for step, losses in steps if on_step is not None else ():
-            on_step(step, losses)
+        if on_step is not None:
+            for step, losses in steps:
+                on_step(step, losses)
         if failure is not None and failed_at is None:
             failed_at = time.monotonic()
         if not alive or (failed_at is not None and time.monotonic() - failed_at > GRACE_S):
@@ -244,15 +247,20 @@ def _build_and_train(config: dict[str, Any]) -> None:
         interrupt.requested |= answer is not None and ray.get(answer)
         answer = link.report.remote(step, losses)
 
-    train_part(
-        model,
-        dataset,
-        recipe.fulltrain,
-        seed=recipe.seed,
-        normalisation=get_normalisation(recipe.model.backbone.input_normalisation()),
-        checkpoint=checkpoint,
-        description=description,
-        on_step=on_step if peers.rank == 0 else None,
-        peers=peers,
-        interrupt=interrupt,
-    )
+    try:
+        train_part(
+            model,
+            dataset,
+            recipe.fulltrain,
+            seed=recipe.seed,
+            normalisation=get_normalisation(recipe.model.backbone.input_normalisation()),
+            checkpoint=checkpoint,
+            description=description,
+            on_step=on_step if peers.rank == 0 else None,
+            peers=peers,
+            interrupt=interrupt,
+        )
+    finally:
+        # The command has heard of the last iteration before this process ends.
+        if answer is not None:
+            ray.get(answer)
