@@ -21,8 +21,8 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and workers send errors to the driver.
-        return (_rebuild, (self.rule, str(self.value), self.where, self.repair))
+        return (_rebuild, (type(self), self.rule, str(self.value), self.where, self.repair))
 
 
-def _rebuild(rule: str, value: str, where: str, repair: str) -> InputError:
-    return InputError(rule, value=value, where=where, repair=repair)
+def _rebuild(kind: type[InputError], rule: str, value: str, where: str, repair: str) -> InputError:
+    return kind(rule, value=value, where=where, repair=repair)

@@ -14,6 +14,7 @@ from nasperc.cli.latest import find_top10
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import ArchitectureFile, read_architecture, write_architecture
 from nasperc.export.onnx import export_onnx, onnx_installed
+from nasperc.export.pt2 import export_pt2
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
 from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
@@ -22,7 +23,8 @@ from nasperc.search.top10 import read_top10
 
 export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
 
-FORMATS = ("json", "txt", "svg", "onnx")
+FORMATS = ("json", "txt", "svg", "onnx", "pt2")
+TRAINED = ("onnx", "pt2")
 
 
 @export_app.callback()
@@ -39,12 +41,12 @@ def export_architecture(
     rank: Annotated[int, typer.Option(min=1, help="Which entry of top10.json.")] = 1,
     to: Annotated[
         list[str] | None,
-        typer.Option(help="json, txt, svg, onnx; repeatable. Default: all that can be written."),
+        typer.Option(help="json, txt, svg, onnx, pt2; repeatable. Default: all that can be written."),
     ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Trained weights for ONNX; by default those that nasperc fulltrain left in the run."
+            help="Trained weights for ONNX and pt2; by default those that nasperc fulltrain left in the run."
         ),
     ] = None,
     with_nms: Annotated[
@@ -52,7 +54,7 @@ def export_architecture(
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
 ) -> None:
-    """Write an architecture as JSON, text and diagram, and with trained weights as ONNX."""
+    """Write an architecture as JSON, text and diagram, and with trained weights as ONNX and torch.export program."""
     for format in to or ():
         if format not in FORMATS:
             raise InputError(
@@ -84,20 +86,21 @@ def export_architecture(
             )
     if trained is not None and not trained.finished:
         console.print(f"The training of these weights has not ended (iteration {trained.step}).")
-    has_onnx = trained is not None and onnx_installed()
-    wanted = to or [format for format in FORMATS if format != "onnx" or has_onnx]
+    impossible = set(TRAINED) if trained is None else set() if onnx_installed() else {"onnx"}
+    wanted = to or [format for format in FORMATS if format not in impossible]
     out.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Path], str]] = {
         "json": lambda path: _json(path, file),
         "txt": lambda path: _text(path, describe(file.architecture, file.space)),
         "svg": lambda path: _text(path, render_svg(file.space.draw(file.architecture))),
-        "onnx": lambda path: _onnx(path, trained, with_nms),
+        "onnx": lambda path: _onnx(path, _needed(trained, "onnx"), with_nms),
+        "pt2": lambda path: _pt2(path, _needed(trained, "pt2")),
     }
     for format in wanted:
         console.print(writers[format](out / f"{name}.{format}"), markup=False)
     if trained is None:
-        console.print("For ONNX, train it first: nasperc fulltrain --arch top10.json")
-    elif "onnx" not in wanted and not has_onnx:
+        console.print("For ONNX and pt2, train it first: nasperc fulltrain --arch top10.json")
+    elif "onnx" in impossible and "onnx" not in wanted:
         console.print('For ONNX, install its packages: pip install "nasperc[export]"', markup=False)
 
 
@@ -132,24 +135,31 @@ def _text(path: Path, text: str) -> str:
     return f"{path} written"
 
 
-def _onnx(path: Path, trained: TrainedDetector | None, with_nms: bool) -> str:
+def _needed(trained: TrainedDetector | None, format: str) -> TrainedDetector:
     if trained is None:
         raise InputError(
-            "ONNX needs trained weights",
+            f"{format} needs trained weights",
             value="no checkpoint",
-            where="--to onnx",
+            where=f"--to {format}",
             repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json",
         )
+    return trained
+
+
+def _fcos(trained: TrainedDetector) -> FCOS:
     # A checkpoint of the architecture: _is_of has seen to it.
     assert isinstance(trained.model, FCOS)
-    report = export_onnx(
-        trained.model,
-        trained.normalisation,
-        path,
-        with_nms=with_nms,
-        metadata={"classes": ",".join(trained.classes)},
-    )
-    return str(report)
+    return trained.model
+
+
+def _onnx(path: Path, trained: TrainedDetector, with_nms: bool) -> str:
+    metadata = {"classes": ",".join(trained.classes)}
+    return str(export_onnx(_fcos(trained), trained.normalisation, path, with_nms=with_nms, metadata=metadata))
+
+
+def _pt2(path: Path, trained: TrainedDetector) -> str:
+    metadata = {"classes": ",".join(trained.classes)}
+    return str(export_pt2(_fcos(trained), trained.normalisation, path, metadata=metadata))
 
 
 def register(app: typer.Typer) -> None:

@@ -23,6 +23,9 @@ def fulltrain(
     weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
     normalisation: Annotated[str | None, typer.Option(help="imagenet, tf or caffe.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share every batch (Ray Train); one GPU each.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; fulltrain/ beside top10.json.")
     ] = None,
@@ -43,6 +46,7 @@ def fulltrain(
         task=task,
         overrides=[overrides],
         settings=set_ or [],
+        workers=workers,
         console=console,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
@@ -55,3 +56,12 @@ def collate(
     for image, sample, (h, w) in zip(images, samples, sizes, strict=True):
         image[:, :h, :w] = normalisation.apply(sample.image)
     return Batch(images, sizes, list(samples))
+
+
+def pad(batch: Batch, size: tuple[int, int]) -> Batch:
+    """The batch as :func:`collate` makes it for ``size`` (H, W), at least that of its images."""
+    (height, width), (wanted_height, wanted_width) = batch.images.shape[-2:], size
+    if (height, width) == size:
+        return batch
+    images = F.pad(batch.images, (0, wanted_width - width, 0, wanted_height - height))
+    return replace(batch, images=images.contiguous(memory_format=torch.channels_last))

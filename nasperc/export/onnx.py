@@ -6,68 +6,27 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
+from nasperc.export.exported_detector import (
+    CHECK_SIZES,
+    OUTPUTS,
+    Agreement,
+    ExportedDetector,
+    compare,
+    example,
+)
 from nasperc.models.fcos import FCOS
-from nasperc.models.fcos_postprocess import decode
 
 # The first with DeformConv.
 OPSET = 19
-# Large enough that no level has a side of 1, which the tracer would take for a constant.
-EXAMPLE_SIZE = (256, 384)
-OUTPUTS = ("boxes", "class_scores", "centerness")
-# Sizes at which the file is compared with torch right after it was written, (H, W).
-CHECK_SIZES = ((64, 96), (128, 128), (160, 96))
-# Scores: absolute. Boxes: relative to the longer side of the image.
-TOLERANCE = 1e-4
-
-
-class ExportedDetector(nn.Module):
-    """What the ONNX graph computes.
-
-    ``forward(image)``: ``image`` ``(1, 3, H, W)`` float32 RGB in 0..255, H and W multiples of 32 ->
-    ``boxes`` ``(1, P, 4)`` as (x1, y1, x2, y2) in pixels, ``class_scores`` ``(1, P, K)`` and ``centerness``
-    ``(1, P)`` in 0..1. The final score of the field is sqrt(class score * centerness).
-    """
-
-    def __init__(self, detector: FCOS, normalisation: Normalisation) -> None:
-        super().__init__()
-        self.detector = detector
-        self.normalisation = normalisation
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return decode(self.detector(self.normalisation.apply(image)), self.detector.strides)
-
-
-@dataclass(frozen=True)
-class OnnxReport:
-    """Largest differences to torch over :data:`CHECK_SIZES`."""
-
-    path: Path
-    sizes: tuple[tuple[int, int], ...]
-    score_error: float
-    box_error: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether scores and boxes are within :data:`TOLERANCE`."""
-        return self.score_error <= TOLERANCE and self.box_error <= TOLERANCE
-
-    def __str__(self) -> str:
-        sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes)
-        verdict = "agrees with torch" if self.agrees else "DIFFERS from torch"
-        return (
-            f"{self.path} {verdict} at {sizes}: scores within {self.score_error:.1e}, "
-            f"boxes within {self.box_error:.1e} of the image size"
-        )
 
 
 def export_onnx(
@@ -77,7 +36,7 @@ def export_onnx(
     *,
     with_nms: bool = False,
     metadata: dict[str, str] | None = None,
-) -> OnnxReport:
+) -> Agreement:
     """Write ``detector`` to ``path`` and compare it with torch in onnxruntime.
 
     ``with_nms`` adds ONNX's NonMaxSuppression and the outputs ``nms_scores`` ``(1, K, P)`` and ``selected``
@@ -89,19 +48,19 @@ def export_onnx(
     """
     onnx, _ = _packages()
     module = ExportedDetector(detector, normalisation).eval()
-    height, width = (32 * torch.export.Dim(name, min=2, max=128) for name in ("rows", "columns"))
+    arguments, dynamic_shapes = example()
     # The exporter narrates through warnings and logging; what matters is checked below.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module,
-            (torch.rand(1, 3, *EXAMPLE_SIZE) * 255,),
+            arguments,
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],
             output_names=list(OUTPUTS),
-            dynamic_shapes={"image": {2: height, 3: width}},
+            dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
     assert program is not None
@@ -117,38 +76,24 @@ def export_onnx(
     onnx.checker.check_model(model)
     partial = path.with_name(f".{path.name}.part")
     onnx.save(model, str(partial))
-    report = check_onnx(module, partial, CHECK_SIZES)
-    if not report.agrees:
-        partial.unlink()
-        raise InputError(
-            f"an exported detector must agree with torch within {TOLERANCE}",
-            value=f"scores off by {report.score_error:.1e}, boxes by {report.box_error:.1e} of the image size",
-            where=path,
-            repair="Nothing was written. Please report it with the checkpoint's architecture.",
-        )
-    partial.replace(path)
-    return replace(report, path=path)
+    try:
+        agreement = replace(check_onnx(module, partial, CHECK_SIZES), path=path)
+        agreement.check()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return agreement
 
 
-def check_onnx(module: ExportedDetector, path: Path, sizes: Sequence[tuple[int, int]]) -> OnnxReport:
+def check_onnx(module: ExportedDetector, path: Path, sizes: Sequence[tuple[int, int]]) -> Agreement:
     """Run the file in onnxruntime and the module in torch on the same random images of ``sizes`` (H, W)."""
     _, onnxruntime = _packages()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    generator = torch.Generator().manual_seed(0)
-    score_error = box_error = 0.0
-    for height, width in sizes:
-        image = torch.rand(1, 3, height, width, generator=generator) * 255
-        with torch.no_grad():
-            expected = [output.numpy() for output in module(image)]
-        boxes, scores, centerness = session.run(list(OUTPUTS), {"image": image.numpy()})
-        score_error = max(score_error, _largest(scores, expected[1]), _largest(centerness, expected[2]))
-        box_error = max(box_error, _largest(boxes, expected[0]) / max(height, width))
-    return OnnxReport(path, tuple(sizes), score_error, box_error)
 
+    def run(image: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(x) for x in session.run(list(OUTPUTS), {"image": image.numpy()})]
 
-def _largest(first: np.ndarray, second: np.ndarray) -> float:
-    assert first.shape == second.shape, (first.shape, second.shape)
-    return float(np.abs(first - second).max())
+    return compare(module, run, path, sizes)
 
 
 def _add_nms(model: Any, detector: FCOS) -> None:

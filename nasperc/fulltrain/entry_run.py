@@ -27,11 +27,13 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import write_atomically
 from nasperc.training.detect import detect_dataset
 from nasperc.training.device import to_device
-from nasperc.training.loop import DivergedError, train
+from nasperc.training.loop import DivergedError, OnStep, train
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
 
 Activity = Callable[[str, float, str], None]
+# Bring the checkpoint of a described network to the last iteration: (description, checkpoint, on_step).
+Workers = Callable[[dict[str, Any], Path, OnStep | None], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def run_entry(
     splits: Mapping[str, DetectionDataset],
     folder: Path,
     on_activity: Activity,
+    workers: Workers | None = None,
 ) -> Row:
     """Train and measure one decoder; a finished one is read back, an interrupted one continues exactly.
 
@@ -98,6 +101,7 @@ def run_entry(
         splits: ``train``, and ``val`` or ``test`` or both.
         folder: of this row.
         on_activity: called with what is being done, the fraction done, and a text such as the loss.
+        workers: processes that do the iterations; None: they are done here.
 
     Raises:
         InputError: bad input that every row shares: weights, images, a folder of another recipe.
@@ -122,9 +126,8 @@ def run_entry(
     to_device(model)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        row = Row(
-            **shared, status="done", **_train_and_measure(model, job, recipe, splits, folder, on_activity)
-        )
+        measured = _train_and_measure(model, job, recipe, splits, folder, on_activity, workers)
+        row = Row(**shared, status="done", **measured)
     except DivergedError as error:
         row = Row(**shared, status="failed", reason=str(error))
     except InputError:
@@ -149,8 +152,10 @@ def _train_and_measure(
     splits: Mapping[str, DetectionDataset],
     folder: Path,
     on_activity: Activity,
+    workers: Workers | None,
 ) -> dict[str, Any]:
-    settings = recipe.fulltrain
+    settings, checkpoint = recipe.fulltrain, folder / CHECKPOINT
+    description = describe(recipe.model, job.decoder, recipe.space)
     normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
     with LossLog(folder / "log.csv") as log:
 
@@ -164,9 +169,10 @@ def _train_and_measure(
             settings,
             seed=recipe.seed,
             normalisation=normalisation,
-            checkpoint=folder / CHECKPOINT,
-            description=describe(recipe.model, job.decoder, recipe.space),
+            checkpoint=checkpoint,
+            description=description,
             on_step=on_step,
+            elsewhere=None if workers is None else partial(workers, description, checkpoint),
         )
     finished_before = result.resumed_at == result.iterations
     metrics = _measured_before(folder / METRICS, splits) if finished_before else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from nasperc.assembly.datasets import open_split
@@ -18,13 +20,14 @@ from nasperc.evaluation.cost import measure_cost
 from nasperc.fulltrain.baseline import baseline_costs, choose_baseline, cost_size
 from nasperc.fulltrain.display import Display
 from nasperc.fulltrain.entries import parse_width, select, training_recipe
-from nasperc.fulltrain.entry_run import CHECKPOINT, Job, run_entry
+from nasperc.fulltrain.entry_run import CHECKPOINT, Job, Workers, run_entry
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 
 TASKS = ("fcos",)
+ON_CPU = "On CPU a BatchNorm in training sees one worker's part of a batch only: the losses differ from one worker's."
 
 
 def fulltrain(
@@ -36,6 +39,7 @@ def fulltrain(
     task: str = "fcos",
     overrides: Sequence[Mapping[str, Any]] = (),
     settings: Sequence[str] = (),
+    workers: int = 1,
     console: Console | None = None,
 ) -> Results:
     """Train the entries of a ``top10.json`` and the recipe's baselines on images, measure, rank, write the results.
@@ -51,6 +55,7 @@ def fulltrain(
         task: the model that the decoder is put into; only ``fcos`` yet.
         overrides: nested dicts laid over the recipe of the search, e.g. ``{"data": {"path": "..."}}``.
         settings: ``key.sub=value`` strings laid over that.
+        workers: processes that share every batch, by Ray Train; 1: this one alone, without Ray.
         console: for progress and tables; None: standard output.
 
     Returns:
@@ -71,7 +76,8 @@ def fulltrain(
     top10 = read_top10(arch)
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
-    splits = _open_splits(recipe.data, RunFolder(arch.parent).prepared)
+    prepared = RunFolder(arch.parent).prepared
+    splits = _open_splits(recipe.data, prepared)
     _check_classes(top10, recipe, splits["train"])
     jobs = _jobs(top10, recipe, top, width, len(splits["train"].classes))
     for line in dict.fromkeys(line for split in splits.values() for line in split.report.lines()):
@@ -85,12 +91,17 @@ def fulltrain(
         markup=False,
         soft_wrap=True,
     )
+    if workers > 1 and not torch.cuda.is_available():
+        console.print(ON_CPU, highlight=False, soft_wrap=True)
     rows = []
-    with Display(console, recipe.fulltrain.iterations) as display:
+    with (
+        _workers(recipe, prepared, workers) as pool,
+        Display(console, recipe.fulltrain.iterations) as display,
+    ):
         for job in jobs:
             display.start_row(job.name)
             try:
-                row = run_entry(job, recipe, splits, folder / job.folder, display.update)
+                row = run_entry(job, recipe, splits, folder / job.folder, display.update, pool)
             except KeyboardInterrupt:
                 console.print("interrupted; the same command continues", highlight=False)
                 raise
@@ -120,6 +131,18 @@ def fulltrain(
         soft_wrap=True,
     )
     return results
+
+
+@contextmanager
+def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | None]:
+    """What does the iterations instead of this process; None for one worker, who needs no Ray."""
+    if count == 1:
+        yield None
+        return
+    from nasperc.fulltrain.data_parallel import data_parallel
+
+    with data_parallel(recipe, prepared, count) as parallel:
+        yield parallel.train
 
 
 def _open_splits(data: DataRecipe, prepared: Path) -> dict[str, DetectionDataset]:

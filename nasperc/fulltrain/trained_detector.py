@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def load_detector(path: Path) -> TrainedDetector:
     content = load_checkpoint(path, _KEYS)
     try:
         recipe = ModelRecipe.model_validate(content["detector"])
-        decoder = _decoder(content["decoder"], content["space"], path)
+        decoder = read_decoder(content, where=str(path))
         training = TrainingRecipe.model_validate(content["training"])
         classes = tuple(str(name) for name in content["classes"])
         model = build_detector(recipe, decoder, len(classes), load_weights=False)
@@ -88,13 +89,20 @@ def load_detector(path: Path) -> TrainedDetector:
     return TrainedDetector(model.eval(), decoder, recipe, training, classes, normalisation, step, finished)
 
 
-def _decoder(values: dict[str, Any], section: dict[str, Any], path: Path) -> Decoder:
+def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
+    """The decoder that :func:`describe` described; ``where`` names the source in errors.
+
+    Raises:
+        InputError: the space cannot be loaded, or the architecture is not one of its own.
+        KeyError, TypeError, ValidationError: it is no such description.
+    """
+    values = description["decoder"]
     widths = {str(part): int(width) for part, width in values["widths"].items()}
     for kind in BASELINE_NAMES:
         if values["kind"] == kind.replace("-", "_"):
             scale = float(values.get("anchor_scale", 1.0))
             return Baseline(widths["fpn"], widths["head"], int(values["depth"]), kind, scale)
-    space_section = ComponentSection.model_validate(section)
-    component = load_component("space", space_section.name)
-    space = component(component.Recipe.model_validate(space_section.options))
-    return Searched(space, space.from_dict(values["architecture"], where=str(path)), widths)
+    section = ComponentSection.model_validate(description["space"])
+    component = load_component("space", section.name)
+    space = component(component.Recipe.model_validate(section.options))
+    return Searched(space, space.from_dict(values["architecture"], where=where), widths)

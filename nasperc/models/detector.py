@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_postprocess import Detections
 from nasperc.models.features import FeatureSpec
 
@@ -79,8 +80,12 @@ class Detector(nn.Module, ABC):
         """
 
     @abstractmethod
-    def losses(self, output: Any, targets: Any) -> Any:
-        """Losses of a batch against stacked targets, as a named tuple of scalars."""
+    def losses(self, output: Any, targets: Any, total: Total = alone) -> Any:
+        """Losses of a batch against stacked targets, as a named tuple of scalars.
+
+        ``total``: where this is one process's part of a batch, the sum of the normalisers over all of them; the
+        losses, and their gradients, then add up to those of the whole batch.
+        """
 
     @abstractmethod
     def detect(self, output: Any, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nasperc.models.detector import Detector
-from nasperc.models.fcos_losses import FCOSLosses, fcos_losses
+from nasperc.models.fcos_losses import FCOSLosses, Total, alone, fcos_losses
 from nasperc.models.fcos_postprocess import Detections, detect
 from nasperc.models.fcos_targets import FCOSTargets, fcos_targets
 from nasperc.models.features import HeadOutput
@@ -44,9 +44,9 @@ class FCOS(Detector):
             size_scale,
         )
 
-    def losses(self, output: HeadOutput, targets: FCOSTargets) -> FCOSLosses:
-        """Losses of a batch against ``targets`` (N, P, ...)."""
-        return fcos_losses(output, targets, self.preset, self.strides)
+    def losses(self, output: HeadOutput, targets: FCOSTargets, total: Total = alone) -> FCOSLosses:
+        """Losses of a batch against ``targets`` (N, P, ...); ``total`` as in :func:`fcos_losses`."""
+        return fcos_losses(output, targets, self.preset, self.strides, total)
 
     def detect(self, output: HeadOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         return detect(output, self.strides, image_sizes, self.preset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,14 @@ from nasperc.models.fcos_targets import BACKGROUND, FCOSTargets
 from nasperc.models.features import HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.ops.losses import iou_loss, sigmoid_focal_loss
+
+# Sum of a tensor over all processes that share a batch.
+Total = Callable[[Tensor], Tensor]
+
+
+def alone(values: Tensor) -> Tensor:
+    """The :data:`Total` of a process that has the whole batch."""
+    return values
 
 
 class FCOSLosses(NamedTuple):
@@ -33,7 +41,11 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
 
 
 def fcos_losses(
-    output: HeadOutput, targets: FCOSTargets, preset: FCOSPreset, strides: Sequence[int]
+    output: HeadOutput,
+    targets: FCOSTargets,
+    preset: FCOSPreset,
+    strides: Sequence[int],
+    total: Total = alone,
 ) -> FCOSLosses:
     """Losses of a batch, normalised over the batch.
 
@@ -46,14 +58,18 @@ def fcos_losses(
         targets: batched, (N, P, ...).
         preset: of the head.
         strides: of the levels, in input pixels.
+        total: where ``output`` and ``targets`` are one process's part of a batch, the sum of the normalisers
+            (3,) over all of them: the losses, and their gradients, then add up to those of the whole batch.
     """
     terms = _terms(output, targets, preset, strides)
     positives = len(terms.image)
     images = len(targets.labels) if preset.focal_normaliser == "positives_and_images" else 0
+    counts = terms.weight.new_tensor([positives + images, positives])
+    by_focal, by_positives, by_weight = total(torch.cat([counts, terms.weight.sum()[None]]))
     return FCOSLosses(
-        classification=terms.focal.sum() / max(positives + images, 1),
-        box=terms.weighted_box.sum() / terms.weight.sum().clamp(min=1e-6),
-        centerness=terms.centerness.sum() / max(positives, 1),
+        classification=terms.focal.sum() / by_focal.clamp(min=1),
+        box=terms.weighted_box.sum() / by_weight.clamp(min=1e-6),
+        centerness=terms.centerness.sum() / by_positives.clamp(min=1),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from nasperc.models.anchors import ANCHORS_PER_LOCATION, anchors
 from nasperc.models.detector import Detector
+from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_postprocess import Detections, keep_best
 from nasperc.models.fcos_targets import BACKGROUND
 from nasperc.models.heads.retinanet_head import AnchorOutput
@@ -25,11 +26,6 @@ SCORE_THRESHOLD = 0.05
 PRE_NMS_TOP = 1000
 NMS_IOU = 0.5
 DETECTIONS = 100
-
-
-def _alone(count: Tensor) -> Tensor:
-    """The total of a process that has the whole batch."""
-    return count
 
 
 class RetinaNetLosses(NamedTuple):
@@ -72,9 +68,7 @@ class RetinaNet(Detector):
         detections are decoded with it too."""
         return anchor_targets(boxes, labels, crowd, self.anchors(level_sizes, boxes.device))
 
-    def losses(
-        self, output: AnchorOutput, targets: AnchorTargets, total: Callable[[Tensor], Tensor] = _alone
-    ) -> RetinaNetLosses:
+    def losses(self, output: AnchorOutput, targets: AnchorTargets, total: Total = alone) -> RetinaNetLosses:
         """Focal loss over the anchors that are not ignored, smooth L1 loss over the positive ones; both summed, over
         the number of positives, at least 1.
 

@@ -3,7 +3,7 @@
 A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's
 ``step()`` asks the service, trains one candidate and tells the result; imports, open cache and CUDA context
 stay in its process.
-This is the only module that imports Ray.
+Of the search, this is the only module that imports Ray.
 """
 
 from __future__ import annotations
@@ -56,8 +56,14 @@ CLOSE_S = 10.0
 _OBJECT_STORE_BYTES = 128 * 2**20
 
 
-def start_ray(search: SearchRecipe) -> str | None:
+def start_ray(
+    search: SearchRecipe, repair: str = "Use --executor local to search without Ray."
+) -> str | None:
     """Start a local Ray, or connect to the cluster that ``ray_address`` or ``RAY_ADDRESS`` names.
+
+    Args:
+        search: workers, address and dashboard.
+        repair: what the user can do where Ray does not start.
 
     Returns:
         Host and port of the dashboard; None without one.
@@ -86,7 +92,7 @@ def start_ray(search: SearchRecipe) -> str | None:
             "Ray must start",
             value=describe(error),
             where="recipe key search.ray_address",
-            repair="Use --executor local to search without Ray.",
+            repair=repair,
         ) from error
     return info.dashboard_url or None
 

@@ -12,6 +12,7 @@ from nasperc.data.batch import Batch, collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.transforms import Compose, HorizontalFlip, MultiScaleResize, RandomCrop, Transform
+from nasperc.training.peers import Peers
 from nasperc.training.recipe import TrainingRecipe
 from nasperc.training.sampler import batch_indices
 
@@ -29,24 +30,33 @@ def training_transform(recipe: TrainingRecipe) -> Transform:
 
 
 class TrainingBatches:
-    """Batches by iteration; batch ``step`` is a pure function of the arguments and ``step``."""
+    """Batches by iteration; batch ``step`` is a pure function of the arguments and ``step``.
+
+    Of several processes each makes its part of it, with the same images and augmentation as one alone.
+    """
 
     def __init__(
-        self, dataset: DetectionDataset, recipe: TrainingRecipe, normalisation: Normalisation, seed: int
+        self,
+        dataset: DetectionDataset,
+        recipe: TrainingRecipe,
+        normalisation: Normalisation,
+        seed: int,
+        peers: Peers | None = None,
     ) -> None:
         self._dataset, self._recipe, self._normalisation, self._seed = dataset, recipe, normalisation, seed
+        self._part = (peers or Peers()).part(recipe.batch_size)
         self._transform = training_transform(recipe)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of one iteration.
+        """The batch of one iteration, or this process's part of it.
 
         Raises:
             InputError: an image cannot be read.
         """
         indices = batch_indices(len(self._dataset), self._recipe.batch_size, self._seed, step)
         samples = [
-            self._transform(self._dataset[index], np.random.default_rng([self._seed, step, slot]))
-            for slot, index in enumerate(indices)
+            self._transform(self._dataset[indices[place]], np.random.default_rng([self._seed, step, place]))
+            for place in self._part
         ]
         return collate(samples, self._normalisation)
 

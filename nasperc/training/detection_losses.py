@@ -6,14 +6,18 @@ from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
 from nasperc.models.detector import Detector
+from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_targets import stack_targets
 
 
-def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) -> dict[str, Tensor]:
+def detection_losses(
+    model: nn.Module, batch: Batch, size_scale: float = 1.0, total: Total = alone
+) -> dict[str, Tensor]:
     """The losses of a detector by name, all scalars.
 
     ``model`` is a :class:`Detector`; images and targets are moved to its device. Images without objects are
-    background throughout. ``size_scale``: factor on the head's sizes of interest.
+    background throughout. ``size_scale``: factor on the head's sizes of interest. ``total``: of the processes
+    that share the batch, see :meth:`Detector.losses`.
     """
     assert isinstance(model, Detector)
     device = next(model.parameters()).device
@@ -25,4 +29,5 @@ def detection_losses(model: nn.Module, batch: Batch, size_scale: float = 1.0) ->
             raise ValueError(f"{sample.meta.file} has no boxes to train on")
         fields = (sample.boxes.to(device), sample.labels.to(device), sample.crowd.to(device))
         targets.append(model.targets(*fields, level_sizes, size_scale))
-    return model.losses(output, stack_targets(targets))._asdict()
+    losses: dict[str, Tensor] = model.losses(output, stack_targets(targets), total)._asdict()
+    return losses

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -19,16 +17,18 @@ from nasperc.data.batch import Batch
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
-from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
-from nasperc.training.batches import TrainingBatches
-from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.detection_losses import detection_losses
 from nasperc.training.interrupt import DeferredInterrupt
-from nasperc.training.optimizer import build_optimizer, set_learning_rate
+from nasperc.training.lockstep import lockstep
+from nasperc.training.optimizer import set_learning_rate
+from nasperc.training.peers import Peers
 from nasperc.training.recipe import TrainingRecipe
+from nasperc.training.training_run import TrainingRun
 
 LossFunction = Callable[[nn.Module, Batch], dict[str, Tensor]]
 OnStep = Callable[[int, dict[str, float]], None]
+# Brings a checkpoint from where it is to the last iteration, in other processes.
+Elsewhere = Callable[[OnStep | None], None]
 
 
 class DivergedError(InputError):
@@ -56,6 +56,7 @@ def train(
     losses: LossFunction | None = None,
     on_step: OnStep | None = None,
     resume: bool = True,
+    elsewhere: Elsewhere | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place; afterwards it holds what is to be evaluated, in evaluation mode.
 
@@ -74,6 +75,8 @@ def train(
         losses: ``(model, batch) -> terms``; their sum is minimised. None: those of a detector.
         on_step: called with the iterations done and the terms.
         resume: continue from ``checkpoint`` if it exists.
+        elsewhere: does the iterations by calls of :func:`train_part` in several processes, with the same
+            arguments; only what follows the last iteration is done here. It needs ``checkpoint``.
 
     Raises:
         InputError: ``checkpoint`` is unreadable, was made by another recipe, seed or data set, or cannot be
@@ -81,137 +84,92 @@ def train(
         DivergedError: a loss is not finite. The last checkpoint is left as it is.
         KeyboardInterrupt: Ctrl-C, after the iteration was finished and a checkpoint written.
     """
-    losses = losses or partial(detection_losses, size_scale=recipe.sizes_of_interest_scale)
-    run = _Run(model, dataset, recipe, seed, normalisation, checkpoint, description or {})
-    if resume and checkpoint is not None and checkpoint.exists():
-        run.load(checkpoint)
+    run = TrainingRun(model, dataset, recipe, seed, normalisation, checkpoint, description or {}, Peers())
+    if resume:
+        run.load()
     first = run.step
+    if elsewhere is not None and run.step < recipe.iterations:
+        elsewhere(on_step)
+        run.load()
     if not run.finished:
-        with torch.random.fork_rng(), DeferredInterrupt() as interrupt:
-            try:
-                _iterate(run, losses, on_step, interrupt)
-            except DivergedError:
-                raise
-            except InputError:
-                # An image that cannot be read stops the run between two iterations: nothing is lost by it.
-                run.save()
-                raise
-            if interrupt.requested:
-                run.save()
-                raise KeyboardInterrupt
+        _advance(run, losses, on_step, DeferredInterrupt())
         run.finish()
     model.eval()
     return TrainingResult(run.seconds, run.step, first)
 
 
-class _Run:
-    """Everything that changes from iteration to iteration, and its way to disk and back."""
+def train_part(
+    model: nn.Module,
+    dataset: DetectionDataset,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    normalisation: Normalisation,
+    checkpoint: Path,
+    description: Mapping[str, Any] | None = None,
+    on_step: OnStep | None = None,
+    peers: Peers,
+    interrupt: DeferredInterrupt,
+) -> None:
+    """One process's part in the training of a detector: its share of every batch, up to the last iteration.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        dataset: DetectionDataset,
-        recipe: TrainingRecipe,
-        seed: int,
-        normalisation: Normalisation,
-        checkpoint: Path | None,
-        description: Mapping[str, Any],
-    ) -> None:
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.recipe, self.seed, self.checkpoint = recipe, seed, checkpoint
-        backbone = getattr(model, "backbone", None)
-        self.frozen = backbone if recipe.freeze_backbone else None
-        if self.frozen is not None:
-            self.frozen.requires_grad_(False)
-        self.optimizer = build_optimizer(model, recipe)
-        self.average = None if recipe.ema_decay is None else PolyakAverage(model, recipe.ema_decay)
-        self.batches = TrainingBatches(dataset, recipe, normalisation, seed)
-        self.device = next(model.parameters()).device
-        self.step, self.seconds, self.finished = 0, 0.0, False
-        described = {
-            **description,
-            "training": recipe.model_dump(mode="json"),
-            "seed": seed,
-            "data": dataset.fingerprint(),
-            "classes": list(dataset.classes),
-            "normalisation": normalisation.name,
-        }
-        # What a checkpoint gives back: tuples come back as lists.
-        self.described: dict[str, Any] = json.loads(json.dumps(described))
+    The arguments are those of :func:`train`, alike in all processes, and on a file system that they share;
+    losses and gradients are those of one process with the whole batch. :func:`train`, called afterwards in one
+    process, finishes. Only the first process writes the checkpoint.
 
-    def train_mode(self) -> None:
-        self.model.train()
-        if self.frozen is not None:
-            # Frozen parameters with moving BatchNorm statistics would not be a frozen backbone.
-            self.frozen.eval()
+    Args:
+        peers: the processes.
+        interrupt: when requested in one of them, all end after the same iteration.
 
-    def save(self) -> None:
-        if self.checkpoint is None:
-            return
-        done = self.finished
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "finished": done,
-            "model": self.model.state_dict(),
-            "optimizer": None if done else self.optimizer.state_dict(),
-            "average": None if done or self.average is None else self.average.state_dict(),
-        }
-        save_checkpoint(self.checkpoint, {**self.described, **state})
+    Raises:
+        InputError, DivergedError: as in :func:`train`. What one process cannot read interrupts the others.
+        KeyboardInterrupt: ``interrupt`` was requested, here or in another process.
+    """
+    run = TrainingRun(model, dataset, recipe, seed, normalisation, checkpoint, description or {}, peers)
+    run.load()
+    _advance(run, None, on_step, interrupt)
+    run.save()
 
-    def load(self, path: Path) -> None:
-        content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
-        for key, value in self.described.items():
-            if content.get(key) != value:
-                raise InputError(
-                    f"a checkpoint is continued with the {key} that it was made with",
-                    value=_difference(content.get(key), value),
-                    where=path,
-                    repair="Use the recipe, data and seed as before, or remove the file to start anew.",
-                )
+
+def _advance(
+    run: TrainingRun, losses: LossFunction | None, on_step: OnStep | None, interrupt: DeferredInterrupt
+) -> None:
+    """The iterations that are left; whatever ends them early leaves a checkpoint to continue from."""
+    if losses is None:
+        scale, total = run.recipe.sizes_of_interest_scale, run.peers.total
+        losses = partial(detection_losses, size_scale=scale, total=total)
+    with torch.random.fork_rng(), interrupt:
         try:
-            self.model.load_state_dict(content["model"])
-            if not content["finished"]:
-                self.optimizer.load_state_dict(content["optimizer"])
-                if self.average is not None:
-                    self.average.load_state_dict(content["average"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                "a checkpoint must fit the network",
-                value=str(error).splitlines()[0],
-                where=path,
-                repair="Remove the file to start anew.",
-            ) from error
-        self.step, self.seconds, self.finished = content["step"], content["seconds"], content["finished"]
-
-    def finish(self) -> None:
-        """Put the parameters to evaluate in place, and write the last checkpoint."""
-        if self.average is not None:
-            # Reading images again may be interrupted, or fail.
-            self.save()
-            averaged = copy.deepcopy(self.model)
-            self.average.copy_to(averaged)
-            count = min(self.recipe.ema_batch_norm_batches, self.recipe.iterations)
-            images = (batch.images.to(self.device) for batch in self.batches.ahead(0, count))
-            reestimate_batch_norm(averaged, images)
-            self.model.load_state_dict(averaged.state_dict())
-        self.finished = True
-        self.save()
+            _iterate(run, losses, on_step, interrupt)
+        except DivergedError:
+            raise
+        except InputError:
+            # An image that cannot be read stops the run between two iterations: nothing is lost by it.
+            run.save()
+            raise
+        if interrupt.requested:
+            run.save()
+            raise KeyboardInterrupt
 
 
-def _iterate(run: _Run, losses: LossFunction, on_step: OnStep | None, interrupt: DeferredInterrupt) -> None:
+def _iterate(
+    run: TrainingRun, losses: LossFunction, on_step: OnStep | None, interrupt: DeferredInterrupt
+) -> None:
     recipe = run.recipe
     run.train_mode()
     started = time.perf_counter() - run.seconds
-    for batch in run.batches.ahead(run.step, recipe.iterations):
+    for batch in lockstep(run.batches.ahead(run.step, recipe.iterations), run.peers, interrupt, run.device):
         # Random layers draw the same numbers in this iteration whether it is reached in one go or two.
         torch.manual_seed(run.seed * 1_000_003 + run.step)
-        terms = losses(run.model, batch)
-        values = {name: float(term.detach()) for name, term in terms.items()}
+        with run.autocast():
+            terms = losses(run.model, batch)
+        stacked = torch.stack(list(terms.values()))
+        values = dict(zip(terms, run.peers.total(stacked.detach()).tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
             raise _diverged(run, values)
         run.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
+        stacked.sum().backward()
+        run.peers.add_gradients(run.model)
         if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(run.model.parameters(), recipe.gradient_clip)
         set_learning_rate(run.optimizer, recipe, run.step)
@@ -222,13 +180,12 @@ def _iterate(run: _Run, losses: LossFunction, on_step: OnStep | None, interrupt:
         run.seconds = time.perf_counter() - started
         if on_step is not None:
             on_step(run.step, values)
-        if interrupt.requested and run.step < recipe.iterations:
-            return
-        if run.step % recipe.checkpoint_every == 0 and run.step < recipe.iterations:
+        stopping = interrupt.requested or run.step == recipe.iterations
+        if run.step % recipe.checkpoint_every == 0 and not stopping:
             run.save()
 
 
-def _diverged(run: _Run, values: Mapping[str, float]) -> DivergedError:
+def _diverged(run: TrainingRun, values: Mapping[str, float]) -> DivergedError:
     written = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     clip = "" if run.recipe.gradient_clip is not None else ", set gradient_clip (10)"
     return DivergedError(
@@ -237,11 +194,3 @@ def _diverged(run: _Run, values: Mapping[str, float]) -> DivergedError:
         where="recipe of the training",
         repair=f"Lower learning_rate (now {run.recipe.learning_rate:g}){clip} or warm up longer.",
     )
-
-
-def _difference(found: Any, wanted: Any) -> str:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            if found.get(key) != wanted.get(key):
-                return f"{key}: {_difference(found.get(key), wanted.get(key))}"
-    return f"{str(found)[:60]} there, {str(wanted)[:60]} now"

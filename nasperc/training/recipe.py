@@ -39,6 +39,8 @@ class TrainingRecipe(BaseModel):
     crop: int | None = Field(default=None, ge=32)
     flip: float = Field(default=0.5, ge=0, le=1)
     checkpoint_every: int = Field(default=1000, ge=1)
+    # bfloat16 autocast, on CUDA only; parameters, losses and evaluation stay in float32.
+    mixed_precision: bool = True
     freeze_backbone: bool = False
     # The head's sizes of interest are stated for a short side of 800; on smaller images S / 800 keeps an object of
     # the same share of the image on the same level, as the proxy task does ("scaled correspondingly", 7.4.1).

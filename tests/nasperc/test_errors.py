@@ -1,6 +1,7 @@
 import pickle
 
 from nasperc.errors import InputError
+from nasperc.training.loop import DivergedError
 
 
 def test_message_has_rule_value_where_and_repair():
@@ -14,3 +15,10 @@ def test_survives_the_way_from_worker_to_driver():
     assert isinstance(copy, InputError)
     assert str(copy) == str(error)
     assert (copy.rule, copy.where, copy.repair) == (error.rule, error.where, error.repair)
+
+
+def test_a_kind_of_its_own_stays_what_it_is():
+    error = DivergedError("a loss must be finite", value="nan", where="recipe", repair="Lower it.")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is DivergedError
+    assert str(copy) == str(error)

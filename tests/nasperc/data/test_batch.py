@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasperc.data.batch import collate
+from nasperc.data.batch import collate, pad
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.sample import Meta, Sample
 
@@ -34,3 +34,13 @@ def test_size_and_divisor():
         collate([white(40, 20)], get_normalisation("tf"), size=(32, 32))
     with pytest.raises(ValueError, match="at least one"):
         collate([], get_normalisation("tf"))
+
+
+def test_padding_later_is_padding_at_once():
+    samples, normalisation = [white(40, 20), white(33, 64)], get_normalisation("caffe")
+    at_once, later = collate(samples, normalisation, size=(96, 128)), collate(samples, normalisation)
+    padded = pad(later, (96, 128))
+    assert torch.equal(padded.images, at_once.images)
+    assert padded.images.is_contiguous(memory_format=torch.channels_last)
+    assert (padded.sizes, padded.samples) == (at_once.sizes, at_once.samples)
+    assert pad(later, (64, 64)) is later

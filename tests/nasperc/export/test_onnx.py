@@ -10,76 +10,25 @@ import onnxruntime
 import pytest
 import torch
 
-from nasperc.assembly.detector import Searched, build_detector
-from nasperc.assembly.recipe import ModelRecipe
-from nasperc.data.normalisation import get_normalisation
-from nasperc.export.onnx import TOLERANCE, ExportedDetector, OnnxReport, check_onnx, export_onnx
-from nasperc.models.backbones.build import BackboneRecipe
+from nasperc.data.normalisation import Normalisation
+from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
+from nasperc.export.onnx import check_onnx, export_onnx
+from nasperc.models.fcos import FCOS
 from nasperc.ops.nms import batched_nms
-from search_spaces.fcos_decoder import FcosDecoder
-from search_spaces.fcos_recipe import FcosDecoderRecipe
-
-# Every kind of layer once: separable, dilated, deformable and skip; sum and concat; separate and shared layers.
-FPN = (
-    3,
-    2,
-    0,
-    1,
-    0,
-    4,
-    1,
-    3,
-    4,
-    1,
-    5,
-    0,
-    2,
-    3,
-    0,
-    3,
-    3,
-    3,
-    3,
-    0,
-    6,
-    7,
-    3,
-    3,
-    1,
-    2,
-    1,
-    3,
-    3,
-    0,
-    1,
-    1,
-    3,
-    3,
-    0,
-)
-HEAD = (5, 0, 2, 4, 4, 4, 1)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportedDetector, Path, OnnxReport]:
-    torch.manual_seed(0)
-    space = FcosDecoder(FcosDecoderRecipe())
-    architecture = space.architecture({"fpn": FPN, "head": HEAD})
-    model = ModelRecipe(backbone=BackboneRecipe(width_mult=0.25))
-    detector = build_detector(model, Searched(space, architecture, {"fpn": 32, "head": 64}), 3).eval()
-    # A fresh network has offsets and scores that are all alike: numbers that tell nothing.
-    with torch.no_grad():
-        for name, parameter in detector.named_parameters():
-            if "offset_mask" in name or "class_logits" in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    normalisation = get_normalisation("caffe")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
+) -> tuple[ExportedDetector, Path, Agreement]:
+    detector, normalisation = detector_of_every_layer
     path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
     report = export_onnx(detector, normalisation, path, with_nms=True, metadata={"classes": "a,b,c"})
     return ExportedDetector(detector, normalisation).eval(), path, report
 
 
 def test_it_agrees_with_torch_on_three_sizes_it_was_not_traced_with(
-    exported: tuple[ExportedDetector, Path, OnnxReport],
+    exported: tuple[ExportedDetector, Path, Agreement],
 ) -> None:
     module, path, report = exported
     assert report.agrees
@@ -88,7 +37,7 @@ def test_it_agrees_with_torch_on_three_sizes_it_was_not_traced_with(
     assert again.box_error <= TOLERANCE
 
 
-def test_the_comparison_sees_another_network(exported: tuple[ExportedDetector, Path, OnnxReport]) -> None:
+def test_the_comparison_sees_another_network(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
     module, path, _ = exported
     bias = module.detector.head.class_logits.bias
     with torch.no_grad():
@@ -98,7 +47,7 @@ def test_the_comparison_sees_another_network(exported: tuple[ExportedDetector, P
 
 
 def test_nms_is_onnx_own_and_selects_what_ours_keeps(
-    exported: tuple[ExportedDetector, Path, OnnxReport],
+    exported: tuple[ExportedDetector, Path, Agreement],
 ) -> None:
     module, path, _ = exported
     assert [node.op_type for node in onnx.load(path).graph.node].count("NonMaxSuppression") == 1
@@ -122,6 +71,6 @@ def test_nms_is_onnx_own_and_selects_what_ours_keeps(
     assert len(found) == np.minimum(counts, preset.detections).sum()
 
 
-def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, OnnxReport]) -> None:
+def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props}
     assert properties["classes"] == "a,b,c"

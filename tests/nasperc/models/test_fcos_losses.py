@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from nasperc.models.fcos_losses import FCOSLosses, fcos_losses, fcos_losses_per_image, flatten_levels
 from nasperc.models.fcos_targets import BACKGROUND, IGNORE, FCOSTargets
@@ -107,6 +108,46 @@ def test_an_image_alone_has_the_losses_that_it_has_in_a_batch() -> None:
         alone = fcos_losses_per_image(alone_output, alone_targets, PRESETS["nas_fcos"], STRIDES)
         for one, all_ in zip(alone, together, strict=True):
             torch.testing.assert_close(one[0], all_[image])
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("cut", [1, 2])
+def test_losses_and_gradients_of_the_parts_of_a_batch_add_up_to_its_own(name: str, cut: int) -> None:
+    output, targets = example(3)
+    targets = FCOSTargets(
+        *[torch.cat([x[:2], y[2:]]) for x, y in zip(targets, without_positives(targets), strict=True)]
+    )
+    maps = (*output.class_logits, *output.boxes, *output.centerness)
+    for x in maps:
+        x.requires_grad_()
+    whole = fcos_losses(output, targets, PRESETS[name], STRIDES)
+    wanted = torch.autograd.grad(whole.total(), maps)
+    halves = [slice(0, cut), slice(cut, 3)]
+    parts = [
+        (
+            HeadOutput(*[[x[half] for x in field] for field in output]),
+            FCOSTargets(*[x[half] for x in targets]),
+        )
+        for half in halves
+    ]
+    normalisers: list[Tensor] = []
+
+    def note(values: Tensor) -> Tensor:
+        normalisers.append(values)
+        return values
+
+    for part in parts:
+        fcos_losses(*part, PRESETS[name], STRIDES, note)
+    shares = [
+        fcos_losses(*part, PRESETS[name], STRIDES, lambda _: torch.stack(normalisers).sum(0))
+        for part in parts
+    ]
+    assert [sum(terms).item() for terms in zip(*shares, strict=True)] == pytest.approx(
+        values(whole), rel=1e-6
+    )
+    found = torch.autograd.grad(shares[0].total() + shares[1].total(), maps)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def without_positives(targets: FCOSTargets) -> FCOSTargets:

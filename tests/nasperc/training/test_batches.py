@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from nasperc.data.batch import pad
 from nasperc.data.normalisation import get_normalisation
 from nasperc.training.batches import TrainingBatches
+from nasperc.training.peers import Peers
 
 NORMALISATION = get_normalisation("tf")
 
@@ -21,6 +23,19 @@ def test_a_batch_is_a_function_of_seed_and_iteration(dataset, recipe):
     for step in (4, 0, 2):
         assert same(ahead[step], again[step])
     assert not same(ahead[1], TrainingBatches(dataset, recipe, NORMALISATION, seed=4)[1])
+
+
+def test_processes_share_the_batch_of_one(dataset, recipe):
+    larger = recipe.model_copy(update={"batch_size": 5})
+    alone = TrainingBatches(dataset, larger, NORMALISATION, seed=3)
+    parts = [TrainingBatches(dataset, larger, NORMALISATION, 3, Peers(rank, 2)) for rank in range(2)]
+    for step in range(3):
+        whole, shared = alone[step], [part[step] for part in parts]
+        assert [len(part.samples) for part in shared] == [2, 3]
+        size = tuple(whole.images.shape[-2:])
+        assert torch.equal(torch.cat([pad(part, size).images for part in shared]), whole.images)
+        boxes = [sample.boxes for part in shared for sample in part.samples]
+        assert all(map(torch.equal, boxes, [sample.boxes for sample in whole.samples]))
 
 
 def test_multi_scale_and_crop(dataset, recipe):

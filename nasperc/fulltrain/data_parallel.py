@@ -1,0 +1,266 @@
+"""Full training by several workers of Ray Train that share every batch (``nasperc fulltrain --workers N``).
+
+gloo on CPU, NCCL on CUDA with one GPU a worker. The workers do the iterations, from the checkpoint to the
+checkpoint; everything before and after is done by the command itself, as with one worker.
+The one module of full training that imports Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Read by Ray Train when it starts: how soon it sees that workers have ended, and how long they may take to import.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
+
+import torch
+from torch import nn
+
+from nasperc.assembly.datasets import open_split
+from nasperc.assembly.detector import build_detector
+from nasperc.data.normalisation import get_normalisation
+from nasperc.errors import InputError
+from nasperc.fulltrain.trained_detector import read_decoder
+from nasperc.search.ray_executor import ray, start_ray
+from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.search.worker import describe
+from nasperc.training.device import to_device
+from nasperc.training.interrupt import DeferredInterrupt
+from nasperc.training.loop import OnStep, train_part
+from nasperc.training.peers import Peers
+
+# isort: split
+# After ray_executor, which sets what Ray reads when it is imported.
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+POLL_S = 0.2
+# What one worker cannot read interrupts the others, which write a checkpoint.
+GRACE_S = 60.0
+
+
+@contextmanager
+def data_parallel(recipe: Recipe, prepared: Path, workers: int) -> Iterator[DataParallel]:
+    """Ray with room for ``workers``: one that runs already is used, else one is started for the time being.
+
+    Raises:
+        InputError: more workers than images in a batch, or than GPUs where there are any; Ray does not start.
+    """
+    if workers > recipe.fulltrain.batch_size:
+        raise InputError(
+            "every worker needs an image of each batch",
+            value=f"{workers} workers for batches of {recipe.fulltrain.batch_size}",
+            where="--workers",
+            repair="Use fewer workers, or raise fulltrain.batch_size.",
+        )
+    started = not ray.is_initialized()
+    if started:
+        room = {"workers": workers, "dashboard": False}
+        start_ray(recipe.search.model_copy(update=room), repair="Leave --workers out to train without Ray.")
+    try:
+        yield DataParallel(recipe, prepared, workers)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class DataParallel:
+    """Trains one network after another with ``workers`` processes.
+
+    Args:
+        recipe: of the run, its paths absolute.
+        prepared: folder of the synthetic data set, where the recipe names no other.
+        workers: at most as many as images in a batch.
+
+    Raises:
+        InputError: there are GPUs, but fewer than workers.
+    """
+
+    def __init__(self, recipe: Recipe, prepared: Path, workers: int) -> None:
+        self._recipe, self._prepared, self._workers = recipe, prepared.resolve(), workers
+        gpus = ray.cluster_resources().get("GPU", 0.0)
+        if 0 < gpus < workers:
+            raise InputError(
+                "every worker needs a GPU of its own",
+                value=f"{workers} workers for {gpus:g} GPUs",
+                where="--workers",
+                repair="Use fewer workers, or hide the GPUs with CUDA_VISIBLE_DEVICES=''.",
+            )
+        self._use_gpu = gpus > 0
+
+    def train(self, description: Mapping[str, Any], checkpoint: Path, on_step: OnStep | None) -> None:
+        """Bring ``checkpoint`` to the last iteration, from where it is or from the start.
+
+        Args:
+            description: of the detector, by :func:`nasperc.fulltrain.trained_detector.describe`.
+            checkpoint: on a file system that all workers share.
+            on_step: called in this process with the iterations done and their losses.
+
+        Raises:
+            InputError: as in :func:`nasperc.training.loop.train`, raised in a worker.
+            RuntimeError: a worker failed in another way, or died.
+            KeyboardInterrupt: Ctrl-C; the workers have written a checkpoint. At the second one they have not.
+        """
+        link = _Link.remote()  # type: ignore[attr-defined]
+        config = {
+            "recipe": self._recipe.to_dict(),
+            "prepared": str(self._prepared),
+            "description": dict(description),
+            "checkpoint": str(checkpoint.resolve()),
+            # What one process would use, divided.
+            "threads": max(1, torch.get_num_threads() // self._workers),
+            "link": link,
+        }
+        trainer = TorchTrainer(
+            _train_part,
+            train_loop_config=config,
+            scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu),
+            run_config=RunConfig(
+                name="ray",
+                storage_path=str(checkpoint.parent.resolve()),
+                failure_config=FailureConfig(max_failures=0),
+            ),
+        )
+        fit = _Fit(trainer)
+        try:
+            with DeferredInterrupt() as interrupt:
+                failure = _follow(fit, link, interrupt, on_step)
+        finally:
+            # Workers that are still at it, after an error here or a second Ctrl-C, end by themselves.
+            link.stop.remote()
+            shutil.rmtree(checkpoint.parent / "ray", ignore_errors=True)
+        if isinstance(failure, InputError):
+            raise failure
+        if failure is None and fit.error is not None:
+            failure = f"a worker died: {describe(fit.error)}"
+        if failure is not None:
+            raise RuntimeError(failure) from fit.error
+        if interrupt.requested:
+            raise KeyboardInterrupt
+
+
+class _Fit(threading.Thread):
+    """Ray Train at work, so that the main thread can show progress and take Ctrl-C."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        super().__init__(name="ray-train", daemon=True)
+        self._trainer = trainer
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:
+            self.error = error
+
+
+Failure = InputError | str
+
+
+def _follow(fit: _Fit, link: Any, interrupt: DeferredInterrupt, on_step: OnStep | None) -> Failure | None:
+    """Pass on what the workers do until they end; their failure."""
+    failed_at: float | None = None
+    while True:
+        alive = fit.is_alive()
+        if interrupt.requested:
+            link.stop.remote()
+        steps, failure = ray.get(link.take.remote())
+        if on_step is not None:
+            for step, losses in steps:
+                on_step(step, losses)
+        if failure is not None and failed_at is None:
+            failed_at = time.monotonic()
+        if not alive or (failed_at is not None and time.monotonic() - failed_at > GRACE_S):
+            return failure
+        fit.join(POLL_S)
+
+
+@ray.remote(num_cpus=0)
+class _Link:
+    """Between the command and the workers: losses and failures go one way, the wish to stop the other."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, dict[str, float]]] = []
+        self._failure: Failure | None = None
+        self._stopping = False
+
+    def report(self, step: int, losses: dict[str, float]) -> bool:
+        """An iteration is done; whether to stop."""
+        self._steps.append((step, losses))
+        return self._stopping
+
+    def fail(self, failure: Failure) -> None:
+        """Of several failures the first is the cause of the others."""
+        self._failure = self._failure or failure
+
+    def stop(self) -> None:
+        """Ask the workers to end after the iteration that they are at."""
+        self._stopping = True
+
+    def take(self) -> tuple[list[tuple[int, dict[str, float]]], Failure | None]:
+        """The iterations since the last call, and the failure."""
+        steps, self._steps = self._steps, []
+        return steps, self._failure
+
+
+def _train_part(config: dict[str, Any]) -> None:
+    """What each worker runs."""
+    link = config["link"]
+    try:
+        _build_and_train(config)
+    except InputError as error:
+        # The others are interrupted by it and write a checkpoint: Ray must not end them for an exception here.
+        ray.get(link.fail.remote(error))
+    except KeyboardInterrupt:
+        return
+    except Exception as error:
+        ray.get(link.fail.remote(describe(error)))
+        raise
+
+
+def _build_and_train(config: dict[str, Any]) -> None:
+    torch.set_num_threads(config["threads"])
+    link, description, checkpoint = config["link"], config["description"], Path(config["checkpoint"])
+    recipe = parse_recipe(config["recipe"], where=str(checkpoint))
+    dataset = open_split(recipe.data, "train", Path(config["prepared"]))
+    decoder = read_decoder(description, where=str(checkpoint))
+    torch.manual_seed(recipe.seed)
+    model: nn.Module = build_detector(recipe.model, decoder, len(dataset.classes))
+    to_device(model)
+    if next(model.parameters()).is_cuda:
+        # It does not take CPU tensors: there, each worker's part of a batch has statistics of its own.
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    peers, interrupt = Peers.of_process_group(), DeferredInterrupt()
+    answer: Any = None
+
+    def on_step(step: int, losses: dict[str, float]) -> None:
+        nonlocal answer
+        # The answer to the last report has come meanwhile: no iteration waits for it.
+        interrupt.requested |= answer is not None and ray.get(answer)
+        answer = link.report.remote(step, losses)
+
+    try:
+        train_part(
+            model,
+            dataset,
+            recipe.fulltrain,
+            seed=recipe.seed,
+            normalisation=get_normalisation(recipe.model.backbone.input_normalisation()),
+            checkpoint=checkpoint,
+            description=description,
+            on_step=on_step if peers.rank == 0 else None,
+            peers=peers,
+            interrupt=interrupt,
+        )
+    finally:
+        # The command has heard of the last iteration before this process ends.
+        if answer is not None:
+            ray.get(answer)

@@ -1,0 +1,72 @@
+"""The torch.export program against eager; one export serves all tests, since tracing takes seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasperc.data.normalisation import Normalisation
+from nasperc.errors import InputError
+from nasperc.export import pt2
+from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
+from nasperc.export.pt2 import check_pt2, export_pt2
+from nasperc.models.fcos import FCOS
+
+
+@pytest.fixture(scope="module")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
+) -> tuple[ExportedDetector, Path, Agreement]:
+    path = tmp_path_factory.mktemp("pt2") / "detector.pt2"
+    agreement = export_pt2(*detector_of_every_layer, path, metadata={"classes": "a,b,c"})
+    return ExportedDetector(*detector_of_every_layer).eval(), path, agreement
+
+
+def test_it_agrees_with_eager_on_three_sizes_it_was_not_traced_with(
+    exported: tuple[ExportedDetector, Path, Agreement],
+) -> None:
+    module, path, agreement = exported
+    assert agreement.agrees
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    again = check_pt2(module, path, [(96, 64), (224, 320), (320, 480)])
+    assert again.score_error <= TOLERANCE
+    assert again.box_error <= TOLERANCE
+
+
+def test_it_runs_in_torch_alone_and_carries_the_classes(
+    exported: tuple[ExportedDetector, Path, Agreement],
+) -> None:
+    code = """
+import sys, torch
+files = {"classes": ""}
+program = torch.export.load(sys.argv[1], extra_files=files)
+boxes, scores, centerness = program.module()(torch.rand(1, 3, 96, 160) * 255)
+assert not any(name.startswith("nasperc") for name in sys.modules)
+print(files["classes"], boxes.shape[1:], scores.shape[2])
+"""
+    command = [sys.executable, "-c", code, str(exported[1])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=exported[1].parent)
+    assert done.returncode == 0, done.stderr
+    locations = sum(-(-96 // stride) * -(-160 // stride) for stride in (8, 16, 32, 64, 128))
+    assert done.stdout.split() == ["a,b,c", f"torch.Size([{locations},", "4])", "3"]
+
+
+def test_a_file_that_differs_is_not_written(
+    exported: tuple[ExportedDetector, Path, Agreement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, path, _ = exported
+    real = torch.export.load(path)
+    bias = module.detector.head.class_logits.bias
+    with torch.no_grad():
+        bias += 0.1
+        assert not check_pt2(module, path, [(64, 64)]).agrees
+        # The program of the network as it was before stands in for one that the exporter got wrong.
+        monkeypatch.setattr(pt2.torch.export, "export", lambda *_, **__: real)
+        with pytest.raises(InputError, match="must agree with torch"):
+            export_pt2(module.detector, module.normalisation, tmp_path / "detector.pt2")
+        bias -= 0.1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,163 @@
+"""Two workers of Ray Train against one process: real Ray, gloo, a tiny FPN-FCOS. One Ray for all tests here."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+
+from nasperc.assembly.detector import Baseline, build_detector
+from nasperc.data.formats import open_dataset
+from nasperc.data.normalisation import get_normalisation
+from nasperc.data.synthetic import write_synthetic
+from nasperc.errors import InputError
+from nasperc.fulltrain.data_parallel import DataParallel, data_parallel
+from nasperc.fulltrain.trained_detector import describe
+from nasperc.search.recipe import parse_recipe
+from nasperc.training.checkpoint import load_checkpoint
+from nasperc.training.loop import train
+from nasperc.training.sampler import batch_indices
+
+STEPS = 10
+DECODER = Baseline(32, 32, 1)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """Frozen BatchNorm and GroupNorm; images of several sizes, three to a batch: unequal parts, with padding."""
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    write_synthetic(folder, images={"train": 24, "val": 1}, size=(64, 80), formats=("coco",))
+    document = {
+        "data": {"path": str(folder)},
+        "model": {"backbone": {"width_mult": 0.1, "frozen_bn": True}},
+        "fulltrain": {
+            "iterations": STEPS,
+            "batch_size": 3,
+            "short_sides": [32, 64],
+            "max_long_side": 96,
+            "warmup_iterations": 2,
+            "gradient_clip": 1.0,
+            "ema_decay": 0.5,
+            "checkpoint_every": 100,
+        },
+    }
+    return parse_recipe(document, where="test")
+
+
+@pytest.fixture(scope="module")
+def dataset(recipe):
+    return open_dataset(recipe.data.path, "train")
+
+
+@pytest.fixture(scope="module")
+def two_workers(recipe, tmp_path_factory):
+    with data_parallel(recipe, tmp_path_factory.mktemp("prepared"), workers=2) as parallel:
+        yield parallel
+
+
+def trained(recipe, dataset, checkpoint, *, losses, workers=None, on_step=lambda step: None):
+    """The network after training; ``losses`` gets the terms of each iteration done."""
+
+    def record(step, terms):
+        losses[step] = terms
+        on_step(step)
+
+    torch.manual_seed(recipe.seed)
+    model = build_detector(recipe.model, DECODER, len(dataset.classes))
+    description = describe(recipe.model, DECODER, recipe.space)
+    train(
+        model,
+        dataset,
+        recipe.fulltrain,
+        seed=recipe.seed,
+        normalisation=get_normalisation("imagenet"),
+        checkpoint=checkpoint,
+        description=description,
+        on_step=record,
+        elsewhere=None if workers is None else partial(workers.train, description, checkpoint),
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def alone(recipe, dataset, tmp_path_factory):
+    """One process, undisturbed."""
+    losses = {}
+    model = trained(recipe, dataset, tmp_path_factory.mktemp("alone") / "checkpoint.pt", losses=losses)
+    return losses, model
+
+
+def assert_same(losses, model, alone):
+    """Losses to 1e-5 relative, and the network that is evaluated."""
+    wanted_losses, wanted_model = alone
+    assert list(losses) == list(range(1, STEPS + 1))
+    for step, terms in losses.items():
+        assert terms == pytest.approx(wanted_losses[step], rel=1e-5), step
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, wanted_model.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+def test_two_workers_have_the_losses_of_one_process(recipe, dataset, tmp_path, alone, two_workers):
+    losses = {}
+    model = trained(recipe, dataset, tmp_path / "checkpoint.pt", losses=losses, workers=two_workers)
+    assert_same(losses, model, alone)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["finished"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_one_process_continues_after_two_that_met_an_unreadable_image(
+    recipe, dataset, tmp_path, alone, two_workers
+):
+    # In no batch before the seventh, and there the second worker's.
+    file = dataset.records[batch_indices(len(dataset), 3, recipe.seed, step=6)[2]].file
+    original, checkpoint, losses = file.read_bytes(), tmp_path / "checkpoint.pt", {}
+    file.write_bytes(original[:100])
+    try:
+        with pytest.raises(InputError, match=rf"must be readable.*{re.escape(file.name)}"):
+            trained(recipe, dataset, checkpoint, losses=losses, workers=two_workers)
+    finally:
+        file.write_bytes(original)
+    assert list(losses) == [1, 2, 3, 4, 5, 6]
+    assert load_checkpoint(checkpoint)["step"] == 6
+    assert_same(losses, trained(recipe, dataset, checkpoint, losses=losses), alone)
+
+
+def test_two_workers_continue_after_ctrl_c(recipe, dataset, tmp_path, two_workers):
+    longer = recipe.model_copy(update={"fulltrain": recipe.fulltrain.model_copy(update={"iterations": 2000})})
+    workers, checkpoint, losses = DataParallel(longer, tmp_path, 2), tmp_path / "checkpoint.pt", {}
+
+    def ctrl_c(step):
+        # A second one would not wait for the checkpoint.
+        if step == min(losses) or step == stopped + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = 0
+    with pytest.raises(KeyboardInterrupt):
+        trained(longer, dataset, checkpoint, losses=losses, workers=workers, on_step=ctrl_c)
+    stopped = load_checkpoint(checkpoint)["step"]
+    assert list(losses) == list(range(1, stopped + 1))
+    assert stopped < 2000
+    with pytest.raises(KeyboardInterrupt):
+        trained(longer, dataset, checkpoint, losses=losses, workers=workers, on_step=ctrl_c)
+    assert load_checkpoint(checkpoint)["step"] == len(losses) > stopped
+
+
+def test_divergence_in_the_workers_is_the_same_error(recipe, dataset, tmp_path, two_workers):
+    changes = {"learning_rate": 1e30, "gradient_clip": None, "warmup_iterations": 0}
+    wild = recipe.model_copy(update={"fulltrain": recipe.fulltrain.model_copy(update=changes)})
+    with pytest.raises(InputError, match="a training loss must be finite"):
+        trained(wild, dataset, tmp_path / "checkpoint.pt", losses={}, workers=DataParallel(wild, tmp_path, 2))
+
+
+def test_more_workers_than_images_in_a_batch_are_refused(recipe, tmp_path):
+    with pytest.raises(InputError, match="every worker needs an image"), data_parallel(recipe, tmp_path, 4):
+        pass
+
+
+def test_one_worker_needs_no_ray():
+    code = "import sys, nasperc.cli.main; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
