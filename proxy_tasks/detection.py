@@ -17,6 +17,7 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder
 from nasperc.evaluation.cost import measure_module_cost
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
+from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
@@ -48,6 +49,7 @@ class DetectionProxy(ProxyTask):
         self.setup = DetectionSetup(recipe, context, self.preset)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._cache: DetectionCache | None = None
+        self._validation_ap: ValidationAP | None = None
 
     @property
     def cache(self) -> DetectionCache:
@@ -75,6 +77,10 @@ class DetectionProxy(ProxyTask):
         self._cache = DetectionCache(
             reader, features, len(self.setup.split.train) * self.recipe.views, self.device
         )
+        stages = [self.recipe, *(self.recipe.for_stage(stage.overrides) for stage in self.space.stages())]
+        if any(recipe.needs_ap for recipe in stages):
+            classes = self.setup.dataset.classes
+            self._validation_ap = ValidationAP(self._cache, classes, self.preset, self.recipe.crop)
 
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """See :meth:`ProxyTask.evaluate`."""
@@ -111,7 +117,10 @@ class DetectionProxy(ProxyTask):
         if strides != STRIDES:
             raise RuntimeError(f"a neck must put out strides {STRIDES}, got {strides}")
         decoder = Decoder(modules).to(self.device)
-        return DecoderTraining(decoder, self.cache, recipe, self.preset, candidate.seed, stopwatch)
+        validation_ap = self._validation_ap if recipe.needs_ap else None
+        return DecoderTraining(
+            decoder, self.cache, recipe, self.preset, candidate.seed, stopwatch, validation_ap
+        )
 
     def fingerprint(self) -> str:
         """See :meth:`ProxyTask.fingerprint`."""
@@ -156,6 +165,7 @@ class DetectionProxy(ProxyTask):
                 "loss_classification": last.classification,
                 "loss_box": last.box,
                 "loss_centerness": last.centerness,
+                **({} if last.ap is None else {"ap": last.ap}),
                 **{f"seconds_{name}": value for name, value in training.stopwatch.summary().items()},
             },
             cost={"flops": cost.flops // CROPS, "params": cost.params_trainable},

@@ -63,6 +63,10 @@ class DetectionProxyRecipe(BaseModel):
     # BatchNorm statistics of the averaged network are a mean over this many fixed meta-train batches.
     bn_batches: int = Field(default=10, ge=1)
     val_batch_size: int = Field(default=200, ge=1)
+    # Minus the losses of meta-val (equation 7.2), or its AP (Fig. 7.9).
+    reward: Literal["loss", "ap"] = "loss"
+    # Measure AP beside the losses also where it is not the reward.
+    measure_ap: bool = False
     # Measure at half of the iterations too, and stop below the candidate's threshold.
     early_stop: bool = True
     num_threads: int = Field(default=1, ge=1)
@@ -76,6 +80,11 @@ class DetectionProxyRecipe(BaseModel):
                 f"crop <= short_side must hold, but got crop={self.crop}, short_side={self.short_side}"
             )
         return self
+
+    @property
+    def needs_ap(self) -> bool:
+        """Whether AP is measured."""
+        return self.measure_ap or self.reward == "ap"
 
     @property
     def interest_scale(self) -> float:
