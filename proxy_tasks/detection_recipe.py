@@ -24,6 +24,7 @@ CACHE_KEYS = frozenset(
         "finetune",
         "finetune_width",
         "finetune_training",
+        "head_stage",
     }
 )
 
@@ -53,6 +54,10 @@ class DetectionProxyRecipe(BaseModel):
     finetune_training: TrainingRecipe = TrainingRecipe(
         iterations=12_000, steps=(8_000, 10_667), short_sides=(384,), max_long_side=640, test_short_side=384
     )
+
+    # In a stage that searches the head alone: train the fixed FPN along with each candidate, or train it once
+    # (by finetune_training) and cache its features (7.4.1: "pre-fetch").
+    head_stage: Literal["train_fpn", "cached_fpn"] = "train_fpn"
 
     batch_size: int = Field(default=200, ge=1)
     iterations: int = Field(default=300, ge=1)

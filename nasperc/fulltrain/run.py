@@ -101,6 +101,9 @@ def fulltrain(
             console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
     for table in to_tables(results):
         console.print(table)
+    agreement = results.agreement()
+    if agreement is not None:
+        console.print(agreement, highlight=False)
     best = results.best
     if best is None:
         raise InputError(

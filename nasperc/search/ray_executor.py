@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -251,6 +252,9 @@ class RayExecutor(Executor):
     def status(self) -> RunStatus:
         status: RunStatus = self._call("status")
         return status
+
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        self._call("select", stage, hash, dict(scores), seconds)
 
     def close(self) -> None:
         actor, self._actor = self._actor, None
