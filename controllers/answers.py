@@ -11,8 +11,8 @@ from search_spaces.base import Architecture
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do now: the stage is finishing, candidates of other slots are pending. Sleep, then ask
-    again."""
+    """Nothing to do now: the stage is finishing (candidates of other slots are pending, or its best is being
+    selected). Sleep, then ask again."""
 
     reason: str = "the stage is finishing"
 
@@ -46,6 +46,7 @@ class RunStatus:
     Counts are of the whole run. ``best``: of the current stage (of the last one with a completed candidate
     otherwise). ``candidates_left``, ``seconds_left``: of the whole run's budget, None where it has no such
     limit; ``elapsed`` is in seconds and leaves out the time between an interruption and its resumption.
+    ``selecting``: the stage is over and waits until its best is named (``ControllerService.select``).
     """
 
     stage: str | None
@@ -63,3 +64,4 @@ class RunStatus:
     finished: bool
     error: str | None
     events: int
+    selecting: bool = False

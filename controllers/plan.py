@@ -28,6 +28,7 @@ class SearchPlan(BaseModel):
         early_stop_minimum: completed candidates of the stage before anything is stopped.
         max_replays: known proposals in a row after which the stage has converged.
         max_setup_failures: failed worker set-ups in a row (without any result between them) that end the run.
+        outside_selection: the best of a stage that later ones build on is named from outside, not by reward.
         snapshot_every: journal events between two snapshots of the controller.
     """
 
@@ -42,6 +43,7 @@ class SearchPlan(BaseModel):
     early_stop_minimum: int = Field(20, ge=2)
     max_replays: int = Field(500, gt=0)
     max_setup_failures: int = Field(3, gt=0)
+    outside_selection: bool = False
     snapshot_every: int = Field(50, gt=0)
 
     @model_validator(mode="after")

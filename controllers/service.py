@@ -13,21 +13,22 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from controllers.answers import Answer, Finished, RunStatus, Wait
 from controllers.base import Candidate, Controller, Proposal, Result
 from controllers.early_stop import early_stop_threshold
+from controllers.hand_out import candidate_again, lost_candidates
 from controllers.journal import Event, Journal
 from controllers.measured import defect, finite_values, number
 from controllers.plan import SearchPlan
 from controllers.resume import ControllerReplay, check_journal
 from controllers.seeds import derive_seed
 from controllers.snapshot import write_snapshot
-from controllers.state import Pending, RunState, candidate_to
+from controllers.state import Pending, RunState, candidate_to, summary
 from nasperc.errors import InputError
 from search_spaces.base import Architecture, SearchSpace, TokenSpace
 
@@ -107,7 +108,7 @@ class ControllerService:
                     continue
                 self._commit()
                 return candidate
-            if self._state.pending:
+            if self._state.pending or self._needs_selection():
                 self._commit()
                 return Wait()
             self._end_stage(reason)
@@ -155,6 +156,26 @@ class ControllerService:
             self._record("run_end", reason="error", error=message)
         self._commit()
 
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        """Name the architecture of ``stage`` that later stages build on; ``status().selecting`` asks for it.
+
+        Args:
+            stage: that waits.
+            hash: of one of its completed candidates.
+            scores: by hash, what the choice was made by.
+            seconds: that choosing took; they do not count as the run's.
+
+        Raises:
+            ValueError: the stage does not wait, or has no such candidate.
+        """
+        if not self._selecting() or self._state.stage is None or self._state.stage.name != stage:
+            raise ValueError(f"the stage {stage} does not wait for a selection")
+        chosen = self._state.stage.known.get(hash)
+        if chosen is None:
+            raise ValueError(f"no completed candidate of the stage {stage} has the hash {hash}")
+        self._record("selection", **summary(chosen), scores=finite_values(scores), seconds=seconds)
+        self._commit()
+
     def observe_external(self, architecture: Architecture, reward: float) -> None:
         """Tell the stage's controller a reward that was not proposed here."""
         if self._controller is None or not math.isfinite(reward):
@@ -170,7 +191,8 @@ class ControllerService:
 
     def status(self) -> RunStatus:
         """How the run stands."""
-        return self._state.status(self.plan, self.stages, self._clock(), len(self._journal))
+        status = self._state.status(self.plan, self.stages, self._clock(), len(self._journal))
+        return replace(status, selecting=self._selecting())
 
     def close(self) -> None:
         """Give the journal back. The run may be resumed."""
@@ -237,9 +259,9 @@ class ControllerService:
         hash = self.space.hash(proposal.architecture)
         draw = {"proposal": proposal.id, "architecture": proposal.architecture.to_dict(), "hash": hash}
         if hash in stage.known:
-            known, reward = stage.known[hash]
-            self._record("replay", **draw, of=known, reward=reward)
-            self._controller.replayed(proposal.id, reward)
+            known = stage.known[hash]
+            self._record("replay", **draw, of=known.id, reward=known.reward)
+            self._controller.replayed(proposal.id, known.reward)
             return None
         pending = any(pending.candidate.hash == hash for pending in self._state.pending.values())
         if pending or hash in stage.failed:
@@ -270,29 +292,14 @@ class ControllerService:
         )
 
     def _hand_out_again(self, slot: int) -> Candidate | None:
-        limit = self.plan.candidate_time_limit
-        for id, pending in list(self._state.pending.items()):
-            if pending.slot == slot and pending.handed >= 2:
-                self._fail(id, "its worker asked again twice: it died or hung", {"slot": slot})
-            elif pending.handed >= 2 and self._overdue(pending):
-                self._fail(id, f"no result within {limit:g} s, twice", {"slot": pending.slot})
-        # A slot's own candidate first, so that it never owns two.
-        for id, pending in sorted(self._state.pending.items(), key=lambda item: item[1].slot != slot):
-            if pending.slot == slot:
-                reason = "its worker asked again"
-            elif pending.slot is None:
-                reason = "the run was resumed"
-            elif self._overdue(pending):
-                reason = f"no result within {limit:g} s"
-            else:
-                continue
-            self._record("reassign", id=id, slot=slot, reason=reason)
-            return pending.candidate
-        return None
-
-    def _overdue(self, pending: Pending) -> bool:
-        limit = self.plan.candidate_time_limit
-        return pending.slot is not None and limit is not None and self._clock() - pending.since > limit
+        pending, limit, now = self._state.pending, self.plan.candidate_time_limit, self._clock()
+        for lost in lost_candidates(pending, slot, limit, now):
+            self._fail(lost.id, lost.reason, {"slot": lost.slot})
+        again = candidate_again(pending, slot, limit, now)
+        if again is None:
+            return None
+        self._record("reassign", id=again.id, slot=slot, reason=again.reason)
+        return pending[again.id].candidate
 
     # Learning
 
@@ -339,6 +346,8 @@ class ControllerService:
         assert state.stage is not None
         if state.stage.replays_in_a_row >= self.plan.max_replays:
             return "converged"
+        if state.stage.selected:
+            return "budget"
         candidates = self._candidate_bounds[state.stages_begun - 1]
         if candidates is not None and state.counted + len(state.pending) >= candidates:
             return "budget"
@@ -378,16 +387,20 @@ class ControllerService:
     def _end_stage(self, reason: str) -> None:
         assert self._state.stage is not None
         best = self._state.stage.best
-        summary = None
-        if best is not None:
-            summary = {
-                "id": best.id,
-                "reward": best.reward,
-                "hash": best.hash,
-                "architecture": best.architecture.to_dict(),
-            }
-        self._record("stage_end", reason=reason, best=summary)
+        self._record("stage_end", reason=reason, best=None if best is None else summary(best))
         self._controller = None
+
+    def _needs_selection(self) -> bool:
+        """Whether somebody outside has yet to name the stage's best, because a later stage builds on it."""
+        stage = self._state.stage
+        if not self.plan.outside_selection or stage is None or stage.best is None or stage.selected:
+            return False
+        free = self.stages[self._state.stages_begun - 1].free
+        later = self.stages[self._state.stages_begun :]
+        return any(after.fixed.get(part) == "best" for after in later for part in free)
+
+    def _selecting(self) -> bool:
+        return self._needs_selection() and not self._state.pending and self._stage_over() is not None
 
     def _finished(self) -> Finished:
         assert self._state.ended is not None

@@ -22,6 +22,8 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``update``: diagnostics. The controller has learned.
 - ``snapshot``: file, sha256. The controller's state after everything above this line.
 - ``setup_failure``: slot, error.
+- ``selection``: id, reward, hash, architecture, scores (by hash), seconds. The stage's best was named from
+  outside (by full training, say); the seconds do not count as the run's.
 - ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
 - ``run_end``: reason (``budget`` or ``error``), error.
 """
@@ -41,6 +43,7 @@ from search_spaces.base import Architecture, Part, SearchSpace, Stage
 EVENTS = frozenset(
     {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
     | {"proposal", "reassign", "halfway", "completion", "stop", "failure", "replay", "redraw", "external"}
+    | {"selection"}
 )
 
 
@@ -60,13 +63,15 @@ class Pending:
 
 @dataclass
 class StageState:
-    """One stage so far. ``known``: canonical hash -> (id, reward) of completed candidates."""
+    """One stage so far. ``known``: completed candidates by canonical hash; ``selected``: ``best`` was named
+    from outside."""
 
     name: str
-    known: dict[str, tuple[int, float]] = field(default_factory=dict)
+    known: dict[str, Best] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     halfway: list[float] = field(default_factory=list)
     best: Best | None = None
+    selected: bool = False
     replays_in_a_row: int = 0
 
 
@@ -99,7 +104,7 @@ class RunState:
 
     def elapsed(self, now: float) -> float:
         """Seconds that the run was at work, up to ``now``."""
-        return self._active + max(0.0, now - self._session_start) if self.session else 0.0
+        return max(0.0, self._active + max(0.0, now - self._session_start)) if self.session else 0.0
 
     def status(self, plan: SearchPlan, stages: Sequence[Stage], now: float, events: int) -> RunStatus:
         """How the run stands at ``now``, after ``events`` events."""
@@ -157,6 +162,11 @@ class RunState:
             self.best_parts.update(self.stage.best.architecture.parts)
         self.stage = None
 
+    def _selection(self, event: Event) -> None:
+        stage = self._stage_now()
+        stage.best, stage.selected = stage.known[event["hash"]], True
+        self._active -= event["seconds"]
+
     def _run_end(self, event: Event) -> None:
         self.ended = event
 
@@ -175,12 +185,12 @@ class RunState:
         candidate = self._finish(event)
         self.completed += 1
         stage, reward = self._stage_now(), event["reward"]
-        stage.known[candidate.hash] = (candidate.id, reward)
+        measured = Best(candidate.id, candidate.stage, candidate.architecture, candidate.hash, reward)
+        stage.known[candidate.hash] = measured
         if event["halfway"] is not None:
             stage.halfway.append(event["halfway"])
         if stage.best is None or reward > stage.best.reward:
-            stage.best = Best(candidate.id, candidate.stage, candidate.architecture, candidate.hash, reward)
-            self.best = stage.best
+            stage.best = self.best = measured
 
     def _stop(self, event: Event) -> None:
         self._finish(event)
@@ -223,6 +233,16 @@ class RunState:
     def _stage_now(self) -> StageState:
         assert self.stage is not None
         return self.stage
+
+
+def summary(best: Best) -> dict[str, Any]:
+    """What an event says of a stage's best."""
+    return {
+        "id": best.id,
+        "reward": best.reward,
+        "hash": best.hash,
+        "architecture": best.architecture.to_dict(),
+    }
 
 
 def candidate_to(candidate: Candidate) -> dict[str, Any]:

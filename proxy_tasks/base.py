@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from controllers.base import Candidate, Result
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
-from search_spaces.base import SearchSpace
+from search_spaces.base import Part, SearchSpace, Stage
 
 # Called with (phase, fraction in [0, 1]): what a progress bar or a watchdog needs.
 Progress = Callable[[str, float], None]
@@ -57,6 +57,25 @@ class ProxyTask(ABC):
 
         Raises:
             InputError: data, weights or cache cannot be used.
+        """
+
+    @classmethod
+    def prepares_stages(cls, recipe: BaseModel) -> bool:
+        """Whether :meth:`prepare_stage` has something to do; the run then stops between two stages for it."""
+        return False
+
+    def prepare_stage(  # noqa: B027 (nothing to do by default)
+        self, stage: Stage, fixed: Mapping[str, Part], on_progress: Progress = no_progress
+    ) -> None:
+        """Build what the candidates of one stage need beside what :meth:`prepare` built, before its first one.
+
+        Args:
+            stage: that begins.
+            fixed: its fixed parts, those of the best architecture so far filled in.
+            on_progress: as for :meth:`prepare`.
+
+        Raises:
+            InputError: as for :meth:`prepare`.
         """
 
     @abstractmethod

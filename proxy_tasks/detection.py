@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel
+from torch import nn
 
 from controllers.base import Candidate, Result
 from feature_cache.format import fingerprint
@@ -17,12 +18,15 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder
 from nasperc.evaluation.cost import measure_module_cost
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
+from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
+from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.detection_training import Decoder, DecoderTraining
 from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.stopwatch import Stopwatch
+from search_spaces.base import Part, Stage
 
 # The GPU keeps the cache if it fills at most this share of its free memory.
 GPU_SHARE = 0.5
@@ -48,6 +52,8 @@ class DetectionProxy(ProxyTask):
         self.setup = DetectionSetup(recipe, context, self.preset)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._cache: DetectionCache | None = None
+        self._validation_ap: ValidationAP | None = None
+        self._pyramids: dict[str, DetectionCache] = {}
 
     @property
     def cache(self) -> DetectionCache:
@@ -67,14 +73,26 @@ class DetectionProxy(ProxyTask):
                 if not path.exists():
                     self.setup.build(self.device, on_progress)
         reader = CacheReader(path, expect=self.setup.contents)
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if reader.nbytes < GPU_SHARE * free:
-                reader.to_device(self.device)
         features = [spec.name for spec in self.setup.features]
-        self._cache = DetectionCache(
-            reader, features, len(self.setup.split.train) * self.recipe.views, self.device
-        )
+        train = len(self.setup.split.train) * self.recipe.views
+        self._cache = self._resident(DetectionCache(reader, features, train, self.device))
+        stages = [self.recipe, *(self.recipe.for_stage(stage.overrides) for stage in self.space.stages())]
+        if any(recipe.needs_ap for recipe in stages):
+            classes = self.setup.dataset.classes
+            self._validation_ap = ValidationAP(self._cache, classes, self.preset, self.recipe.crop)
+
+    @classmethod
+    def prepares_stages(cls, recipe: BaseModel) -> bool:
+        """The head stage on cached FPN features needs that FPN."""
+        assert isinstance(recipe, DetectionProxyRecipe)
+        return recipe.head_stage == "cached_fpn"
+
+    def prepare_stage(
+        self, stage: Stage, fixed: Mapping[str, Part], on_progress: Progress = no_progress
+    ) -> None:
+        """See :meth:`ProxyTask.prepare_stage`: trains and caches the FPN of a stage that searches the head."""
+        if self.recipe.head_stage == "cached_fpn" and stage.free == ("head",):
+            PyramidCache(self.setup, fixed["fpn"], stage.widths).build(self.device, on_progress)
 
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """See :meth:`ProxyTask.evaluate`."""
@@ -97,6 +115,22 @@ class DetectionProxy(ProxyTask):
             RuntimeError: the network that was built is not the one that was sampled.
         """
         recipe = self.recipe.for_stage(candidate.overrides)
+        modules, cache = self.modules(candidate), self.cache
+        pyramid = self._pyramid(candidate)
+        if pyramid is not None:
+            modules["neck"] = CachedNeck(modules["neck"].out)  # type: ignore[arg-type]
+            cache = pyramid
+        decoder = Decoder(modules).to(self.device)
+        validation_ap = self._validation_ap if recipe.needs_ap else None
+        return DecoderTraining(decoder, cache, recipe, self.preset, candidate.seed, stopwatch, validation_ap)
+
+    def modules(self, candidate: Candidate) -> dict[str, nn.Module]:
+        """``neck`` and ``head`` of a candidate, initialised by its seed and checked.
+
+        Raises:
+            InputError: the stage's widths do not fit.
+            RuntimeError: the network that was built is not the one that was sampled.
+        """
         with self._seeded(candidate.seed):
             modules = build_decoder(
                 Searched(self.space, candidate.architecture, candidate.widths),
@@ -110,8 +144,27 @@ class DetectionProxy(ProxyTask):
         strides = tuple(spec.stride for spec in modules["neck"].out)  # type: ignore[union-attr]
         if strides != STRIDES:
             raise RuntimeError(f"a neck must put out strides {STRIDES}, got {strides}")
-        decoder = Decoder(modules).to(self.device)
-        return DecoderTraining(decoder, self.cache, recipe, self.preset, candidate.seed, stopwatch)
+        return modules
+
+    def _pyramid(self, candidate: Candidate) -> DetectionCache | None:
+        """The cached features of a candidate's FPN, in a stage that searches heads on them."""
+        stage = next((stage for stage in self.space.stages() if stage.name == candidate.stage), None)
+        if self.recipe.head_stage != "cached_fpn" or stage is None or stage.free != ("head",):
+            return None
+        pyramid = PyramidCache(self.setup, candidate.architecture.parts["fpn"], candidate.widths)
+        name = pyramid.path.name
+        if name not in self._pyramids:
+            # One at a time: stages follow one another, and on a GPU a cache is resident.
+            self._pyramids = {name: self._resident(pyramid.open(self.device))}
+        return self._pyramids[name]
+
+    def _resident(self, cache: DetectionCache) -> DetectionCache:
+        """The cache, on the GPU if it fits."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if cache.reader.nbytes < GPU_SHARE * free:
+                cache.reader.to_device(self.device)
+        return cache
 
     def fingerprint(self) -> str:
         """See :meth:`ProxyTask.fingerprint`."""
@@ -144,7 +197,9 @@ class DetectionProxy(ProxyTask):
 
     def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
         training = self.training(candidate)
-        cost = measure_module_cost(training.decoder, self._feature_shapes())
+        # Of neck and head, whether the neck is trained here or its features are cached.
+        with torch.device("meta"):
+            cost = measure_module_cost(Decoder(self.modules(candidate)), self._feature_shapes())
         halfway, final = training.run(candidate.threshold, on_progress)
         last = final or halfway
         assert last is not None
@@ -156,6 +211,7 @@ class DetectionProxy(ProxyTask):
                 "loss_classification": last.classification,
                 "loss_box": last.box,
                 "loss_centerness": last.centerness,
+                **({} if last.ap is None else {"ap": last.ap}),
                 **{f"seconds_{name}": value for name, value in training.stopwatch.summary().items()},
             },
             cost={"flops": cost.flops // CROPS, "params": cost.params_trainable},

@@ -49,7 +49,7 @@ def record_specs(
     locations = sum(height * width for height, width in level_sizes(recipe.crop))
     specs = {
         spec.name: TensorSpec(
-            (recipe.crop // spec.stride, recipe.crop // spec.stride, spec.channels),
+            (-(-recipe.crop // spec.stride), -(-recipe.crop // spec.stride), spec.channels),
             recipe.dtype,
             quantised=recipe.dtype == "uint8",
         )

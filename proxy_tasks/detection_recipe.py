@@ -24,6 +24,7 @@ CACHE_KEYS = frozenset(
         "finetune",
         "finetune_width",
         "finetune_training",
+        "head_stage",
     }
 )
 
@@ -54,6 +55,10 @@ class DetectionProxyRecipe(BaseModel):
         iterations=12_000, steps=(8_000, 10_667), short_sides=(384,), max_long_side=640, test_short_side=384
     )
 
+    # In a stage that searches the head alone: train the fixed FPN along with each candidate, or train it once
+    # (by finetune_training) and cache its features (7.4.1: "pre-fetch").
+    head_stage: Literal["train_fpn", "cached_fpn"] = "train_fpn"
+
     batch_size: int = Field(default=200, ge=1)
     iterations: int = Field(default=300, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
@@ -63,6 +68,10 @@ class DetectionProxyRecipe(BaseModel):
     # BatchNorm statistics of the averaged network are a mean over this many fixed meta-train batches.
     bn_batches: int = Field(default=10, ge=1)
     val_batch_size: int = Field(default=200, ge=1)
+    # Minus the losses of meta-val (equation 7.2), or its AP (Fig. 7.9).
+    reward: Literal["loss", "ap"] = "loss"
+    # Measure AP beside the losses also where it is not the reward.
+    measure_ap: bool = False
     # Measure at half of the iterations too, and stop below the candidate's threshold.
     early_stop: bool = True
     num_threads: int = Field(default=1, ge=1)
@@ -76,6 +85,11 @@ class DetectionProxyRecipe(BaseModel):
                 f"crop <= short_side must hold, but got crop={self.crop}, short_side={self.short_side}"
             )
         return self
+
+    @property
+    def needs_ap(self) -> bool:
+        """Whether AP is measured."""
+        return self.measure_ap or self.reward == "ap"
 
     @property
     def interest_scale(self) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from feature_cache.format import fingerprint
 from nasperc.assembly.datasets import open_split
+from nasperc.assembly.detector import Baseline
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation, get_normalisation
@@ -27,7 +28,7 @@ from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.detection_cache import CHUNK, STRIDES, write_cache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_views import ImageSplit, split_images, views
-from proxy_tasks.finetune import finetune_backbone, is_finetuned, save_backbone
+from proxy_tasks.finetune import finetune, is_finetuned, save_backbone
 
 # Raised when the records of one recipe change.
 BUILDER_VERSION = 2
@@ -135,7 +136,7 @@ class DetectionSetup:
         Raises:
             InputError: data or weights cannot be used; the disk is full; fine-tuning diverges.
         """
-        backbone, attributes = self._backbone(device, on_progress)
+        backbone, attributes = self.backbone(device, on_progress)
         write_cache(
             self.cache_path,
             self.dataset,
@@ -149,8 +150,14 @@ class DetectionSetup:
             on_progress,
         )
 
-    def _backbone(self, device: torch.device, on_progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
-        """The backbone that features are taken from, in evaluation mode, and the cache's attributes."""
+    def backbone(self, device: torch.device, on_progress: Progress) -> tuple[nn.Module, dict[str, Any]]:
+        """The backbone that features are taken from, in evaluation mode, and the cache's attributes.
+
+        It is fine-tuned unless it was before.
+
+        Raises:
+            InputError: data or weights cannot be used; fine-tuning diverges.
+        """
         recipe = self.context.model.backbone
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
@@ -175,8 +182,9 @@ class DetectionSetup:
         if weights.exists():
             load_backbone_weights(backbone, weights)
             return weights
-        finetune_backbone(
+        finetune(
             backbone,
+            Baseline(self.recipe.finetune_width, self.recipe.finetune_width),
             self.dataset.subset(self.split.train),
             self.normalisation,
             self.preset,

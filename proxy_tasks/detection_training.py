@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from nasperc.models.features import HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm, trainable_batch_norms
 from proxy_tasks.base import Progress
+from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.stopwatch import Stopwatch
@@ -45,12 +46,16 @@ class Decoder(nn.Module):
 
 
 class Measurement(NamedTuple):
-    """Equation 7.2 and its terms: means over meta-val of each image's losses; ``reward``: minus their sum."""
+    """The reward; the terms of equation 7.2, means over meta-val of each image's losses; AP if it was measured.
+
+    ``reward`` is minus the sum of the terms, or the AP, by the recipe's key ``reward``.
+    """
 
     reward: float
     classification: float
     box: float
     centerness: float
+    ap: float | None = None
 
 
 class Outcome(NamedTuple):
@@ -69,6 +74,8 @@ class DecoderTraining:
         recipe: of the proxy task, the stage's overrides applied.
         preset: of the head.
         seed: of the order of the batches.
+        stopwatch: times the phases.
+        validation_ap: measures AP too, where the recipe asks for it.
     """
 
     def __init__(
@@ -79,11 +86,13 @@ class DecoderTraining:
         preset: FCOSPreset,
         seed: int,
         stopwatch: Stopwatch | None = None,
+        validation_ap: ValidationAP | None = None,
     ) -> None:
         self.device = cache.device
         self.decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._cache, self._recipe, self._preset, self._seed = cache, recipe, preset, seed
         self.stopwatch = stopwatch or Stopwatch(self.device)
+        self._validation_ap = validation_ap
         parameters = list(decoder.parameters())
         self._parameters = parameters
         self._optimizer = torch.optim.Adam(
@@ -130,17 +139,27 @@ class DecoderTraining:
             self.stopwatch.lap("measuring: copying")
             self._estimate_statistics(averaged)
             averaged.eval()
-            losses = []
+            losses: list[tuple[Tensor, ...]] = []
+            detections: list[dict[str, Any]] = []
+            views = 0
             for batch in self._cache.val_batches(self._recipe.val_batch_size):
                 self.stopwatch.lap("measuring: reading")
                 output = self._forward(averaged, batch.features)
                 losses.append(fcos_losses_per_image(output, batch.targets, self._preset, STRIDES))
+                if self._validation_ap is not None:
+                    detections += self._validation_ap.detections(output, first=views)
+                views += len(batch.targets.labels)
                 self.stopwatch.lap("measuring: meta-val")
-        means = [torch.cat(term).double().mean().item() for term in zip(*losses, strict=True)]
-        measurement = Measurement(-sum(means), *means)
-        if not math.isfinite(measurement.reward):
-            raise DivergedLossError(f"the reward is {measurement.reward}")
-        return measurement
+        classification, box, centerness = (
+            torch.cat(term).double().mean().item() for term in zip(*losses, strict=True)
+        )
+        loss = classification + box + centerness
+        ap = None if self._validation_ap is None else self._validation_ap.measure(detections)
+        reward = ap if ap is not None and self._recipe.reward == "ap" else -loss
+        # With AP as the reward a loss may still say that the network is broken.
+        if not math.isfinite(loss):
+            raise DivergedLossError(f"the loss on meta-val is {loss}")
+        return Measurement(reward, classification, box, centerness, ap)
 
     def _step(self, indices: Tensor, *, check: bool) -> None:
         lap = self.stopwatch.lap

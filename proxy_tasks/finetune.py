@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasperc.assembly.detector import Baseline, build_decoder
+from nasperc.assembly.detector import Decoder as AnyDecoder
+from nasperc.assembly.detector import build_decoder
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.models.fcos import FCOS
@@ -45,19 +46,21 @@ def save_backbone(path: Path, backbone: nn.Module, description: Mapping[str, Any
         part.unlink(missing_ok=True)
 
 
-def finetune_backbone(
+def finetune(
     backbone: nn.Module,
+    decoder: AnyDecoder,
     dataset: DetectionDataset,
     normalisation: Normalisation,
     preset: FCOSPreset,
     recipe: DetectionProxyRecipe,
     checkpoint: Path,
     on_progress: Progress,
-) -> None:
-    """Train ``backbone`` in place, as part of an FPN-FCOS detector that is dropped afterwards.
+) -> FCOS:
+    """Train ``backbone`` in place, as part of a detector with ``decoder``; the detector is returned.
 
     Args:
         backbone: to be fine-tuned.
+        decoder: of the detector: FPN-FCOS for the backbone's features (7.4.1), the chosen FPN for its own.
         dataset: meta-train images: meta-val must stay unseen, the rewards are measured there.
         normalisation: the backbone's.
         preset: of the head; its sizes of interest are scaled by the training's short side.
@@ -71,10 +74,9 @@ def finetune_backbone(
     training = recipe.finetune_training
     scale = training.sizes_of_interest_scale * training.short_sides[0] / 800
     training = training.model_copy(update={"sizes_of_interest_scale": scale})
-    baseline = Baseline(recipe.finetune_width, recipe.finetune_width)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        parts = build_decoder(baseline, backbone.out, len(dataset.classes), preset)  # type: ignore[arg-type]
+        parts = build_decoder(decoder, backbone.out, len(dataset.classes), preset)  # type: ignore[arg-type]
     device = next(backbone.parameters()).device
     detector = FCOS(backbone, parts["neck"], parts["head"]).to(device)
     train(
@@ -87,3 +89,4 @@ def finetune_backbone(
         on_step=lambda step, _: on_progress("fine-tuning", step / training.iterations),
     )
     checkpoint.unlink(missing_ok=True)
+    return detector

@@ -8,15 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from nasperc.cli.console import console
-from nasperc.cli.latest import find_top10
+from nasperc.cli.latest import existing_run, find_top10
+from nasperc.errors import InputError
 from nasperc.fulltrain.run import fulltrain as run_fulltrain
+from nasperc.search.run_folder import RunFolder
+from nasperc.search.sample import draw_sample
 
 
 def fulltrain(
-    arch: Annotated[
-        Path | None, typer.Option(help="top10.json of a search; the latest run's by default.")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run; the latest by default.")] = None,
+    arch: Annotated[Path | None, typer.Option(help="top10.json of a search, instead of a run.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="How many entries, by rank; all by default.")] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=2, help="Draw so many architectures from the whole search instead (Fig. 7.6)."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of --sample: the stage; the one with most candidates by default.")
+    ] = None,
     task: Annotated[str, typer.Option(help="The model that the decoder is put into.")] = "fcos",
     width: Annotated[str | None, typer.Option(help="Channels: 128, 256 or 128-256 (FPN-head).")] = None,
     data: Annotated[Path | None, typer.Option(help="Another data set than the search's.")] = None,
@@ -38,8 +47,21 @@ def fulltrain(
         overrides["data"] = {"path": str(data.resolve()), "format": "auto", "classes": None}
     if seed is not None:
         overrides["seed"] = seed
+    if run is not None and arch is not None:
+        raise InputError(
+            "full training takes a run or a file of architectures",
+            value=f"{run} and {arch}",
+            where="the command line",
+            repair="Leave one of them out.",
+        )
+    if sample is not None:
+        drawn_from = existing_run(run) if run is not None else RunFolder(find_top10(arch).parent)
+        source = draw_sample(drawn_from, sample, stage=stage)
+        out = out or source.with_suffix("")
+    else:
+        source = find_top10(run or arch)
     run_fulltrain(
-        find_top10(arch),
+        source,
         folder=out,
         top=top,
         width=width,

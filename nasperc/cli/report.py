@@ -13,15 +13,29 @@ from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, latest_top10
 from nasperc.errors import InputError
 from nasperc.report.reward_curve import WINDOW, plot_reward_curves, reward_curves
+from nasperc.report.weight_sharing import fully_shared, plot_weight_sharing
+from nasperc.search.components import build_space
 
 
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="Runs to compare; the latest by default.")] = None,
     out: Annotated[Path, typer.Option(help="The plot.")] = Path("reward_curve.png"),
+    metric: Annotated[
+        str | None, typer.Option(help="A metric of the candidates instead of their reward, such as ap.")
+    ] = None,
 ) -> None:
-    """Means of first and last rewards, the best, seconds a candidate; and a plot (Fig. 7.2)."""
+    """Means of first and last rewards, the best, seconds a candidate; plots of Fig. 7.2 and 7.5."""
     folders = [existing_run(run) for run in runs or [latest_top10().parent]]
-    curves = {run.path.name: reward_curves(Journal.read(run.journal)) for run in folders}
+    events = {run.path.name: Journal.read(run.journal) for run in folders}
+    try:
+        curves = {name: reward_curves(journal, metric) for name, journal in events.items()}
+    except KeyError as error:
+        raise InputError(
+            "a metric must have been measured for every candidate",
+            value=metric,
+            where="--metric",
+            repair="Search with --set proxy.measure_ap=true to have ap.",
+        ) from error
     if not any(curves.values()):
         raise InputError(
             "a report needs completed candidates",
@@ -41,8 +55,14 @@ def report(
                 f"{curve.mean_seconds:.1f}",
             )
     console.print(table)
-    plot_reward_curves(curves, out)
+    plot_reward_curves(curves, out, metric or "reward")
     console.print(f"{out} written", markup=False)
+    spaces = {run.path.name: build_space(run.read_recipe()) for run in folders}
+    sharing = {name: fully_shared(journal, spaces[name]) for name, journal in events.items()}
+    if any(len(proportions) > 1 for proportions in sharing.values()):
+        path = out.with_name("weight_sharing.png")
+        plot_weight_sharing(sharing, path)
+        console.print(f"{path} written", markup=False)
 
 
 def register(app: typer.Typer) -> None:

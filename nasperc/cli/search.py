@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
+from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import new_run_folder
@@ -41,12 +43,17 @@ def search(
         typer.Option("--finetune/--no-finetune", help="Fine-tune the backbone before caching (7.4.1)."),
     ] = None,
     views: Annotated[int | None, typer.Option(help="Random crops an image in the feature cache.")] = None,
+    select_fpn: Annotated[
+        str | None,
+        typer.Option(help="What the head stage builds on: proxy (best reward), or fulltrain:20 (7.4.1)."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
+    selector = partial(select_by_full_training, console=console)
     if resume is not None:
         typed = (
             space,
@@ -60,6 +67,7 @@ def search(
             normalisation,
             finetune,
             views,
+            select_fpn,
             seed,
             name,
         )
@@ -73,7 +81,13 @@ def search(
         run = existing_run(resume)
         kept = run.read_recipe()
         execution = kept.search.model_copy(update=_drop_none({"workers": workers, "executor": executor}))
-        run_search(kept.model_copy(update={"search": execution}), run.path, console=console, resume=True)
+        run_search(
+            kept.model_copy(update={"search": execution}),
+            run.path,
+            console=console,
+            resume=True,
+            selector=selector,
+        )
         return
     overrides: dict[str, Any] = _drop_none(
         {
@@ -92,13 +106,15 @@ def search(
             "space": _drop_none({"name": space}),
             "controller": _drop_none({"name": controller}),
             "proxy": _drop_none({"finetune": finetune, "views": views}),
-            "search": _drop_none({"workers": workers, "budget": budget, "executor": executor}),
+            "search": _drop_none(
+                {"workers": workers, "budget": budget, "executor": executor, "select": select_fpn}
+            ),
         }
     )
     chosen = recipe or default_recipe(data)
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(name=name), console=console)
+    run_search(loaded, new_run_folder(name=name), console=console, selector=selector)
 
 
 def default_recipe(data: Path | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 from rich.table import Table
 
+from nasperc.evaluation.rank_agreement import kendall_tau
 from nasperc.fulltrain.entry_run import Row
 from nasperc.search.run_folder import write_atomically
 
@@ -54,6 +55,20 @@ class Results:
         done = (row for row in self.rows if row.status == "done" and row.rank is not None)
         return next(done, None)
 
+    @property
+    def rewarded(self) -> tuple[Row, ...]:
+        """The rows that were trained to their end and have a proxy reward: those that can be compared."""
+        return tuple(row for row in self.rows if row.status == "done" and row.reward is not None)
+
+    def agreement(self) -> str | None:
+        """How far reward and AP order the entries alike, in a sentence; None for fewer than three entries."""
+        rows = self.rewarded
+        if len(rows) < ENTRIES_TO_PLOT:
+            return None
+        rewards = [row.reward for row in rows if row.reward is not None]
+        tau = kendall_tau(rewards, [row.ap(self.reported_on) for row in rows])
+        return f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {tau:.2f}."
+
 
 def rank_rows(rows: Sequence[Row], splits: Sequence[str]) -> Results:
     """Order the rows. ``splits``: those that were measured, ``val`` or ``test`` or both."""
@@ -80,9 +95,8 @@ def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None
     }
     write_atomically(folder / "results.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "results.md", to_markdown(results))
-    points = [row for row in results.rows if row.status == "done" and row.reward is not None]
-    if len(points) >= ENTRIES_TO_PLOT:
-        _plot(points, results, folder / "reward_ap.png")
+    if len(results.rewarded) >= ENTRIES_TO_PLOT:
+        _plot(results.rewarded, results, folder / "reward_ap.png")
 
 
 def to_markdown(results: Results) -> str:
@@ -98,6 +112,9 @@ def to_markdown(results: Results) -> str:
         lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         lines += ["| " + " | ".join(row) + " |" for row in body]
         lines.append("")
+    agreement = results.agreement()
+    if agreement is not None:
+        lines += [agreement, ""]
     lines += [f"- {row.name} failed: {row.reason}" for row in results.rows if row.status == "failed"]
     return "\n".join(lines).rstrip() + "\n"
 

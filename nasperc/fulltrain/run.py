@@ -41,6 +41,7 @@ def fulltrain(
     settings: Sequence[str] = (),
     workers: int = 1,
     console: Console | None = None,
+    say_next: bool = True,
 ) -> Results:
     """Train the entries of a ``top10.json`` and the recipe's baselines on images, measure, rank, write the results.
 
@@ -57,6 +58,7 @@ def fulltrain(
         settings: ``key.sub=value`` strings laid over that.
         workers: processes that share every batch, by Ray Train; 1: this one alone, without Ray.
         console: for progress and tables; None: standard output.
+        say_next: end by saying what to type next.
 
     Returns:
         The ranking, also written as ``results.json`` and ``results.md`` (and ``reward_ap.png``).
@@ -112,6 +114,9 @@ def fulltrain(
             console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
     for table in to_tables(results):
         console.print(table)
+    agreement = results.agreement()
+    if agreement is not None:
+        console.print(agreement, highlight=False)
     best = results.best
     if best is None:
         raise InputError(
@@ -124,12 +129,13 @@ def fulltrain(
     # Where export would not look by itself.
     elsewhere = f" --checkpoint {checkpoint}" if width or folder != arch.parent / "fulltrain" else ""
     console.print(f"{folder / 'results.md'}\n{checkpoint}", highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    if say_next:
+        console.print(
+            f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     return results
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,14 +41,22 @@ class RewardCurve:
         return float(np.mean(self.seconds))
 
 
-def reward_curves(events: Sequence[Mapping[str, object]]) -> list[RewardCurve]:
-    """One curve a stage, in the order of the stages, from a journal's events."""
+def reward_curves(events: Sequence[Mapping[str, Any]], metric: str | None = None) -> list[RewardCurve]:
+    """One curve a stage, in the order of the stages, from a journal's events.
+
+    Args:
+        events: of a journal.
+        metric: take this metric of the candidates instead of the reward (Fig. 7.9 shows AP under two rewards).
+
+    Raises:
+        KeyError: a candidate has no such metric.
+    """
     stages: dict[str, tuple[list[float], list[float]]] = {}
     for event in events:
         if event["event"] == "completion":
             rewards, seconds = stages.setdefault(str(event["stage"]), ([], []))
-            rewards.append(float(event["reward"]))  # type: ignore[arg-type]
-            seconds.append(float(event["seconds"]))  # type: ignore[arg-type]
+            rewards.append(float(event["reward"] if metric is None else event["metrics"][metric]))
+            seconds.append(float(event["seconds"]))
     return [
         RewardCurve(stage, tuple(rewards), tuple(seconds)) for stage, (rewards, seconds) in stages.items()
     ]
@@ -60,7 +69,7 @@ def moving_average(values: Sequence[float], window: int = WINDOW) -> np.ndarray:
     return total / np.minimum(np.arange(1, len(values) + 1), window)
 
 
-def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path) -> None:
+def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path, label: str = "reward") -> None:
     """One panel a stage; each run's rewards as dots, its moving average as a line."""
     import matplotlib
 
@@ -70,18 +79,18 @@ def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path) ->
     stages = list(dict.fromkeys(curve.stage for curves in runs.values() for curve in curves))
     figure, axes = pyplot.subplots(1, len(stages), figsize=(6 * len(stages), 4), squeeze=False)
     for axis, stage in zip(axes[0], stages, strict=True):
-        for number, (label, curves) in enumerate(runs.items()):
+        for number, (run, curves) in enumerate(runs.items()):
             for curve in curves:
                 if curve.stage == stage:
                     axis.plot(curve.rewards, ".", color=f"C{number}", alpha=0.35, markersize=4)
-                    axis.plot(moving_average(curve.rewards), color=f"C{number}", label=label)
+                    axis.plot(moving_average(curve.rewards), color=f"C{number}", label=run)
         # A few candidates that learned nothing would flatten everything else.
         lowest, highest = np.percentile(
             [r for cs in runs.values() for c in cs if c.stage == stage for r in c.rewards], [2, 100]
         )
         margin = 0.05 * (highest - lowest) or 0.1
         axis.set_ylim(lowest - margin, highest + margin)
-        axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel="reward")
+        axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel=label)
         axis.grid(alpha=0.3)
         axis.legend(title=f"mean of the last {WINDOW}")
     figure.tight_layout()

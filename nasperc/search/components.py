@@ -63,8 +63,14 @@ def build_plan(recipe: Recipe) -> SearchPlan:
             "candidate_time_limit": limit_s,
             "early_stop_k": search.early_stop_k,
             "early_stop_minimum": search.early_stop_minimum,
+            "outside_selection": search.select != "proxy" or _prepares_stages(recipe),
         }
     )
+
+
+def _prepares_stages(recipe: Recipe) -> bool:
+    component = load_component("proxy", recipe.proxy.name)
+    return bool(component.prepares_stages(component.Recipe.model_validate(recipe.proxy.options)))
 
 
 def open_service(recipe: Recipe | Mapping[str, Any], folder: Path, session: str) -> ControllerService:

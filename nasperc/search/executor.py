@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,10 @@ class Executor(ABC):
     @abstractmethod
     def status(self) -> RunStatus:
         """How the run stands."""
+
+    @abstractmethod
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        """See :meth:`controllers.service.ControllerService.select`."""
 
     @abstractmethod
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -53,6 +54,9 @@ class LocalExecutor(Executor):
 
     def status(self) -> RunStatus:
         return self._opened().status()
+
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        self._opened().select(stage, hash, scores, seconds)
 
     def close(self) -> None:
         if self._service is not None:

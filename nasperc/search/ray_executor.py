@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,7 +88,8 @@ def start_ray(
                 object_store_memory=_OBJECT_STORE_BYTES,
                 **quiet,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    # A plain Exception, too: "the current node timed out during startup", on a machine that is very busy.
+    except Exception as error:
         raise InputError(
             "Ray must start",
             value=describe(error),
@@ -257,6 +259,9 @@ class RayExecutor(Executor):
     def status(self) -> RunStatus:
         status: RunStatus = self._call("status")
         return status
+
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        self._call("select", stage, hash, dict(scores), seconds)
 
     def close(self) -> None:
         actor, self._actor = self._actor, None

@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from controllers.journal import Journal
 from nasperc.errors import InputError
+from nasperc.search.between_stages import BetweenStages, Selector
 from nasperc.search.components import build_plan, build_proxy, build_space
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
@@ -20,6 +22,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
+from proxy_tasks.base import ProxyTask
 from search_spaces.base import SearchSpace
 
 # Under a fast proxy the file need not be rewritten for every candidate.
@@ -28,7 +31,12 @@ _SECTIONS_FREE_ON_RESUME = ("workers", "gpus_per_worker", "executor", "ray_addre
 
 
 def run_search(
-    recipe: Recipe | None, folder: Path, *, resume: bool = False, console: Console | None = None
+    recipe: Recipe | None,
+    folder: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    selector: Selector | None = None,
 ) -> Path:
     """Search, and write ``top10.json``; the folder holds everything that a resumption needs, at any moment.
 
@@ -38,6 +46,7 @@ def run_search(
         folder: of the run; new unless ``resume``.
         resume: go on where the run's journal ends; a run that has ended only writes its ``top10.json`` again.
         console: where to show progress.
+        selector: chooses what a later stage builds on; needed unless ``search.select`` is ``proxy``.
 
     Returns:
         The path of ``top10.json``.
@@ -57,10 +66,12 @@ def run_search(
         run.create(recipe)
     console.print(f"run folder: {run.path}", highlight=False, markup=False)
     try:
-        description = _prepare(recipe, space, run, console)
-        search = _Search(recipe, space, run, description)
+        proxy = _prepare(recipe, space, run, console)
+        search = _Search(recipe, space, run, proxy.description())
+        between = BetweenStages(recipe, space, run, proxy, selector, console)
+        between.begin(Journal.read(run.journal) if run.journal.exists() else [])
         with _executor(recipe, run) as executor:
-            search.follow(executor, console)
+            search.follow(executor, console, between)
     except KeyboardInterrupt:
         console.print(
             f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False, markup=False
@@ -104,14 +115,14 @@ def _first_difference(one: Any, other: Any, path: str = "") -> str | None:
     return None if one == other else path
 
 
-def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Console) -> dict[str, Any]:
-    """Prepare once, before workers exist; what ``top10.json`` says of data and weights."""
+def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Console) -> ProxyTask:
+    """The proxy task, prepared once, before workers exist."""
     proxy = build_proxy(recipe, space, run.prepared)
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
     for note in proxy.notes():
         console.print(note, highlight=False, markup=False)
-    return proxy.description()
+    return proxy
 
 
 def _executor(recipe: Recipe, run: RunFolder) -> Executor:
@@ -136,22 +147,30 @@ class _Search:
         self._unwritten = False
         self._next_write = 0.0
 
-    def follow(self, executor: Executor, console: Console) -> None:
+    def follow(self, executor: Executor, console: Console, between: BetweenStages) -> None:
         """Run to the end, and keep every view up to date."""
         executor.start()
         for note in executor.notes():
             console.print(note, highlight=False, markup=False, soft_wrap=True)
         scalars = SearchScalars(self._run.tensorboard)
         try:
-            with search_display(console) as display:
-                going = True
-                while going:
-                    self._take_events(executor, scalars, display)
-                    going = executor.advance()
-                self._take_events(executor, scalars, display)
+            while self._follow_stage(executor, console, scalars):
+                self._write_top10()
+                between.go_on(executor, self._description)
         finally:
             scalars.close()
             self._write_top10()
+
+    def _follow_stage(self, executor: Executor, console: Console, scalars: SearchScalars) -> bool:
+        """Run on; True when a stage waits for what it needs from outside, False at the end of the run."""
+        with search_display(console) as display:
+            going, waiting = True, False
+            while going and not waiting:
+                self._take_events(executor, scalars, display)
+                going = executor.advance()
+                waiting = going and executor.status().selecting
+            self._take_events(executor, scalars, display)
+        return waiting
 
     def conclude(self, console: Console) -> None:
         """Say how it ended.

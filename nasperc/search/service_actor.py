@@ -42,6 +42,10 @@ class ServiceActor:
         with self._noting_failure():
             self._service.tell(slot, id, result)
 
+    def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
+        with self._noting_failure():
+            self._service.select(stage, hash, scores, seconds)
+
     def report_setup_failure(self, slot: int, error: str) -> None:
         self._service.report_setup_failure(slot, error)
         # It will die of this error; slot_died shall not count it a second time.

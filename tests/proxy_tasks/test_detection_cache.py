@@ -20,7 +20,7 @@ from proxy_tasks.detection_views import views
 
 def test_a_record_is_what_backbone_and_targets_give_for_its_view(task: DetectionProxy) -> None:
     setup, cache = task.setup, task.cache
-    backbone, _ = setup._backbone(torch.device("cpu"), no_progress)
+    backbone, _ = setup.backbone(torch.device("cpu"), no_progress)
     record = 3
     sample = next(islice(views(setup.dataset, setup.split, setup.recipe), record, None))
     batch = cache.load(torch.tensor([record]))

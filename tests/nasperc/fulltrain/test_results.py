@@ -75,3 +75,12 @@ def test_files(tmp_path):
     more = [*ROWS, row("rank 4", 0.1, 0.1, 4, -1.4)]
     write_results(rank_rows(more, ("val", "test")), tmp_path, {})
     assert (tmp_path / "reward_ap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_agreement_of_reward_and_ap_needs_three_entries():
+    assert rank_rows(ROWS, ("val", "test")).agreement() is None
+    entries = [row(f"rank {k}", ap, ap, k, -float(k)) for k, ap in ((1, 0.5), (2, 0.3), (3, 0.4))]
+    results = rank_rows([*entries, ROWS[3]], ("val", "test"))
+    # Of three pairs two agree; the baseline, which has no reward, does not count.
+    assert results.agreement() == "Proxy reward and AP on test of 3 architectures: Kendall's tau 0.33."
+    assert results.agreement() in to_markdown(results)

@@ -12,7 +12,9 @@ from nasperc.evaluation.cost import Cost
 from nasperc.fulltrain import entry_run, run
 from nasperc.fulltrain.evaluate import evaluate_checkpoint
 from nasperc.fulltrain.run import fulltrain
+from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
+from nasperc.search.top10 import read_top10
 from nasperc.training.checkpoint import load_checkpoint
 
 
@@ -173,3 +175,17 @@ def test_other_classes_than_in_the_search(top10, console, fixed_costs):
     top10.write_text(json.dumps(content))
     with pytest.raises(InputError, match="classes that it had in the search"):
         fulltrain(top10, console=console)
+
+
+def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, monkeypatch):
+    measured = entry_run.coco_ap
+    # val and test, of one entry after the other: val selects. The baseline, last, may not be chosen.
+    aps = iter((0.2, 0.8, 0.4, 0.1, 0.9, 0.9))
+    monkeypatch.setattr(entry_run, "coco_ap", lambda *arguments: replace(measured(*arguments), ap=next(aps)))
+    candidates = top10.with_name("select-fpn.json")
+    top10.rename(candidates)
+    selection = select_by_full_training(candidates, {"fpn": 64, "head": 64}, console=console)
+    entries = read_top10(candidates).entries
+    assert selection.scores == {entries[0].hash: 0.2, entries[1].hash: 0.4}
+    assert selection.hash == entries[1].hash
+    assert (candidates.parent / "select-fpn" / "results.json").exists()

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,3 +26,14 @@ def test_curves_by_stage_leave_everything_but_completions_out(tmp_path):
     assert (head.first_mean, head.last_mean) == (-3.0, -3.0)
     plot_reward_curves({"ppo": [fpn, head]}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_metric_instead_of_the_reward():
+    events = [
+        {"event": "completion", "stage": "fpn", "reward": -2.0, "seconds": 1.0, "metrics": {"ap": 0.25}},
+        {"event": "completion", "stage": "fpn", "reward": -1.0, "seconds": 1.0, "metrics": {"ap": 0.5}},
+    ]
+    (curve,) = reward_curves(events, "ap")
+    assert curve.rewards == (0.25, 0.5)
+    with pytest.raises(KeyError):
+        reward_curves(events, "pq")

@@ -14,6 +14,26 @@ def test_every_package_recipe_is_valid_and_survives_a_round_trip(name):
     assert parse_recipe(recipe.to_dict(), where="round trip") == recipe
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "controller", "reward"),
+    [
+        ("table_7_4:head", "head", "ppo", "loss"),
+        ("table_7_4:fpn", "fpn", "ppo", "loss"),
+        ("table_7_4:progressive", "progressive", "ppo", "loss"),
+        ("table_7_4:joint", "joint", "ppo", "loss"),
+        ("table_7_4:random", "progressive", "random", "loss"),
+        ("figure_7_9:loss", "fpn", "ppo", "loss"),
+        ("figure_7_9:ap", "fpn", "ppo", "ap"),
+    ],
+)
+def test_the_rows_of_the_tables_and_figures(name, mode, controller, reward):
+    recipe = load_recipe(name)
+    assert recipe.space.options["mode"] == mode
+    assert recipe.controller.name == controller
+    assert recipe.proxy.options["reward"] == reward
+    assert recipe.search.candidates == 2800
+
+
 def test_paper_recipe_holds_the_numbers_of_the_thesis():
     """Section 7.4.1 (proxy task, budgets, full training) and 6.4.1 (controller)."""
     recipe = load_recipe("paper")
@@ -27,6 +47,7 @@ def test_paper_recipe_holds_the_numbers_of_the_thesis():
     assert (proxy["learning_rate"], proxy["polyak"]) == (8e-4, 0.9)
     assert (controller["layers"], controller["hidden"], controller["learning_rate"]) == (2, 100, 1e-4)
     assert recipe.search.candidates == 2800 + 600
+    assert (recipe.search.select, proxy["head_stage"]) == ("fulltrain:20", "cached_fpn")
     full = recipe.fulltrain
     assert (full.batch_size, full.iterations, full.learning_rate, full.steps) == (
         16,

@@ -90,6 +90,8 @@ class ToyProxyRecipe(BaseModel):
     setup_fails: bool = False
     setup_fails_once: bool = False
     process_dies_in_setup: bool = False
+    # Stages leave a file each when they are prepared; an evaluation wants its own.
+    prepares_stages: bool = False
 
 
 class ToyProxy(ProxyTask):
@@ -116,8 +118,30 @@ class ToyProxy(ProxyTask):
         self._prepared = True
         on_progress("toy cache", 1.0)
 
+    @classmethod
+    def prepares_stages(cls, recipe: BaseModel) -> bool:
+        assert isinstance(recipe, ToyProxyRecipe)
+        return recipe.prepares_stages
+
+    def prepare_stage(
+        self, stage: Stage, fixed: Mapping[str, Part], on_progress: Progress = no_progress
+    ) -> None:
+        if self._recipe.prepares_stages:
+            self._stage_file(stage.name, fixed).touch()
+
+    def _stage_file(self, stage: str, fixed: Mapping[str, Part]) -> Path:
+        words = [
+            stage,
+            *(part if isinstance(part, str) else "".join(map(str, part)) for part in fixed.values()),
+        ]
+        return self._folder / "-".join(words)
+
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         assert self._prepared
+        if self._recipe.prepares_stages:
+            fixed = "head" if candidate.stage == "body" else "body"
+            parts = {fixed: candidate.architecture.parts[fixed]}
+            assert self._stage_file(candidate.stage, parts).exists()
         recipe, id = self._recipe, candidate.id
         if id in recipe.raises:
             raise ZeroDivisionError("toy failure")
