@@ -25,7 +25,7 @@ from proxy_tasks.finetune import finetune
 from proxy_tasks.folder_lock import folder_lock
 from search_spaces.base import ORIGINAL, Part
 
-LEVELS = ("p3", "p4", "p5", "p6", "p7")
+LEVELS = ("P3", "P4", "P5", "P6", "P7")
 
 
 class Pyramid(nn.Module):
