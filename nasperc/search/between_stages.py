@@ -21,7 +21,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10
 from proxy_tasks.base import ProxyTask
-from search_spaces.base import Architecture, Part, SearchSpace, Stage
+from search_spaces.base import ORIGINAL, Architecture, Part, SearchSpace, Stage
 
 BY_REWARD = "proxy"
 
@@ -75,7 +75,7 @@ class BetweenStages:
         if starts:
             stages = {stage.name: stage for stage in self._space.stages()}
             fixed: dict[str, Part] = {
-                name: part if isinstance(part, str) else tuple(part)
+                name: ORIGINAL if part == ORIGINAL else tuple(part)
                 for name, part in starts[-1]["fixed"].items()
             }
             self._prepare(stages[starts[-1]["stage"]], fixed)

@@ -71,7 +71,7 @@ def read_record(path: Path) -> WeightsRecord | None:
     """
     content = _load(path)
     if isinstance(content, dict) and "converted_from" in content and "backbone" in content:
-        return WeightsRecord(*(content.get(field) for field in WeightsRecord._fields))
+        return WeightsRecord(content["backbone"], content["normalisation"], content.get("stride_in"))
     return None
 
 
