@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from nasperc.cli import cache, catalog, evaluate, export, fulltrain, report, search
+from nasperc.cli import cache, catalog, cost, evaluate, export, fulltrain, report, search
 from nasperc.cli.console import error_console
 from nasperc.errors import InputError
 
@@ -21,6 +21,7 @@ search.register(app)
 fulltrain.register(app)
 evaluate.register(app)
 export.register(app)
+cost.register(app)
 cache.register(app)
 report.register(app)
 catalog.register(app)
