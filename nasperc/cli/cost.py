@@ -91,7 +91,8 @@ def _model_table(counted: ModelCost) -> Table:
     table.add_row("FLOPs (multiply-accumulates)", f"{counted.flops / 1e9:.2f} G")
     table.add_row("parameters", f"{counted.params_total / 1e6:.2f} M")
     table.add_row("parameters that are trained", f"{counted.params_trainable / 1e6:.2f} M")
-    table.add_row("activations kept in training, an image", f"{counted.activation_bytes / 1e6:.0f} MB")
+    if counted.activation_bytes is not None:
+        table.add_row("activations kept in training, an image", f"{counted.activation_bytes / 1e6:.0f} MB")
     if (latency := counted.latency) is not None:
         times = f"{latency.median_s * 1e3:.1f} ms"
         spread = f"{latency.fastest_s * 1e3:.1f} to {latency.slowest_s * 1e3:.1f}"
@@ -103,8 +104,9 @@ def _thesis_table(name: str, rows: Sequence[TableRow]) -> Table:
     height, width = rows[0].cost.size
     title = f"Table {name}, counted at {height} x {width} for {rows[0].cost.classes} classes"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("model", no_wrap=True)
-    headings = ["GFLOPs", "thesis", "%", "M params", "thesis", "%", "MB/image"]
+    # Of 80 columns the numbers take what they need; long names go on in a second line.
+    table.add_column("model")
+    headings = ["GFLOPs", "thesis", "%", "params, M", "thesis", "%"]
     if rows[0].cost.latency is not None:
         headings.append("ms")
     for heading in headings:
@@ -115,7 +117,6 @@ def _thesis_table(name: str, rows: Sequence[TableRow]) -> Table:
             cost.name,
             *_compared(flops, thesis["flops_g"], digits=2),
             *_compared(params, thesis["params_m"], digits=3),
-            f"{cost.activation_bytes / 1e6:.0f}",
         ]
         if cost.latency is not None:
             cells.append(f"{cost.latency.median_s * 1e3:.0f}")

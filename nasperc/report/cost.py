@@ -29,7 +29,7 @@ TABLES = {"7.2": ("table_7_2", "table_7_2_thesis.json")}
 class ModelCost:
     """``flops`` by the convention of :mod:`nasperc.evaluation.cost`; ``activation_bytes`` an image in training.
 
-    ``size`` (H, W) in pixels; ``latency`` None where it was not measured.
+    ``size`` (H, W) in pixels; ``activation_bytes`` and ``latency`` None where they were not asked for.
     """
 
     decoder: str
@@ -39,7 +39,7 @@ class ModelCost:
     flops: int
     params_total: int
     params_trainable: int
-    activation_bytes: int
+    activation_bytes: int | None
     latency: Latency | None
 
     @property
@@ -58,8 +58,9 @@ class ModelCost:
             "flops_g": self.flops / 1e9,
             "params_m": self.params_trainable / 1e6,
             "params_total_m": self.params_total / 1e6,
-            "activations_mb": self.activation_bytes / 1e6,
         }
+        if self.activation_bytes is not None:
+            values["activations_mb"] = self.activation_bytes / 1e6
         if self.latency is not None:
             values["latency_ms"] = self.latency.median_s * 1e3
             values["latency"] = self.latency._asdict()
@@ -78,7 +79,12 @@ class TableRow(NamedTuple):
 
 
 def model_cost(
-    recipe: Recipe, decoder: Decoder | None = None, *, name: str | None = None, latency: bool = False
+    recipe: Recipe,
+    decoder: Decoder | None = None,
+    *,
+    name: str | None = None,
+    activations: bool = True,
+    latency: bool = False,
 ) -> ModelCost:
     """Cost of a recipe's backbone with a decoder, at the size and for the classes of its section ``cost``.
 
@@ -86,6 +92,7 @@ def model_cost(
         recipe: its sections ``model``, ``decoder``, ``space`` and ``cost`` count; no weights are read.
         decoder: None: the recipe's own.
         name: of the decoder; None: what it is, and its widths.
+        activations: count their memory too.
         latency: measure it too, with random weights.
 
     Raises:
@@ -107,7 +114,7 @@ def model_cost(
         flops=cost.flops,
         params_total=cost.params_total,
         params_trainable=cost.params_trainable,
-        activation_bytes=activation_bytes(model, size),
+        activation_bytes=activation_bytes(model, size) if activations else None,
         latency=measured,
     )
 
@@ -128,7 +135,8 @@ def thesis_table(name: str, *, latency: bool = False) -> Iterator[TableRow]:
     recipe, figures = TABLES[name]
     for row in json.loads((resources.files("experiments") / figures).read_text(encoding="utf-8")):
         decoder, backbone = row.pop("decoder"), row.pop("backbone")
-        counted = model_cost(load_recipe(f"{recipe}:{decoder} {backbone}"), name=decoder, latency=latency)
+        model = load_recipe(f"{recipe}:{decoder} {backbone}")
+        counted = model_cost(model, name=decoder, activations=False, latency=latency)
         yield TableRow(replace(counted, backbone=backbone), row)
 
 
