@@ -50,12 +50,14 @@ def recipe_decoder(recipe: DecoderRecipe, space: SearchSpace) -> Decoder:
 
 
 def _read(architecture: str) -> tuple[dict[str, Any], str]:
-    if architecture.endswith(".json"):
-        path, where = Path(architecture), architecture
-    else:
-        path, where = resources.files("experiments") / f"{architecture}.json", f"package file {architecture}"
+    in_package = not architecture.endswith(".json")
+    where = f"package file {architecture}" if in_package else architecture
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        if in_package:
+            text = (resources.files("experiments") / f"{architecture}.json").read_text(encoding="utf-8")
+        else:
+            text = Path(architecture).read_text(encoding="utf-8")
+        values = json.loads(text)
     except (OSError, ValueError) as error:
         raise InputError(
             "the architecture of a decoder must be a readable JSON file",

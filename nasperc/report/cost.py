@@ -143,9 +143,9 @@ def thesis_table(name: str, *, latency: bool = False) -> Iterator[TableRow]:
 def decoder_name(decoder: Decoder) -> str:
     """For example ``FPN-FCOS@256`` or ``fcos_decoder@128-256`` (FPN and head)."""
     if isinstance(decoder, Baseline):
-        widths, kind = (decoder.fpn_width, decoder.head_width), BASELINE_NAMES[decoder.kind]
+        kind, widths = BASELINE_NAMES[decoder.kind], [decoder.fpn_width, decoder.head_width]
     else:
-        widths, kind = tuple(decoder.widths.values()), decoder.space.name
+        kind, widths = decoder.space.name, list(decoder.widths.values())
     return f"{kind}@{'-'.join(str(width) for width in dict.fromkeys(widths))}"
 
 
