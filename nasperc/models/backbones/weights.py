@@ -70,9 +70,9 @@ def read_record(path: Path) -> WeightsRecord | None:
         InputError: the file is missing or unreadable.
     """
     content = _load(path)
-    if isinstance(content, dict) and "converted_from" in content and "backbone" in content:
-        return WeightsRecord(*(content.get(field) for field in WeightsRecord._fields))
-    return None
+    if not isinstance(content, dict) or not {"converted_from", "backbone", "normalisation"} <= content.keys():
+        return None
+    return WeightsRecord(content["backbone"], content["normalisation"], content.get("stride_in"))
 
 
 def _load(path: Path) -> Any:
