@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
@@ -76,18 +76,11 @@ def read_record(path: Path) -> WeightsRecord | None:
 
 
 def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
-    except Exception as error:
-        # The first line says what is wrong; torch's further lines advise loading unsafely.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            "backbone weights must be a readable PyTorch file of tensors",
-            value=reason,
-            where=path,
-            repair="Check the path, or download or convert the file again.",
-        ) from error
+    return load_torch_file(
+        path,
+        rule="backbone weights must be a readable PyTorch file of tensors",
+        repair="Check the path, or download or convert the file again.",
+    )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
