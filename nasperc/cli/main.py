@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from nasperc.cli import cache, catalog, convert, evaluate, export, fulltrain, report, search
+from nasperc.cli import cache, catalog, convert, cost, evaluate, export, fulltrain, report, search
 from nasperc.cli.console import error_console
 from nasperc.errors import InputError
 
@@ -22,6 +22,7 @@ fulltrain.register(app)
 evaluate.register(app)
 export.register(app)
 convert.register(app)
+cost.register(app)
 cache.register(app)
 report.register(app)
 catalog.register(app)

@@ -35,7 +35,7 @@ def measure_module_cost(module: nn.Module, inputs: Any) -> Cost:
     convolution), 2 an element of each ``nn.BatchNorm2d``, 1 an element of each ReLU module.
     ``FrozenBatchNorm2d``, GroupNorm, resizing and everything functional are free.
     """
-    shapes_only = copy.deepcopy(module).to("meta")
+    counted = shapes_only(module)
     flops = 0
 
     def count(rule: Callable[[Any, Tensor], int]) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -45,19 +45,24 @@ def measure_module_cost(module: nn.Module, inputs: Any) -> Cost:
 
         return hook
 
-    for layer in shapes_only.modules():
+    for layer in counted.modules():
         for kind, rule in _RULES:
             if isinstance(layer, kind):
                 layer.register_forward_hook(count(rule))
                 break
     with torch.no_grad():
-        shapes_only(_to_meta(inputs))
+        counted(_to_meta(inputs))
     parameters = list(module.parameters())
     return Cost(
         flops=flops,
         params_total=sum(p.numel() for p in parameters),
         params_trainable=sum(p.numel() for p in parameters if p.requires_grad),
     )
+
+
+def shapes_only(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` on the meta device: it knows the shapes, and computes nothing."""
+    return copy.deepcopy(module).to("meta")
 
 
 def _convolution(layer: Any, output: Tensor) -> int:

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from nasperc.assembly.decoder_recipe import DecoderRecipe
 from nasperc.assembly.detector import BaselineKind
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.errors import InputError
+from nasperc.evaluation.recipe import CostRecipe
 from nasperc.plugins import KINDS, load_component
 from nasperc.training.recipe import TrainingRecipe
 
@@ -91,6 +93,9 @@ class Recipe(BaseModel):
     fulltrain: TrainingRecipe = TrainingRecipe()
     # What full training has beside the entries, each at the cost of the best of them.
     baselines: tuple[BaselineKind, ...] = ("fpn-fcos",)
+    # The recipe's own model, and how its cost is stated (nasperc cost); a search does not look at them.
+    decoder: DecoderRecipe = DecoderRecipe()
+    cost: CostRecipe = CostRecipe()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, loadable by :func:`parse_recipe`."""

@@ -1,0 +1,73 @@
+"""The recipe section of a decoder that is not searched: one made by hand, or an architecture that was found."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nasperc.assembly.detector import Baseline, BaselineKind, Decoder, Searched
+from nasperc.errors import InputError
+from search_spaces.base import SearchSpace
+
+
+class DecoderRecipe(BaseModel):
+    """``name``: a baseline, or ``searched`` with its ``architecture``: a file (.json), or the name of a package file
+    under ``experiments``. ``depth``: layers of a tower of a baseline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: BaselineKind | Literal["searched"] = "fpn-fcos"
+    architecture: str | None = None
+    fpn_width: int = Field(default=256, ge=32, multiple_of=32)
+    head_width: int = Field(default=256, ge=32, multiple_of=32)
+    depth: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _architecture_belongs_to_searched(self) -> Self:
+        if (self.name == "searched") != (self.architecture is not None):
+            raise ValueError("a decoder named searched has an architecture, and no other one has")
+        return self
+
+
+def recipe_decoder(recipe: DecoderRecipe, space: SearchSpace) -> Decoder:
+    """The decoder of a recipe; ``space``: of its architecture.
+
+    Raises:
+        InputError: the architecture file is missing or unreadable, or none of the space.
+    """
+    if recipe.name != "searched":
+        return Baseline(recipe.fpn_width, recipe.head_width, recipe.depth, recipe.name)
+    assert recipe.architecture is not None
+    values, where = _read(recipe.architecture)
+    # An architecture file may say at which widths it was searched; the recipe's count.
+    values.pop("widths", None)
+    widths = {"fpn": recipe.fpn_width, "head": recipe.head_width}
+    return Searched(space, space.from_dict(values, where=where), widths)
+
+
+def _read(architecture: str) -> tuple[dict[str, Any], str]:
+    if architecture.endswith(".json"):
+        path, where = Path(architecture), architecture
+    else:
+        path, where = resources.files("experiments") / f"{architecture}.json", f"package file {architecture}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "the architecture of a decoder must be a readable JSON file",
+            value=error,
+            where=f"recipe key decoder.architecture: {where}",
+            repair="Give a path that ends in .json, or the name of a package file such as nas_fcos_reference.",
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(
+            "an architecture must be a JSON object",
+            value=type(values).__name__,
+            where=where,
+            repair="Write it anew with nasperc export architecture.",
+        )
+    return values, where

@@ -1,0 +1,132 @@
+"""``nasperc cost``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from nasperc.assembly.detector import Searched
+from nasperc.cli.console import console
+from nasperc.errors import InputError
+from nasperc.export.architecture_file import read_architecture
+from nasperc.fulltrain.entries import parse_width
+from nasperc.report.cost import ModelCost, TableRow, model_cost, thesis_table
+from nasperc.search.recipe import load_recipe
+
+PARTS = ("fpn", "head")
+
+
+def cost(
+    recipe: Annotated[
+        str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")
+    ] = None,
+    arch: Annotated[Path | None, typer.Option(help="An architecture file instead of its decoder.")] = None,
+    width: Annotated[str | None, typer.Option(help="Channels: 128, 256 or 128-256 (FPN-head).")] = None,
+    backbone: Annotated[str | None, typer.Option(help="For example mobilenet_v2 or resnet50.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes; 80 by default.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input HxW in pixels; 800x1088 by default.")] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Measure it, with random weights.")] = False,
+    table: Annotated[str | None, typer.Option(help="Count a table of the thesis again: 7.2.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
+) -> None:
+    """FLOPs, parameters, activation memory and latency of a model; nothing is trained or downloaded."""
+    if table is not None:
+        if any(value is not None for value in (recipe, arch, width, backbone, classes, size)) or set_:
+            raise InputError(
+                "a table of the thesis fixes its models and their input",
+                value="other options",
+                where="--table",
+                repair="Give --latency or --json at the most; --recipe table_7_2:ROW is one of its models.",
+            )
+        rows = list(thesis_table(table, latency=latency))
+        if as_json:
+            console.print_json(json.dumps([row.to_dict() for row in rows]))
+        else:
+            console.print(_thesis_table(table, rows))
+        return
+    overrides: dict[str, Any] = {"model": {"backbone": {} if backbone is None else {"name": backbone}}}
+    overrides["cost"] = {} if size is None else {"size": _parse_size(size)}
+    if classes is not None:
+        overrides["cost"]["classes"] = classes
+    widths = None if width is None else parse_width(width, PARTS)
+    if widths is not None:
+        overrides["decoder"] = {f"{part}_width": channels for part, channels in widths.items()}
+    loaded = load_recipe(recipe or "default", [overrides], set_ or [])
+    decoder = None
+    if arch is not None:
+        file = read_architecture(arch)
+        decoder = Searched(file.space, file.architecture, widths or file.widths or {"fpn": 256, "head": 256})
+    counted = model_cost(loaded, decoder, latency=latency)
+    if as_json:
+        console.print_json(json.dumps(counted.to_dict()))
+    else:
+        console.print(_model_table(counted))
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    sides = [int(side) for side in (height, width) if side.isascii() and side.isdigit()]
+    if not separator or len(sides) != 2 or any(side < 32 or side % 32 for side in sides):
+        raise InputError(
+            "a size must be HxW, height and width in pixels, both multiples of 32",
+            value=repr(text),
+            where="--size",
+            repair="For example --size 800x1088.",
+        )
+    return sides[0], sides[1]
+
+
+def _model_table(counted: ModelCost) -> Table:
+    height, width = counted.size
+    table = Table(title=f"{escape(counted.name)}, {height} x {width}, {counted.classes} classes")
+    table.add_column("cost")
+    table.add_column("value", justify="right")
+    table.add_row("FLOPs (multiply-accumulates)", f"{counted.flops / 1e9:.2f} G")
+    table.add_row("parameters", f"{counted.params_total / 1e6:.2f} M")
+    table.add_row("parameters that are trained", f"{counted.params_trainable / 1e6:.2f} M")
+    table.add_row("activations kept in training, an image", f"{counted.activation_bytes / 1e6:.0f} MB")
+    if (latency := counted.latency) is not None:
+        times = f"{latency.median_s * 1e3:.1f} ms"
+        spread = f"{latency.fastest_s * 1e3:.1f} to {latency.slowest_s * 1e3:.1f}"
+        table.add_row(f"latency ({latency.device}), median of {latency.runs}: {spread}", times)
+    return table
+
+
+def _thesis_table(name: str, rows: Sequence[TableRow]) -> Table:
+    height, width = rows[0].cost.size
+    title = f"Table {name}, counted at {height} x {width} for {rows[0].cost.classes} classes"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    headings = ["GFLOPs", "thesis", "%", "M params", "thesis", "%", "MB/image"]
+    if rows[0].cost.latency is not None:
+        headings.append("ms")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cost, thesis in rows:
+        flops, params = cost.flops / 1e9, cost.params_trainable / 1e6
+        cells = [
+            cost.name,
+            *_compared(flops, thesis["flops_g"], digits=2),
+            *_compared(params, thesis["params_m"], digits=3),
+            f"{cost.activation_bytes / 1e6:.0f}",
+        ]
+        if cost.latency is not None:
+            cells.append(f"{cost.latency.median_s * 1e3:.0f}")
+        table.add_row(*cells)
+    return table
+
+
+def _compared(value: float, printed: float, digits: int) -> tuple[str, str, str]:
+    return f"{value:.{digits}f}", f"{printed:.1f}", f"{100 * (value / printed - 1):+.2f}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(cost)

@@ -1,0 +1,148 @@
+"""Cost of the model of a recipe, and thesis Table 7.2 counted again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+
+from nasperc.assembly.decoder_recipe import recipe_decoder
+from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, build_detector
+from nasperc.errors import InputError
+from nasperc.evaluation.activations import activation_bytes
+from nasperc.evaluation.cost import measure_cost
+from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.models.detector import Detector
+from nasperc.search.components import build_space
+from nasperc.search.recipe import Recipe, load_recipe
+from search_spaces.fcos_neck import SearchedFPN
+
+# Tables of the thesis with costs: recipe, and the figures that are printed there.
+TABLES = {"7.2": ("table_7_2", "table_7_2_thesis.json")}
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """``flops`` by the convention of :mod:`nasperc.evaluation.cost`; ``activation_bytes`` an image in training.
+
+    ``size`` (H, W) in pixels; ``latency`` None where it was not measured.
+    """
+
+    decoder: str
+    backbone: str
+    size: tuple[int, int]
+    classes: int
+    flops: int
+    params_total: int
+    params_trainable: int
+    activation_bytes: int
+    latency: Latency | None
+
+    @property
+    def name(self) -> str:
+        """Decoder and backbone, as in Table 7.2."""
+        return f"{self.decoder} {self.backbone}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in the units of the table: G FLOPs, M parameters (those that are trained), MB, ms."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "decoder": self.decoder,
+            "backbone": self.backbone,
+            "size": list(self.size),
+            "classes": self.classes,
+            "flops_g": self.flops / 1e9,
+            "params_m": self.params_trainable / 1e6,
+            "params_total_m": self.params_total / 1e6,
+            "activations_mb": self.activation_bytes / 1e6,
+        }
+        if self.latency is not None:
+            values["latency_ms"] = self.latency.median_s * 1e3
+            values["latency"] = self.latency._asdict()
+        return values
+
+
+class TableRow(NamedTuple):
+    """A row of the thesis's table, counted; ``thesis``: what is printed there (flops_g, params_m, ap)."""
+
+    cost: ModelCost
+    thesis: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As :meth:`ModelCost.to_dict`, and the thesis's figures under ``thesis_...``."""
+        return {**self.cost.to_dict(), **{f"thesis_{key}": value for key, value in self.thesis.items()}}
+
+
+def model_cost(
+    recipe: Recipe, decoder: Decoder | None = None, *, name: str | None = None, latency: bool = False
+) -> ModelCost:
+    """Cost of a recipe's backbone with a decoder, at the size and for the classes of its section ``cost``.
+
+    Args:
+        recipe: its sections ``model``, ``decoder``, ``space`` and ``cost`` count; no weights are read.
+        decoder: None: the recipe's own.
+        name: of the decoder; None: what it is, and its widths.
+        latency: measure it too, with random weights.
+
+    Raises:
+        InputError: an unreadable architecture; widths that do not fit.
+    """
+    if decoder is None:
+        decoder = recipe_decoder(recipe.decoder, build_space(recipe))
+    size = recipe.cost.size
+    with torch.device("meta"):
+        model = _build(recipe, decoder)
+    cost = measure_cost(model, size)
+    measured = measure_latency(_build(recipe, decoder), size) if latency else None
+    backbone = recipe.model.backbone.name
+    return ModelCost(
+        decoder=name or decoder_name(decoder),
+        backbone=backbone,
+        size=size,
+        classes=recipe.cost.classes,
+        flops=cost.flops,
+        params_total=cost.params_total,
+        params_trainable=cost.params_trainable,
+        activation_bytes=activation_bytes(model, size),
+        latency=measured,
+    )
+
+
+def thesis_table(name: str, *, latency: bool = False) -> Iterator[TableRow]:
+    """The rows of a table of the thesis, in its order, counted again.
+
+    Raises:
+        InputError: no table of that name has costs.
+    """
+    if name not in TABLES:
+        raise InputError(
+            f"a table of the thesis with costs must be one of {', '.join(TABLES)}",
+            value=name,
+            where="--table",
+            repair="Choose one of them.",
+        )
+    recipe, figures = TABLES[name]
+    for row in json.loads((resources.files("experiments") / figures).read_text(encoding="utf-8")):
+        decoder, backbone = row.pop("decoder"), row.pop("backbone")
+        counted = model_cost(load_recipe(f"{recipe}:{decoder} {backbone}"), name=decoder, latency=latency)
+        yield TableRow(replace(counted, backbone=backbone), row)
+
+
+def decoder_name(decoder: Decoder) -> str:
+    """For example ``FPN-FCOS@256`` or ``fcos_decoder@128-256`` (FPN and head)."""
+    if isinstance(decoder, Baseline):
+        widths, kind = (decoder.fpn_width, decoder.head_width), BASELINE_NAMES[decoder.kind]
+    else:
+        widths, kind = tuple(decoder.widths.values()), decoder.space.name
+    return f"{kind}@{'-'.join(str(width) for width in dict.fromkeys(widths))}"
+
+
+def _build(recipe: Recipe, decoder: Decoder) -> Detector:
+    model = build_detector(recipe.model, decoder, recipe.cost.classes, load_weights=False)
+    if recipe.cost.unused_adapters and isinstance(model.neck, SearchedFPN):
+        model.neck.run_unused_adapters = True
+    return model
