@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nasperc.convert.pickled_arrays import load_pickled_arrays
 from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
 
 _CONTAINERS = ("model", "state_dict", "blobs")
 
@@ -52,18 +53,11 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def _torch_file(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
-    except Exception as error:
-        # The first line says what is wrong; torch's further lines advise loading unsafely.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            "a weights file must be a readable PyTorch file of tensors, or a .pkl of numpy arrays",
-            value=reason,
-            where=path,
-            repair="Check the path, or download the file again.",
-        ) from error
+    return load_torch_file(
+        path,
+        rule="a weights file must be a readable PyTorch file of tensors, or a .pkl of numpy arrays",
+        repair="Check the path, or download the file again.",
+    )
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:

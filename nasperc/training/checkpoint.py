@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
 
 FORMAT = "nasperc-checkpoint/1"
 _REPAIR = "Give a checkpoint.pt that nasperc wrote; if it was cut short, train again with the same command."
@@ -54,14 +55,7 @@ def load_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises:
         InputError: missing, unreadable, cut short, of another format, or without one of ``keys``.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
-    except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise InputError(
-            "a checkpoint must be a whole file", value=lines[0], where=path, repair=_REPAIR
-        ) from error
+    content = load_torch_file(path, rule="a checkpoint must be a whole file", repair=_REPAIR)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise InputError(

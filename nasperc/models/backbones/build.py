@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
 from nasperc.errors import InputError
@@ -106,7 +106,7 @@ class BackboneRecipe(BaseModel):
         To be kept instead of this recipe: a checkpoint is read where the weights file no longer is.
 
         Raises:
-            InputError: the file is unreadable, or of another backbone.
+            InputError: the file is unreadable, of another backbone, or was edited.
         """
         if (
             self.weights is None
@@ -125,7 +125,15 @@ class BackboneRecipe(BaseModel):
                 repair=f"Set model.backbone.name={record.backbone} (--set).",
             )
         known = {"normalisation": record.normalisation, "stride_in": self.stride_in or record.stride_in}
-        return type(self).model_validate({**self.model_dump(), **known})
+        try:
+            return type(self).model_validate({**self.model_dump(), **known})
+        except ValidationError as error:
+            raise InputError(
+                "a converted file must record what its weights expect",
+                value=f"{known} ({error.errors()[0]['msg']})",
+                where=self.weights,
+                repair="It was edited: convert the weights again.",
+            ) from error
 
     def input_normalisation(self) -> NormalisationName:
         """The normalisation of the images.

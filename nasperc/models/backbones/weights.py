@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
@@ -70,24 +70,17 @@ def read_record(path: Path) -> WeightsRecord | None:
         InputError: the file is missing or unreadable.
     """
     content = _load(path)
-    if isinstance(content, dict) and "converted_from" in content and "backbone" in content:
-        return WeightsRecord(content["backbone"], content["normalisation"], content.get("stride_in"))
-    return None
+    if not isinstance(content, dict) or not {"converted_from", "backbone", "normalisation"} <= content.keys():
+        return None
+    return WeightsRecord(content["backbone"], content["normalisation"], content.get("stride_in"))
 
 
 def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
-    except Exception as error:
-        # The first line says what is wrong; torch's further lines advise loading unsafely.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            "backbone weights must be a readable PyTorch file of tensors",
-            value=reason,
-            where=path,
-            repair="Check the path, or download or convert the file again.",
-        ) from error
+    return load_torch_file(
+        path,
+        rule="backbone weights must be a readable PyTorch file of tensors",
+        repair="Check the path, or download or convert the file again.",
+    )
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -125,6 +125,23 @@ def test_what_is_no_whole_pickle_of_numbers(tmp_path: Path, data: bytes) -> None
     assert "\n" not in str(error.value)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 4), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6)
+)
+def test_a_damaged_pickle_is_read_or_refused(
+    tmp_path_factory, protocol: int, damage: list[tuple[int, int]]
+) -> None:
+    content = {"model": OrderedDict(a=np.arange(6.0).reshape(2, 3)), "b": [1, "x", np.float32(2)]}
+    data = bytearray(pickle.dumps(content, protocol))
+    for position, value in damage:
+        data[position % len(data)] = value
+    try:
+        load(tmp_path_factory.mktemp("p"), bytes(data))
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         load_pickled_arrays(tmp_path / "absent.pkl")

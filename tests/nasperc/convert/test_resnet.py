@@ -142,6 +142,13 @@ def test_a_record_of_another_backbone_says_what_to_type(small) -> None:
         BackboneRecipe(weights=small).resolved()
 
 
+@pytest.mark.parametrize("edit", [{"normalisation": "mean"}, {"stride_in": "1x1"}, {"normalisation": ["tf"]}])
+def test_an_edited_record(small, tmp_path, edit) -> None:
+    torch.save({**torch.load(small), **edit}, tmp_path / "edited.pt")
+    with pytest.raises(InputError, match="convert the weights again"):
+        BackboneRecipe(name="resnet18", weights=tmp_path / "edited.pt").resolved()
+
+
 def test_weights_without_a_record_are_asked_about(tmp_path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     recipe = BackboneRecipe(weights=tmp_path / "w.pth")

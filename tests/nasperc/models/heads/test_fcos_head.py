@@ -68,9 +68,12 @@ def test_without_level_scales() -> None:
     torch.testing.assert_close(built(levels())[3][0], built.box(10 * levels()[0]).clamp(min=0) * 8)
 
 
-def test_initialisation() -> None:
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_initialisation(preset: str) -> None:
     towers = FCOSTowers(32, 32, 2)
-    built = FCOSHead(towers, 2, PRESETS["nas_fcos"], LEVELS)
+    built = FCOSHead(towers, 2, PRESETS[preset], LEVELS)
+    assert built.scales is not None
+    assert built.scales.tolist() == [1.0] * 5
     torch.testing.assert_close(built.class_logits.bias.sigmoid(), torch.full((2,), 0.01))
     for conv in (towers.cls_tower[0], towers.box_tower[3], built.class_logits, built.box):
         assert conv.weight.std().item() == pytest.approx(0.01, rel=0.15)

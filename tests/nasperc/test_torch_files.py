@@ -1,0 +1,52 @@
+import os
+
+import pytest
+import torch
+
+from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
+
+
+def load(path):
+    return load_torch_file(path, rule="weights must be readable", repair="Get them again.")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch was-run",)
+
+
+class Unknown:
+    pass
+
+
+def test_tensors_and_plain_values(tmp_path):
+    torch.save({"a": torch.ones(2), "step": 3, "names": ["x"]}, tmp_path / "w.pth")
+    content = load(tmp_path / "w.pth")
+    assert torch.equal(content.pop("a"), torch.ones(2))
+    assert content == {"step": 3, "names": ["x"]}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("content", "named"), [(Hostile(), "system"), (Unknown(), "Unknown")])
+def test_code_is_refused_and_nobody_advised_to_run_it(tmp_path, monkeypatch, zipped, content, named):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": content}, "w.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        InputError, match=f"but got (Trying to load unsupported|Unsupported).*{named}"
+    ) as error:
+        load(tmp_path / "w.pth")
+    for advice in ("weights_only", "safe_globals", "trusted", "\n"):
+        assert advice not in str(error.value)
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n\x00\x00", b"PK\x03\x04"])
+def test_no_torch_file_at_all(tmp_path, data):
+    (tmp_path / "w.pth").write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"weights must be readable, but got .+ \(in .*w\.pth\)\. Get them"
+    ) as error:
+        load(tmp_path / "w.pth")
+    assert "\n" not in str(error.value)
+    assert "weights_only" not in str(error.value)
