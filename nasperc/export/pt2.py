@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.fx.experimental._config
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.export.exported_detector import CHECK_SIZES, Agreement, ExportedDetector, compare, example
@@ -30,7 +31,9 @@ def export_pt2(
     # torch takes files by that ending only.
     part = path.with_name(f".part-{path.stem}.pt2")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        # Levels of small images have sides of 1, which the tracer otherwise rules out (ONNX's sets this too).
+        any_side = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+        with warnings.catch_warnings(), torch.no_grad(), any_side:
             warnings.simplefilter("ignore")
             program = torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes)
             torch.export.save(program, part, extra_files=metadata)
