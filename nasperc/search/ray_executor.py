@@ -87,7 +87,8 @@ def start_ray(
                 object_store_memory=_OBJECT_STORE_BYTES,
                 **quiet,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    # A bare Exception is what Ray raises where a node does not come up in time.
+    except Exception as error:
         raise InputError(
             "Ray must start",
             value=describe(error),
