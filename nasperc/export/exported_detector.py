@@ -41,9 +41,10 @@ class ExportedDetector(nn.Module):
         return decode(self.detector(self.normalisation.apply(image)), self.detector.strides)
 
 
-def example() -> tuple[tuple[Tensor], dict[str, Any]]:
-    """An image to trace with, and which of its sizes are free: H and W, multiples of 32 from 64 to 4096."""
-    height, width = (32 * torch.export.Dim(name, min=2, max=128) for name in ("rows", "columns"))
+def example(smallest: int = 64) -> tuple[tuple[Tensor], dict[str, Any]]:
+    """An image to trace with, and its free sizes: H and W, multiples of 32 from ``smallest`` to 4096."""
+    sides = (torch.export.Dim(name, min=smallest // 32, max=128) for name in ("rows", "columns"))
+    height, width = (32 * side for side in sides)
     return (torch.rand(1, 3, *EXAMPLE_SIZE) * 255,), {"image": {2: height, 3: width}}
 
 

@@ -8,10 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.fx.experimental._config
 
 from nasperc.data.normalisation import Normalisation
-from nasperc.export.exported_detector import CHECK_SIZES, Agreement, ExportedDetector, compare, example
+from nasperc.errors import InputError
+from nasperc.export.exported_detector import Agreement, ExportedDetector, compare, example
 from nasperc.models.fcos import FCOS
+
+# Every level of such an image has sides of 2 and more. The tracer takes the strides of smaller levels for another
+# case, and the program would refuse them.
+SMALLEST = 160
+# Sizes at which the program is compared with eager right after it was written, (H, W).
+CHECK_SIZES = ((160, 160), (192, 288), (320, 224))
 
 
 def export_pt2(
@@ -19,24 +27,34 @@ def export_pt2(
 ) -> Agreement:
     """Write :class:`ExportedDetector` for images of any size to ``path``, read it back and compare the two.
 
+    H and W are multiples of 32, at least :data:`SMALLEST`: smaller images are padded.
     ``torch.export.load(path).module()`` runs it; ``metadata`` comes back by ``extra_files``. torch promises to
     read the file in the version that wrote it.
 
     Raises:
-        InputError: the file differs from the network (it is not written then).
+        InputError: the network cannot be traced, or the file differs from it (it is not written then).
     """
     module = ExportedDetector(detector, normalisation).eval()
-    arguments, dynamic_shapes = example()
+    arguments, dynamic_shapes = example(SMALLEST)
     # torch takes files by that ending only.
     part = path.with_name(f".part-{path.stem}.pt2")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        # Otherwise sizes are compared with 1 all over; torch's exporter to ONNX traces like this too.
+        any_side = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+        with warnings.catch_warnings(), torch.no_grad(), any_side:
             warnings.simplefilter("ignore")
             program = torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes)
             torch.export.save(program, part, extra_files=metadata)
         agreement = replace(check_pt2(module, part, CHECK_SIZES), path=path)
         agreement.check()
         part.replace(path)
+    except (AssertionError, RuntimeError) as error:
+        raise InputError(
+            "torch.export must take the network with images of any size",
+            value=(str(error).splitlines() or [type(error).__name__])[0],
+            where=path,
+            repair="Nothing was written. Export to ONNX, and please report it with the checkpoint's architecture.",
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return agreement

@@ -88,7 +88,7 @@ def start_ray(
                 object_store_memory=_OBJECT_STORE_BYTES,
                 **quiet,
             )
-    # A plain Exception, too: "the current node timed out during startup", on a machine that is very busy.
+    # A bare Exception is what Ray raises where a node does not come up in time.
     except Exception as error:
         raise InputError(
             "Ray must start",

@@ -32,7 +32,7 @@ def test_it_agrees_with_eager_on_three_sizes_it_was_not_traced_with(
     module, path, agreement = exported
     assert agreement.agrees
     assert [each.name for each in path.parent.iterdir()] == [path.name]
-    again = check_pt2(module, path, [(96, 64), (224, 320), (320, 480)])
+    again = check_pt2(module, path, [(192, 160), (224, 320), (320, 480)])
     assert again.score_error <= TOLERANCE
     assert again.box_error <= TOLERANCE
 
@@ -44,14 +44,14 @@ def test_it_runs_in_torch_alone_and_carries_the_classes(
 import sys, torch
 files = {"classes": ""}
 program = torch.export.load(sys.argv[1], extra_files=files)
-boxes, scores, centerness = program.module()(torch.rand(1, 3, 96, 160) * 255)
+boxes, scores, centerness = program.module()(torch.rand(1, 3, 160, 192) * 255)
 assert not any(name.startswith("nasperc") for name in sys.modules)
 print(files["classes"], boxes.shape[1:], scores.shape[2])
 """
     command = [sys.executable, "-c", code, str(exported[1])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=exported[1].parent)
     assert done.returncode == 0, done.stderr
-    locations = sum(-(-96 // stride) * -(-160 // stride) for stride in (8, 16, 32, 64, 128))
+    locations = sum(-(-160 // stride) * -(-192 // stride) for stride in (8, 16, 32, 64, 128))
     assert done.stdout.split() == ["a,b,c", f"torch.Size([{locations},", "4])", "3"]
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_differs_is_not_written(
     bias = module.detector.head.class_logits.bias
     with torch.no_grad():
         bias += 0.1
-        assert not check_pt2(module, path, [(64, 64)]).agrees
+        assert not check_pt2(module, path, [(160, 160)]).agrees
         # The program of the network as it was before stands in for one that the exporter got wrong.
         monkeypatch.setattr(pt2.torch.export, "export", lambda *_, **__: real)
         with pytest.raises(InputError, match="must agree with torch"):

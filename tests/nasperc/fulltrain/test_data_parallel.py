@@ -1,5 +1,6 @@
 """Two workers of Ray Train against one process: real Ray, gloo, a tiny FPN-FCOS. One Ray for all tests here."""
 
+import io
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ from functools import partial
 
 import pytest
 import torch
+from rich.console import Console
 
 from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.data.formats import open_dataset
@@ -16,6 +18,7 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.data.synthetic import write_synthetic
 from nasperc.errors import InputError
 from nasperc.fulltrain.data_parallel import DataParallel, data_parallel
+from nasperc.fulltrain.run import ON_CPU, fulltrain
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.search.recipe import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
@@ -151,6 +154,16 @@ def test_divergence_in_the_workers_is_the_same_error(recipe, dataset, tmp_path, 
     wild = recipe.model_copy(update={"fulltrain": recipe.fulltrain.model_copy(update=changes)})
     with pytest.raises(InputError, match="a training loss must be finite"):
         trained(wild, dataset, tmp_path / "checkpoint.pt", losses={}, workers=DataParallel(wild, tmp_path, 2))
+
+
+def test_the_command_trains_its_rows_with_workers(top10, two_workers):
+    console = Console(file=io.StringIO(), width=200)
+    # Two images a worker: BatchNorm cannot normalise one value, as P7 of one small image is.
+    settings = ["fulltrain.iterations=2", "fulltrain.batch_size=4"]
+    results = fulltrain(top10, top=1, workers=2, settings=settings, console=console)
+    assert [(row.status, row.iterations) for row in results.rows] == [("done", 2)] * 2
+    assert (top10.parent / "fulltrain" / "rank01" / "log.csv").read_text().count("\n") == 3
+    assert (ON_CPU in console.file.getvalue()) is not torch.cuda.is_available()
 
 
 def test_more_workers_than_images_in_a_batch_are_refused(recipe, tmp_path):
