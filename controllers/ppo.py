@@ -100,32 +100,35 @@ class Policy(nn.Module):
         return F.log_softmax(logits.masked_fill(~masks, -torch.inf), dim=-1)
 
     @torch.no_grad()
-    def sample(self, space: TokenSpace, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw one sequence.
+    def sample(
+        self, space: TokenSpace, generator: torch.Generator, count: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw B = ``count`` sequences.
 
         Returns:
-            tokens (D,) int64; masks (D, C) bool; the log-probability of each token (D,) float32.
+            tokens (B, D) int64; masks (B, D, C) bool; the log-probability of each token (B, D) float32.
         """
         decisions, choices, hidden = self.embedding.shape
-        masks = torch.zeros(decisions, choices, dtype=torch.bool)
-        log_probs = torch.empty(decisions)
+        tokens = torch.empty(count, decisions, dtype=torch.int64)
+        masks = torch.zeros(count, decisions, choices, dtype=torch.bool)
+        log_probs = torch.empty(count, decisions)
         weights = [self.lstm.all_weights[layer] for layer in range(self.lstm.num_layers)]
-        state = [(torch.zeros(1, hidden), torch.zeros(1, hidden)) for _ in weights]
-        tokens: tuple[int, ...] = ()
-        inputs = self.start[None]
-        for decision in range(decisions):
+        state = [(torch.zeros(count, hidden), torch.zeros(count, hidden)) for _ in weights]
+        prefixes: list[tuple[int, ...]] = [()] * count
+        inputs = self.start.expand(count, hidden)
+        for decision, width in enumerate(len(each.choices) for each in space.decisions):
             for layer, parameters in enumerate(weights):
                 state[layer] = torch.lstm_cell(inputs, state[layer], *parameters)
                 inputs = state[layer][0]
-            allowed = space.allowed(tokens)
-            masks[decision, : len(allowed)] = torch.tensor(allowed)
-            logits = F.linear(inputs[0], self.head_weight[decision], self.head_bias[decision])
-            log_prob = F.log_softmax(logits.masked_fill(~masks[decision], -torch.inf), dim=-1)
-            token = int(torch.multinomial(log_prob.exp(), 1, generator=generator))
-            log_probs[decision] = log_prob[token]
-            inputs = self.embedding[decision, token][None]
-            tokens += (token,)
-        return torch.tensor(tokens), masks, log_probs
+            masks[:, decision, :width] = torch.tensor([space.allowed(prefix) for prefix in prefixes])
+            logits = F.linear(inputs, self.head_weight[decision], self.head_bias[decision])
+            log_prob = F.log_softmax(logits.masked_fill(~masks[:, decision], -torch.inf), dim=-1)
+            drawn = torch.multinomial(log_prob.exp(), 1, generator=generator)
+            log_probs[:, decision] = log_prob.gather(1, drawn)[:, 0]
+            tokens[:, decision] = drawn[:, 0]
+            inputs = self.embedding[decision, drawn[:, 0]]
+            prefixes = [(*prefix, token) for prefix, token in zip(prefixes, drawn[:, 0].tolist(), strict=True)]
+        return tokens, masks, log_probs
 
 
 # What is kept of a proposal: "tokens" (D,), "masks" (D, C), "log_probs" (D,) of the policy that sampled it
@@ -164,7 +167,7 @@ class PPOController(Controller):
         self._diagnostics: dict[str, float] = {}
 
     def propose(self) -> Proposal:
-        tokens, masks, log_probs = self.policy.sample(self.tokens, self.generator)
+        tokens, masks, log_probs = (each[0] for each in self.policy.sample(self.tokens, self.generator))
         proposal = Proposal(self.next_id, self.tokens.architecture(tokens.tolist()))
         self.pending[proposal.id] = {"tokens": tokens, "masks": masks, "log_probs": log_probs}
         self.next_id += 1
