@@ -10,7 +10,6 @@ are CPU seconds on one thread, the scores' own computation included.
 
 Every run is kept as a file in ``--out``; started again, the script only runs what is missing.
 """
-# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -134,11 +133,14 @@ def report(
     found: list[tuple[Row, dict[int, Trace]]], source: Source, level: float | None, budget: int
 ) -> None:
     """Print the tables; ``found``: for each row its runs by seed."""
-    best = cache(Problem.best)
+    best = cache(lambda problem: problem.best())
     observed: dict[str, np.ndarray] = {}
     test: dict[str, np.ndarray] = {}
-    summary = ["| controller | runs | distinct architectures | duplicates | converged early | evaluations to the "
-               "level | s per 1000 |", "|---" * 7 + "|"]
+    summary = [
+        "| controller | runs | distinct architectures | duplicates | converged early | evaluations to the "
+        "level | s per 1000 |",
+        "|---" * 7 + "|",
+    ]
     for row, runs in found:
         pairs = [regrets(trace, best(source.problem(seed)), row.budget) for seed, trace in runs.items()]
         observed[row.name], test[row.name] = (np.stack(curves) for curves in zip(*pairs, strict=True))
@@ -149,8 +151,12 @@ def report(
         seen = np.array([len(trace.rewards) for trace in traces])
         reached = np.flatnonzero(observed[row.name].mean(axis=0) <= (-np.inf if level is None else level))
         cells = (
-            row.name, len(traces), f"{seen.mean():.0f}", f"{np.mean([trace.replays for trace in traces]):.0f}",
-            sum(trace.converged for trace in traces), reached[0] + 1 if len(reached) else f"> {row.budget}",
+            row.name,
+            len(traces),
+            f"{seen.mean():.0f}",
+            f"{np.mean([trace.replays for trace in traces]):.0f}",
+            sum(trace.converged for trace in traces),
+            reached[0] + 1 if len(reached) else f"> {row.budget}",
             f"{1000 * sum(trace.seconds for trace in traces) / seen.sum():.1f}",
         )
         summary.append("| " + " | ".join(map(str, cells)) + " |")
@@ -166,7 +172,9 @@ def report(
 
 def main() -> None:
     """Run what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     scores = parser.add_mutually_exclusive_group(required=True)
     scores.add_argument("--table", type=Path, help="CSV file of tokens and scores (.gz too)")
     scores.add_argument("--synthetic", action="store_true", help="five hidden scores of fcos_decoder")
@@ -188,10 +196,14 @@ def main() -> None:
     budget = arguments.budget or (1000 if arguments.table else 500)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     chosen = list(rows(arguments.controllers.split(","), budget, arguments.thesis_budget, arguments.set))
-    files = {(row.name, seed): trace_file(arguments.out, source, row, seed) for row in chosen for seed in seeds}
+    files = {
+        (row.name, seed): trace_file(arguments.out, source, row, seed) for row in chosen for seed in seeds
+    }
     missing = [
         (files[row.name, seed], source, row, seed)
-        for row in chosen for seed in seeds if not files[row.name, seed].exists()
+        for row in chosen
+        for seed in seeds
+        if not files[row.name, seed].exists()
     ]
     if missing and not arguments.report:
         spawn = multiprocessing.get_context("spawn")

@@ -9,7 +9,9 @@ import numpy as np
 from search_spaces.base import Tokens, TokenSpace
 
 
-def draw(space: TokenSpace, rng: np.random.Generator, wanted: Sequence[int] = (), start: Tokens = ()) -> Tokens:
+def draw(
+    space: TokenSpace, rng: np.random.Generator, wanted: Sequence[int] = (), start: Tokens = ()
+) -> Tokens:
     """A sequence that begins with ``start``; every further decision keeps the token of ``wanted`` if it has
     one there that is allowed, and is uniform among the allowed choices otherwise."""
     tokens = start

@@ -127,7 +127,9 @@ class Policy(nn.Module):
             log_probs[:, decision] = log_prob.gather(1, drawn)[:, 0]
             tokens[:, decision] = drawn[:, 0]
             inputs = self.embedding[decision, drawn[:, 0]]
-            prefixes = [(*prefix, token) for prefix, token in zip(prefixes, drawn[:, 0].tolist(), strict=True)]
+            prefixes = [
+                (*prefix, token) for prefix, token in zip(prefixes, drawn[:, 0].tolist(), strict=True)
+            ]
         return tokens, masks, log_probs
 
 

@@ -29,7 +29,8 @@ class SurrogateRecipe(BaseModel):
 
     Attributes:
         initial: rewards before anything but random architectures is proposed.
-        interval: rewards after which the ensemble is trained anew, from scratch.
+        interval: rewards after which the ensemble is trained anew, from scratch; once more than that, the
+            fraction ``growth`` of all rewards (what a few among many can change does not pay for a training).
         proposer: what is screened beside random architectures: ``mutants`` of the best, samples of a
             ``policy`` that PPO trains on the same rewards, or ``both``.
         pool: sequences drawn at each training, the same number from each source.
@@ -44,17 +45,18 @@ class SurrogateRecipe(BaseModel):
 
     initial: int = Field(20, gt=1)
     interval: int = Field(5, gt=0)
+    growth: float = Field(0.1, ge=0)
     proposer: Literal["policy", "mutants", "both"] = "mutants"
-    pool: int = Field(600, gt=2)
+    pool: int = Field(500, gt=2)
     parents: int = Field(10, gt=0)
     generations: int = Field(0, ge=0)
     members: int = Field(5, gt=0)
     hidden: int = Field(64, gt=0)
-    steps: int = Field(200, gt=0)
+    steps: int = Field(160, gt=0)
     batch: int = Field(64, gt=0)
     learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    policy: PPORecipe = PPORecipe()
+    policy: PPORecipe = PPORecipe.model_validate({})
 
 
 class SurrogateController(Controller):
@@ -92,7 +94,7 @@ class SurrogateController(Controller):
         if len(self._rewards) < self.recipe.initial:
             tokens = self.tokens.canonical(draw(self.tokens, self._rng))
         else:
-            if not self._screened or self._since_training >= self.recipe.interval:
+            if not self._screened or self._since_training >= self._interval():
                 self._screened = self._screen()
                 self._since_training = 0
             tokens = self._screened.pop(0)
@@ -133,16 +135,16 @@ class SurrogateController(Controller):
             pool = list(dict.fromkeys([*pool, *self._new(mutants)]))
         if not pool:
             # Everything within reach is known: replays then show the service that the search has converged.
-            return [draw(self.tokens, self._rng) for _ in range(self.recipe.interval)]
+            return [draw(self.tokens, self._rng) for _ in range(self._interval())]
         predicted = ensemble.predict(self._one_hot(torch.tensor(pool)))
         self._diagnostics["disagreement"] = predicted.std(dim=0).mean().item()
-        # Member by member within each rank; a sequence stands where it comes first.
+        # Member by member within each rank; a sequence stands where it comes first. Kept are enough for an
+        # interval and for those that are pending at its beginning.
         ranked = predicted.argsort(dim=1, descending=True, stable=True).T.flatten().tolist()
-        return [pool[index] for index in dict.fromkeys(ranked)][: self._most_proposals()]
+        return [pool[index] for index in dict.fromkeys(ranked)][: 2 * self._interval() + len(self._pending)]
 
-    def _most_proposals(self) -> int:
-        """Enough for an interval and for what is pending at its beginning."""
-        return 2 * self.recipe.interval + len(self._pending)
+    def _interval(self) -> int:
+        return max(self.recipe.interval, int(self.recipe.growth * len(self._rewards)))
 
     def _train(self) -> MLPEnsemble:
         recipe = self.recipe
@@ -180,7 +182,11 @@ class SurrogateController(Controller):
 
     def _new(self, offers: Iterable[Tokens]) -> list[Tokens]:
         """Their canonical tokens, without repeats and what was proposed before."""
-        return list(dict.fromkeys(tokens for tokens in map(self.tokens.canonical, offers) if tokens not in self._proposed))
+        return list(
+            dict.fromkeys(
+                tokens for tokens in map(self.tokens.canonical, offers) if tokens not in self._proposed
+            )
+        )
 
     def diagnostics(self) -> dict[str, float]:
         return dict(self._diagnostics)

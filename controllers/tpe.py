@@ -57,7 +57,7 @@ class TPEController(Controller):
         self._optuna = optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.tokens, self.recipe, self._seed = tokens, recipe, seed
-        self._distributions = {
+        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
             decision.name: optuna.distributions.CategoricalDistribution(range(len(decision.choices)))
             for decision in tokens.decisions
         }

@@ -59,5 +59,5 @@ class TableProxy(ProxyTask):
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
-        data = {"fingerprint": self.fingerprint(), "classes": [], "normalisation": None}
-        return {"data": data, "weights": {}}
+        fingerprint = self.fingerprint()
+        return {"data": {"fingerprint": fingerprint, "classes": [], "normalisation": None}, "weights": {}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -124,5 +125,5 @@ class TableSpace(SearchSpace):
             Node(decision.name, f"{decision.name} = {decision.choices[token]}", "layer", column, 0)
             for column, (decision, token) in enumerate(zip(self._decisions, tokens, strict=True))
         )
-        edges = tuple(Edge(a.id, b.id) for a, b in zip(nodes, nodes[1:], strict=False))
+        edges = tuple(Edge(one.id, other.id) for one, other in pairwise(nodes))
         return Diagram(self.file.name, (Panel("Row", nodes, edges),))

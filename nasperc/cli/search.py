@@ -29,7 +29,9 @@ def search(
     recipe: Annotated[
         str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")
     ] = None,
-    controller: Annotated[str | None, typer.Option(help="A registered name (nasperc spaces lists them), or file.py:Class.")] = None,
+    controller: Annotated[
+        str | None, typer.Option(help="A registered name (nasperc spaces lists them), or file.py:Class.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     budget: Annotated[str | None, typer.Option(help="Trained candidates (200) or wall time (4h).")] = None,
     executor: Annotated[str | None, typer.Option(help="ray, or local: in this process.")] = None,
@@ -77,7 +79,7 @@ def search(
         run_search(kept.model_copy(update={"search": execution}), run.path, console=console, resume=True)
         return
     chosen_space = space_section(space) if space else {}
-    proxy = load_component("space", chosen_space["name"]).proxy if chosen_space else None
+    proxy = getattr(load_component("space", chosen_space["name"]), "proxy", None) if chosen_space else None
     overrides: dict[str, Any] = _drop_none(
         {
             "seed": seed,
@@ -115,7 +117,7 @@ def space_section(space: str) -> dict[str, str]:
 def default_recipe(data: Path | None, space: str | None = None) -> str:
     """The recipe named after the space if there is one, ``demo`` on the synthetic data set, else the recipe
     that fits this machine."""
-    if space in recipe_names():
+    if space is not None and space in recipe_names():
         return space
     if data is None:
         return "demo"

@@ -10,7 +10,14 @@ from controllers.random_search import RandomController, RandomRecipe
 from controllers.surrogate import SurrogateController, SurrogateRecipe, normal_scores
 
 SMALL = SurrogateRecipe(
-    initial=6, interval=4, pool=24, members=2, hidden=8, steps=10, batch=8, policy=PPORecipe(hidden=8, batch=4)
+    initial=6,
+    interval=4,
+    pool=24,
+    members=2,
+    hidden=8,
+    steps=10,
+    batch=8,
+    policy=PPORecipe(hidden=8, batch=4),
 )
 
 
@@ -41,7 +48,9 @@ def rewards_of(controller, count):
 @pytest.mark.parametrize("proposer", ["mutants", "policy", "both"])
 def test_soon_proposes_good_ones_only(proposer):
     tokens = toy_tokens(choices=4, body=5, head=3)
-    recipe = SMALL.model_copy(update={"initial": 20, "pool": 150, "hidden": 32, "steps": 60, "proposer": proposer})
+    recipe = SMALL.model_copy(
+        update={"initial": 20, "pool": 150, "hidden": 32, "steps": 60, "proposer": proposer}
+    )
     random = rewards_of(RandomController(tokens, RandomRecipe(), 0), 300)
     rewards = rewards_of(SurrogateController(tokens, recipe, 0), 60)
     assert np.mean(rewards[-20:]) > np.quantile(random, 0.95)
@@ -98,7 +107,9 @@ def test_a_policy_of_its_own_is_saved_and_trained():
     assert not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("rewards", [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.5], [2.0, -1.0, 2.0, 7.0, -1.0]])
+@pytest.mark.parametrize(
+    "rewards", [[3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.5], [2.0, -1.0, 2.0, 7.0, -1.0]]
+)
 def test_normal_scores(rewards):
     expected = norm.ppf((rankdata(rewards) - 0.5) / len(rewards))
     np.testing.assert_allclose(normal_scores(torch.tensor(rewards, dtype=torch.float64)), expected, atol=1e-6)

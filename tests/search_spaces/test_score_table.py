@@ -71,7 +71,9 @@ def test_an_unknown_score_lists_the_columns(tmp_path):
         read_score_table(write(tmp_path / "t.csv", COLUMNS), "acc")
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00a", gzip.compress(COLUMNS.encode())[:-9], b"no gzip"])
+@pytest.mark.parametrize(
+    "content", [None, b"\xff\xfe\x00a", gzip.compress(COLUMNS.encode())[:-9], b"no gzip"]
+)
 def test_unreadable_files_are_told(tmp_path, content):
     path = tmp_path / ("t.csv" if content and content[0] == 0xFF else "t.csv.gz")
     if content is not None:
