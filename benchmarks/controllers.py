@@ -8,7 +8,8 @@ regret*: the same of the test score, of the architecture with the best reward so
 the seeds, with the quartiles below it. *Evaluations to the level*: where the mean curve first reaches it. Seconds
 are CPU seconds on one thread, the scores' own computation included.
 
-Every run is kept as a file in ``--out``; started again, the script only runs what is missing.
+Every run is kept as a file in ``--out``; started again, the script only runs what is missing or has seen fewer
+architectures than ``--budget``.
 """
 
 from __future__ import annotations
@@ -88,8 +89,13 @@ def rows(names: list[str], budget: int, thesis_budget: int, settings: list[str])
 def trace_file(out: Path, source: Source, row: Row, seed: int) -> Path:
     """Named by all that the run depends on."""
     scores = hashlib.sha256(source.table.read_bytes()).hexdigest() if source.table else source.first
-    text = json.dumps([scores, source.test, row.controller, row.options, row.budget], sort_keys=True)
+    text = json.dumps([scores, source.test, row.controller, row.options], sort_keys=True)
     return out / f"{row.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}-{seed:04d}.json"
+
+
+def read(path: Path) -> Trace | None:
+    """The run in ``path``, if there is one."""
+    return Trace(**json.loads(path.read_text())) if path.exists() else None
 
 
 def run(path: Path, source: Source, row: Row, seed: int) -> None:
@@ -106,7 +112,7 @@ def run(path: Path, source: Source, row: Row, seed: int) -> None:
 def regrets(trace: Trace, best: tuple[float, float], budget: int) -> tuple[np.ndarray, np.ndarray]:
     """Observed and test regret after 1, 2, ... ``budget`` architectures; a run that converged stays where it
     ended."""
-    rewards, tests = np.array(trace.rewards), np.array(trace.tests)
+    rewards, tests = np.array(trace.rewards[:budget]), np.array(trace.tests[:budget])
     leader = [0]
     for index in range(1, len(rewards)):
         leader.append(index if rewards[index] > rewards[leader[-1]] else leader[-1])
@@ -129,38 +135,38 @@ def table(title: str, points: list[int], curves: dict[str, np.ndarray]) -> str:
     return "\n".join(lines)
 
 
-def report(
-    found: list[tuple[Row, dict[int, Trace]]], source: Source, level: float | None, budget: int
-) -> None:
-    """Print the tables; ``found``: for each row its runs by seed."""
+def report(found: dict[str, dict[int, Trace]], source: Source, level: float | None) -> None:
+    """Print the tables; ``found``: for each row its runs by seed, as far as all of them have come."""
     best = cache(lambda problem: problem.best())
     observed: dict[str, np.ndarray] = {}
     test: dict[str, np.ndarray] = {}
-    summary = [
-        "| controller | runs | distinct architectures | duplicates | converged early | evaluations to the "
-        "level | s per 1000 |",
-        "|---" * 7 + "|",
-    ]
-    for row, runs in found:
-        pairs = [regrets(trace, best(source.problem(seed)), row.budget) for seed, trace in runs.items()]
-        observed[row.name], test[row.name] = (np.stack(curves) for curves in zip(*pairs, strict=True))
+    for name, runs in found.items():
+        budget = min(trace.budget for trace in runs.values())
+        pairs = [regrets(trace, best(source.problem(seed)), budget) for seed, trace in runs.items()]
+        observed[name], test[name] = (np.stack(curves) for curves in zip(*pairs, strict=True))
     if level is None and "random" in observed:
         level = float(observed["random"][:, -1].mean())
-    for row, runs in found:
-        traces = list(runs.values())
+    summary = [
+        "| controller | runs | distinct architectures | duplicates | converged early | evaluations to the level "
+        "| s per 1000 |",
+        "|---" * 7 + "|",
+    ]
+    for name, runs in found.items():
+        traces, curve = list(runs.values()), observed[name].mean(axis=0)
         seen = np.array([len(trace.rewards) for trace in traces])
-        reached = np.flatnonzero(observed[row.name].mean(axis=0) <= (-np.inf if level is None else level))
+        reached = np.flatnonzero(curve <= (-np.inf if level is None else level))
         cells = (
-            row.name,
+            name,
             len(traces),
             f"{seen.mean():.0f}",
             f"{np.mean([trace.replays for trace in traces]):.0f}",
             sum(trace.converged for trace in traces),
-            reached[0] + 1 if len(reached) else f"> {row.budget}",
+            reached[0] + 1 if len(reached) else f"> {len(curve)}",
             f"{1000 * sum(trace.seconds for trace in traces) / seen.sum():.1f}",
         )
         summary.append("| " + " | ".join(map(str, cells)) + " |")
-    points = [point for point in POINTS if point <= budget]
+    most = max(curves.shape[1] for curves in observed.values())
+    points = [*(point for point in POINTS if point < most), most]
     print(table("observed regret", points, observed), end="\n\n")
     problem = source.problem(0)
     if problem.test_column is not None:
@@ -196,26 +202,23 @@ def main() -> None:
     budget = arguments.budget or (1000 if arguments.table else 500)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     chosen = list(rows(arguments.controllers.split(","), budget, arguments.thesis_budget, arguments.set))
-    files = {
-        (row.name, seed): trace_file(arguments.out, source, row, seed) for row in chosen for seed in seeds
-    }
+    files = [((row, seed), trace_file(arguments.out, source, row, seed)) for row in chosen for seed in seeds]
     missing = [
-        (files[row.name, seed], source, row, seed)
-        for row in chosen
-        for seed in seeds
-        if not files[row.name, seed].exists()
+        (path, source, row, seed)
+        for (row, seed), path in files
+        if (kept := read(path)) is None or kept.budget < row.budget
     ]
     if missing and not arguments.report:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
             for future in [pool.submit(run, *each) for each in missing]:
                 future.result()
-    found = []
-    for row in chosen:
-        there = {seed: files[row.name, seed] for seed in seeds if files[row.name, seed].exists()}
-        if there:
-            found.append((row, {seed: Trace(**json.loads(path.read_text())) for seed, path in there.items()}))
-    report(found, source, arguments.level, budget)
+    found: dict[str, dict[int, Trace]] = {}
+    for (row, seed), path in files:
+        if (kept := read(path)) is not None:
+            found.setdefault(row.name, {})[seed] = kept
+    if found:
+        report(found, source, arguments.level)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ class HiddenScore(Problem):
 @dataclass(frozen=True)
 class Trace:
     """What a controller saw: ``rewards`` and ``tests`` of the distinct architectures in order, how many
-    ``replays`` there were, whether it ``converged`` before its budget was spent, CPU seconds."""
+    ``replays`` there were, whether it ``converged`` before its ``budget`` was spent, CPU seconds."""
 
+    budget: int
     rewards: list[float]
     tests: list[float]
     replays: int
@@ -142,4 +143,4 @@ def simulate(controller: Controller, problem: Problem, budget: int) -> Trace:
         tests.append(test)
         controller.observe(proposal.id, known[tokens])
     seconds = time.process_time() - start
-    return Trace(list(known.values()), tests, replays, len(known) < budget, seconds)
+    return Trace(budget, list(known.values()), tests, replays, len(known) < budget, seconds)
