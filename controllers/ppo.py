@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from controllers.base import Controller, Proposal
 from search_spaces.base import Architecture, TokenSpace
 
+ENTROPY = 0.6
+
 
 class PPORecipe(BaseModel):
     """Settings of :class:`PPOController`.
@@ -35,7 +37,9 @@ class PPORecipe(BaseModel):
         minibatch: candidates an Adam step; None: all of them.
         epochs: passes over them.
         clip: the probability ratio of a decision counts within 1 - clip .. 1 + clip.
-        entropy: weight of the entropy bonus.
+        entropy: weight of the entropy bonus, a mean over the decisions that leave a choice; None: 0.6 divided by
+            their number. The more of them share an advantage, the less each learns from it, and the less
+            entropy keeps it from learning anything.
         normalise_advantages: to mean 0 and standard deviation 1 over what an update learns from.
         baseline_decay: of the moving average of rewards that is the baseline.
         gradient_clip: largest norm of the gradient.
@@ -50,9 +54,9 @@ class PPORecipe(BaseModel):
     batch: int = Field(10, gt=0)
     buffer: int | None = Field(None, gt=0)
     minibatch: int | None = Field(None, gt=0)
-    epochs: int = Field(4, gt=0)
+    epochs: int = Field(8, gt=0)
     clip: float = Field(0.2, gt=0, lt=1)
-    entropy: float = Field(0.05, ge=0)
+    entropy: float | None = Field(None, ge=0)
     normalise_advantages: bool = True
     baseline_decay: float = Field(0.95, ge=0, lt=1)
     gradient_clip: float = Field(2.0, gt=0)
@@ -236,6 +240,8 @@ class PPOController(Controller):
         # 0 * -inf is NaN: what is not allowed has no share in the entropy.
         entropies = -(all_log_probs.exp() * all_log_probs.masked_fill(~masks, 0.0)).sum(dim=-1)
         free = (masks.sum(dim=-1) > 1).float()
+        decisions = (free.sum() / len(free)).clamp(min=1)
+        entropy_weight = ENTROPY / decisions if recipe.entropy is None else recipe.entropy
         free = free / free.sum().clamp(min=1)
 
         log_ratio = log_probs - batch["log_probs"]
@@ -244,7 +250,7 @@ class PPOController(Controller):
         clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
         policy_loss = -(free * torch.minimum(ratio * advantage, clipped * advantage)).sum()
         entropy = (free * entropies).sum()
-        loss = policy_loss - recipe.entropy * entropy
+        loss = policy_loss - entropy_weight * entropy
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
