@@ -5,8 +5,8 @@
 
 *Observed regret* at n: the best reward there is minus the best among the first n distinct architectures. *Test
 regret*: the same of the test score, of the architecture with the best reward so far. Each cell is the mean over
-the seeds, with the quartiles below it. *Evaluations to the level*: where the mean curve first reaches it. Seconds
-are CPU seconds on one thread, the scores' own computation included.
+the seeds, with the quartiles in brackets. *Evaluations to the level*: where the mean curve first reaches it.
+Seconds are CPU seconds on one thread, the scores' own computation included.
 
 Every run is kept as a file in ``--out``; started again, the script only runs what is missing or has seen fewer
 architectures than ``--budget``.
@@ -135,6 +135,12 @@ def table(title: str, points: list[int], curves: dict[str, np.ndarray]) -> str:
     return "\n".join(lines)
 
 
+def first_at_most(curve: np.ndarray, level: float | None) -> int | None:
+    """After how many architectures a curve reaches the level; None: never."""
+    below = np.flatnonzero(curve <= level) if level is not None else ()
+    return int(below[0]) + 1 if len(below) else None
+
+
 def report(found: dict[str, dict[int, Trace]], source: Source, level: float | None) -> None:
     """Print the tables; ``found``: for each row its runs by seed, as far as all of them have come."""
     best = cache(lambda problem: problem.best())
@@ -146,22 +152,23 @@ def report(found: dict[str, dict[int, Trace]], source: Source, level: float | No
         observed[name], test[name] = (np.stack(curves) for curves in zip(*pairs, strict=True))
     if level is None and "random" in observed:
         level = float(observed["random"][:, -1].mean())
+    reached = {name: first_at_most(curves.mean(axis=0), level) for name, curves in observed.items()}
     summary = [
         "| controller | runs | distinct architectures | duplicates | converged early | evaluations to the level "
-        "| s per 1000 |",
-        "|---" * 7 + "|",
+        "| random's / its own | s per 1000 |",
+        "|---" * 8 + "|",
     ]
     for name, runs in found.items():
-        traces, curve = list(runs.values()), observed[name].mean(axis=0)
+        traces, own, random = list(runs.values()), reached[name], reached.get("random")
         seen = np.array([len(trace.rewards) for trace in traces])
-        reached = np.flatnonzero(curve <= (-np.inf if level is None else level))
         cells = (
             name,
             len(traces),
             f"{seen.mean():.0f}",
             f"{np.mean([trace.replays for trace in traces]):.0f}",
             sum(trace.converged for trace in traces),
-            reached[0] + 1 if len(reached) else f"> {len(curve)}",
+            own or f"> {observed[name].shape[1]}",
+            f"{random / own:.1f}" if random and own else "-",
             f"{1000 * sum(trace.seconds for trace in traces) / seen.sum():.1f}",
         )
         summary.append("| " + " | ".join(map(str, cells)) + " |")
