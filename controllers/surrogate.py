@@ -35,7 +35,6 @@ class SurrogateRecipe(BaseModel):
             ``policy`` that PPO trains on the same rewards, or ``both``.
         pool: sequences drawn at each training, the same number from each source.
         parents: how many of the best architectures are mutated.
-        generations: mutants of the pool's best predictions are added to it, this many times.
         members, hidden: perceptrons in the ensemble, and units in each of their two hidden layers.
         steps, batch, learning_rate, weight_decay: of their training.
         policy: settings of the PPO policy.
@@ -49,8 +48,7 @@ class SurrogateRecipe(BaseModel):
     proposer: Literal["policy", "mutants", "both"] = "mutants"
     pool: int = Field(500, gt=2)
     parents: int = Field(10, gt=0)
-    generations: int = Field(0, ge=0)
-    members: int = Field(5, gt=0)
+    members: int = Field(5, gt=1)
     hidden: int = Field(64, gt=0)
     steps: int = Field(160, gt=0)
     batch: int = Field(64, gt=0)
@@ -128,11 +126,6 @@ class SurrogateController(Controller):
         """What to propose until the next training, best first."""
         ensemble = self._train()
         pool = self._new(self._offers())
-        for _ in range(self.recipe.generations if pool else 0):
-            mean = ensemble.predict(self._one_hot(torch.tensor(pool))).mean(dim=0)
-            best = mean.topk(min(self.recipe.parents, len(pool))).indices.tolist()
-            mutants = self._mutants([pool[index] for index in best], self.recipe.pool)
-            pool = list(dict.fromkeys([*pool, *self._new(mutants)]))
         if not pool:
             # Everything within reach is known: replays then show the service that the search has converged.
             return [draw(self.tokens, self._rng) for _ in range(self._interval())]
@@ -182,11 +175,8 @@ class SurrogateController(Controller):
 
     def _new(self, offers: Iterable[Tokens]) -> list[Tokens]:
         """Their canonical tokens, without repeats and what was proposed before."""
-        return list(
-            dict.fromkeys(
-                tokens for tokens in map(self.tokens.canonical, offers) if tokens not in self._proposed
-            )
-        )
+        canonical = dict.fromkeys(map(self.tokens.canonical, offers))
+        return [tokens for tokens in canonical if tokens not in self._proposed]
 
     def diagnostics(self) -> dict[str, float]:
         return dict(self._diagnostics)

@@ -33,7 +33,7 @@ class TestSurrogateWithPolicy(ControllerTests):
 
 class TestSurrogateWithBoth(ControllerTests):
     controller = SurrogateController
-    recipe = SMALL.model_copy(update={"proposer": "both", "generations": 1})
+    recipe = SMALL.model_copy(update={"proposer": "both"})
 
 
 def rewards_of(controller, count):
