@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from controllers.base import Controller, Proposal
 from search_spaces.base import Architecture, TokenSpace
 
+ENTROPY = 0.6
+
 
 class PPORecipe(BaseModel):
     """Settings of :class:`PPOController`.
@@ -35,7 +37,9 @@ class PPORecipe(BaseModel):
         minibatch: candidates an Adam step; None: all of them.
         epochs: passes over them.
         clip: the probability ratio of a decision counts within 1 - clip .. 1 + clip.
-        entropy: weight of the entropy bonus.
+        entropy: weight of the entropy bonus, a mean over the decisions that leave a choice; None: 0.6 divided by
+            their number. The more of them share an advantage, the less each learns from it, and the less
+            entropy keeps it from learning anything.
         normalise_advantages: to mean 0 and standard deviation 1 over what an update learns from.
         baseline_decay: of the moving average of rewards that is the baseline.
         gradient_clip: largest norm of the gradient.
@@ -50,9 +54,9 @@ class PPORecipe(BaseModel):
     batch: int = Field(10, gt=0)
     buffer: int | None = Field(None, gt=0)
     minibatch: int | None = Field(None, gt=0)
-    epochs: int = Field(4, gt=0)
+    epochs: int = Field(8, gt=0)
     clip: float = Field(0.2, gt=0, lt=1)
-    entropy: float = Field(0.05, ge=0)
+    entropy: float | None = Field(None, ge=0)
     normalise_advantages: bool = True
     baseline_decay: float = Field(0.95, ge=0, lt=1)
     gradient_clip: float = Field(2.0, gt=0)
@@ -100,32 +104,37 @@ class Policy(nn.Module):
         return F.log_softmax(logits.masked_fill(~masks, -torch.inf), dim=-1)
 
     @torch.no_grad()
-    def sample(self, space: TokenSpace, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw one sequence.
+    def sample(
+        self, space: TokenSpace, generator: torch.Generator, count: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw B = ``count`` sequences.
 
         Returns:
-            tokens (D,) int64; masks (D, C) bool; the log-probability of each token (D,) float32.
+            tokens (B, D) int64; masks (B, D, C) bool; the log-probability of each token (B, D) float32.
         """
         decisions, choices, hidden = self.embedding.shape
-        masks = torch.zeros(decisions, choices, dtype=torch.bool)
-        log_probs = torch.empty(decisions)
+        tokens = torch.empty(count, decisions, dtype=torch.int64)
+        masks = torch.zeros(count, decisions, choices, dtype=torch.bool)
+        log_probs = torch.empty(count, decisions)
         weights = [self.lstm.all_weights[layer] for layer in range(self.lstm.num_layers)]
-        state = [(torch.zeros(1, hidden), torch.zeros(1, hidden)) for _ in weights]
-        tokens: tuple[int, ...] = ()
-        inputs = self.start[None]
-        for decision in range(decisions):
+        state = [(torch.zeros(count, hidden), torch.zeros(count, hidden)) for _ in weights]
+        prefixes: list[tuple[int, ...]] = [()] * count
+        inputs = self.start.expand(count, hidden)
+        for decision, width in enumerate(len(each.choices) for each in space.decisions):
             for layer, parameters in enumerate(weights):
                 state[layer] = torch.lstm_cell(inputs, state[layer], *parameters)
                 inputs = state[layer][0]
-            allowed = space.allowed(tokens)
-            masks[decision, : len(allowed)] = torch.tensor(allowed)
-            logits = F.linear(inputs[0], self.head_weight[decision], self.head_bias[decision])
-            log_prob = F.log_softmax(logits.masked_fill(~masks[decision], -torch.inf), dim=-1)
-            token = int(torch.multinomial(log_prob.exp(), 1, generator=generator))
-            log_probs[decision] = log_prob[token]
-            inputs = self.embedding[decision, token][None]
-            tokens += (token,)
-        return torch.tensor(tokens), masks, log_probs
+            masks[:, decision, :width] = torch.tensor([space.allowed(prefix) for prefix in prefixes])
+            logits = F.linear(inputs, self.head_weight[decision], self.head_bias[decision])
+            log_prob = F.log_softmax(logits.masked_fill(~masks[:, decision], -torch.inf), dim=-1)
+            drawn = torch.multinomial(log_prob.exp(), 1, generator=generator)
+            log_probs[:, decision] = log_prob.gather(1, drawn)[:, 0]
+            tokens[:, decision] = drawn[:, 0]
+            inputs = self.embedding[decision, drawn[:, 0]]
+            prefixes = [
+                (*prefix, token) for prefix, token in zip(prefixes, drawn[:, 0].tolist(), strict=True)
+            ]
+        return tokens, masks, log_probs
 
 
 # What is kept of a proposal: "tokens" (D,), "masks" (D, C), "log_probs" (D,) of the policy that sampled it
@@ -164,7 +173,7 @@ class PPOController(Controller):
         self._diagnostics: dict[str, float] = {}
 
     def propose(self) -> Proposal:
-        tokens, masks, log_probs = self.policy.sample(self.tokens, self.generator)
+        tokens, masks, log_probs = (each[0] for each in self.policy.sample(self.tokens, self.generator))
         proposal = Proposal(self.next_id, self.tokens.architecture(tokens.tolist()))
         self.pending[proposal.id] = {"tokens": tokens, "masks": masks, "log_probs": log_probs}
         self.next_id += 1
@@ -231,6 +240,8 @@ class PPOController(Controller):
         # 0 * -inf is NaN: what is not allowed has no share in the entropy.
         entropies = -(all_log_probs.exp() * all_log_probs.masked_fill(~masks, 0.0)).sum(dim=-1)
         free = (masks.sum(dim=-1) > 1).float()
+        decisions = (free.sum() / len(free)).clamp(min=1)
+        entropy_weight = ENTROPY / decisions if recipe.entropy is None else recipe.entropy
         free = free / free.sum().clamp(min=1)
 
         log_ratio = log_probs - batch["log_probs"]
@@ -239,7 +250,7 @@ class PPOController(Controller):
         clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
         policy_loss = -(free * torch.minimum(ratio * advantage, clipped * advantage)).sum()
         entropy = (free * entropies).sum()
-        loss = policy_loss - recipe.entropy * entropy
+        loss = policy_loss - entropy_weight * entropy
 
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from controllers.base import Controller, Proposal
+from controllers.drawing import draw
 from search_spaces.base import Architecture, TokenSpace
 
 
@@ -30,10 +31,7 @@ class RandomController(Controller):
         self._pending: set[int] = set()
 
     def propose(self) -> Proposal:
-        drawn: tuple[int, ...] = ()
-        for _ in self.tokens.decisions:
-            drawn += (int(self._rng.choice(np.flatnonzero(self.tokens.allowed(drawn)))),)
-        proposal = Proposal(self._next_id, self.tokens.architecture(drawn))
+        proposal = Proposal(self._next_id, self.tokens.architecture(draw(self.tokens, self._rng)))
         self._next_id += 1
         self._pending.add(proposal.id)
         return proposal

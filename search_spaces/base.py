@@ -76,10 +76,14 @@ class BuildContext:
 
 
 class SearchSpace(ABC):
-    """A pluggable search space. ``Recipe`` is the pydantic model of its recipe section."""
+    """A pluggable search space. ``Recipe`` is the pydantic model of its recipe section.
+
+    ``proxy``: the proxy task that ``--space`` on the command line brings along; None: the recipe's.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    proxy: ClassVar[str | None] = None
     Recipe: ClassVar[type[BaseModel]]
     parts: tuple[str, ...]
     variant: str
@@ -288,6 +292,10 @@ class TokenSpace:
         for part, length in self._lengths.items():
             parts[part], tokens = tuple(tokens[:length]), tokens[length:]
         return self.space.architecture(parts)
+
+    def canonical(self, tokens: Sequence[int]) -> Tokens:
+        """The free tokens of the canonical form of the architecture that ``tokens`` make."""
+        return self.tokens(self.space.canonical(self.architecture(tokens)))
 
     def tokens(self, architecture: Architecture) -> Tokens:
         """The free tokens of an architecture."""

@@ -12,6 +12,7 @@ from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
 from nasperc.fulltrain.selection import select_by_full_training
+from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import new_run_folder
@@ -19,7 +20,7 @@ from nasperc.search.run_folder import new_run_folder
 
 def search(
     space: Annotated[
-        str | None, typer.Option(help="Search space: a registered name or file.py:Class.")
+        str | None, typer.Option(help="Search space: a registered name, file.py:Class, or table:FILE.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder with images and annotations (VOC or COCO).")
@@ -30,7 +31,9 @@ def search(
     recipe: Annotated[
         str | None, typer.Option(help="Package recipe, or a .yaml file; NAME:ROW for a row.")
     ] = None,
-    controller: Annotated[str | None, typer.Option(help="ppo, random, or file.py:Class.")] = None,
+    controller: Annotated[
+        str | None, typer.Option(help="A registered name (nasperc spaces lists them), or file.py:Class.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     budget: Annotated[str | None, typer.Option(help="Trained candidates (200) or wall time (4h).")] = None,
     executor: Annotated[str | None, typer.Option(help="ray, or local: in this process.")] = None,
@@ -89,6 +92,8 @@ def search(
             selector=selector,
         )
         return
+    chosen_space = space_section(space) if space else {}
+    proxy = getattr(load_component("space", chosen_space["name"]), "proxy", None) if chosen_space else None
     overrides: dict[str, Any] = _drop_none(
         {
             "seed": seed,
@@ -103,22 +108,33 @@ def search(
             "model": {
                 "backbone": _drop_none({"weights": weights and str(weights), "normalisation": normalisation})
             },
-            "space": _drop_none({"name": space}),
+            "space": chosen_space,
             "controller": _drop_none({"name": controller}),
-            "proxy": _drop_none({"finetune": finetune, "views": views}),
+            "proxy": _drop_none({"name": proxy, "finetune": finetune, "views": views}),
             "search": _drop_none(
                 {"workers": workers, "budget": budget, "executor": executor, "select": select_fpn}
             ),
         }
     )
-    chosen = recipe or default_recipe(data)
+    chosen = recipe or default_recipe(data, chosen_space.get("name"))
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
     run_search(loaded, new_run_folder(name=name), console=console, selector=selector)
 
 
-def default_recipe(data: Path | None) -> str:
-    """``demo`` on the synthetic data set, else the recipe that fits this machine."""
+def space_section(space: str) -> dict[str, str]:
+    """The recipe section that ``--space`` stands for: ``NAME:FILE`` is the space NAME with its key ``file``."""
+    name, colon, file = space.partition(":")
+    if not colon or ".py:" in space:
+        return {"name": space}
+    return {"name": name, "file": file}
+
+
+def default_recipe(data: Path | None, space: str | None = None) -> str:
+    """The recipe named after the space if there is one, ``demo`` on the synthetic data set, else the recipe
+    that fits this machine."""
+    if space is not None and space in recipe_names():
+        return space
     if data is None:
         return "demo"
     import torch
@@ -127,7 +143,7 @@ def default_recipe(data: Path | None) -> str:
 
 
 def _announce(recipe: Recipe, name: str, *, asked: bool) -> None:
-    data = recipe.data.path or "the synthetic data set"
+    data = recipe.data.path or recipe.space.options.get("file") or "the synthetic data set"
     console.print(f"Recipe {name}: {recipe.description or 'no description'}", markup=False)
     console.print(
         f"Data: {data}. Space: {recipe.space.name}. Controller: {recipe.controller.name}. Seed: {recipe.seed}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,8 +70,10 @@ class ControllerTests:
         assert self.run(controller, 12) == self.run(copy, 12)
         assert controller.diagnostics() == copy.diagnostics()
 
-    def test_replayed_and_failed_move_nothing(self) -> None:
+    @pytest.mark.parametrize("observed", [0, 18])
+    def test_replayed_and_failed_move_nothing(self, observed: int) -> None:
         controller, twin = self.make(), self.make()
+        assert self.run(controller, observed // 3) == self.run(twin, observed // 3)
         for index in range(40):
             controller.replayed(controller.propose().id, 1e6)
             controller.fail(controller.propose().id)
@@ -79,6 +82,28 @@ class ControllerTests:
                 twin.fail(twin.propose().id)
             assert controller.propose().architecture == twin.propose().architecture, index
         assert controller.diagnostics() == twin.diagnostics()
+
+    def test_many_pending_come_back_in_any_order(self) -> None:
+        controller = self.make(5)
+        self.run(controller, 4)
+        pending = [controller.propose() for _ in range(30)]
+        assert len({proposal.id for proposal in pending}) == 30
+        # Every third fails, as it would when its worker dies.
+        for index, proposal in enumerate(sorted(pending, key=lambda proposal: proposal.id % 7)):
+            if index % 3:
+                controller.observe(proposal.id, toy_reward(proposal.architecture))
+            else:
+                controller.fail(proposal.id)
+        state = through_disk(controller.state_dict())
+        copy = self.make()
+        copy.load_state_dict(state)
+        assert self.run(controller, 4) == self.run(copy, 4)
+
+    def test_goes_on_when_everything_fails_at_first(self) -> None:
+        controller = self.make()
+        for _ in range(40):
+            controller.fail(controller.propose().id)
+        self.run(controller, 5)
 
     def test_external_observation_is_accepted(self) -> None:
         controller = self.make()

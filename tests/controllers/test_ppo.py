@@ -112,6 +112,18 @@ def test_first_step_of_an_update_has_ratio_one() -> None:
     assert found["baseline"] == pytest.approx(0.95 * (0.95 * 1 + 0.05 * 2) + 0.05 * 4)
 
 
+@pytest.mark.parametrize(("choices", "free"), [(3, 6), (2, 3)])
+def test_default_entropy_is_shared_by_the_decisions_that_leave_a_choice(choices: int, free: int) -> None:
+    # Of two choices, never twice the same, only the first of the body is free.
+    recipe = PPORecipe(hidden=8, batch=2, epochs=1)
+    controller = PPOController(toy_tokens(choices=choices, body=4, head=2), recipe, 0)
+    for reward in (0.0, 0.0):
+        controller.observe(controller.propose().id, reward)
+    found = controller.diagnostics()
+    # Equal rewards: no advantage, the loss is the bonus alone.
+    assert found["loss"] == pytest.approx(-0.6 / free * found["entropy"], abs=1e-6)
+
+
 def test_ratio_is_clipped_for_each_decision() -> None:
     """The objective written out decision by decision, on log-probabilities that are off by known factors."""
     recipe = PPORecipe(hidden=8, clip=0.2, entropy=0.0)

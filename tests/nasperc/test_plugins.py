@@ -5,9 +5,9 @@ from nasperc.plugins import component_names, load_component
 
 
 def test_built_in_components_register_by_entry_point():
-    assert "fcos_decoder" in component_names("space")
-    assert {"ppo", "random"} <= set(component_names("controller"))
-    assert "detection" in component_names("proxy")
+    assert {"fcos_decoder", "table"} <= set(component_names("space"))
+    assert {"evolution", "ppo", "random", "surrogate", "tpe"} <= set(component_names("controller"))
+    assert {"detection", "table"} <= set(component_names("proxy"))
     assert load_component("controller", "random").__name__ == "RandomController"
 
 

@@ -111,3 +111,27 @@ def test_the_installed_command_starts(empty_folder):
     done = subprocess.run([command, "spaces"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "fcos_decoder" in done.stdout
+
+
+def test_any_controller_searches_a_table(empty_folder, monkeypatch, capsys):
+    rows = [f"{a}{b}{c},{a + 2 * b - c}" for a in range(3) for b in range(3) for c in range(3)]
+    (empty_folder / "scores.csv").write_text("\n".join(["tokens,score", *rows]))
+    for name in ("random", "evolution", "surrogate"):
+        code, out, err = nasperc(
+            monkeypatch, capsys, "search", "--space", "table:scores.csv", "--controller", name, "--budget", "25",
+            "--name", name,
+        )  # fmt: skip
+        assert code == 0, err
+        assert "scores.csv" in out
+        top10 = json.loads((empty_folder / "runs" / name / "top10.json").read_text())
+        # 25 of 27: at most two better ones are missing.
+        assert top10["entries"][0]["reward"] >= 5.0
+        assert top10["task"] == "table"
+
+
+def test_a_bad_table_is_one_line(empty_folder, monkeypatch, capsys):
+    (empty_folder / "scores.csv").write_text("tokens,score\n01,1\n01,2\n")
+    code, _, err = nasperc(monkeypatch, capsys, "search", "--space", "table:scores.csv")
+    assert code == 2
+    assert "one row only" in err
+    assert "Traceback" not in err
