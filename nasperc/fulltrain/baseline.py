@@ -23,7 +23,7 @@ PROBES = ((1, 1, 1), (1, 2, 1), (1, 3, 1), (2, 2, 1), (3, 3, 1), (2, 4, 1), (1, 
 # The baseline is not cheaper than this share of what it is compared with, where possible.
 FLOOR = 0.95
 # Costs whose distance from the target differs by less than this share of it count as equally close.
-TIE = 0.005
+TIE = 0.05
 
 
 def baseline_costs(
@@ -72,7 +72,7 @@ def baseline_costs(
 def choose_baseline(target: float, costs: Mapping[Baseline, float]) -> Baseline:
     """The choice whose FLOPs come closest to ``target``, not below 95 % of it where possible.
 
-    Choices whose distance from the target is the same within 0.5 % of it are equally close; of these the
+    Choices whose distance from the target is the same within 5 % of it are equally close; of these the
     deepest towers win, then the widths nearest to one another: what one would build by hand is the fairer
     opponent.
 

@@ -39,7 +39,7 @@ def test_choice_against_brute_force(costs, share):
     chosen = costs[choose_baseline(target, costs)]
     best = min((flops for flops in values if flops >= 0.95 * target), key=lambda flops: abs(flops - target))
     assert chosen >= 0.95 * target
-    assert abs(chosen - target) <= abs(best - target) + 0.005 * target
+    assert abs(chosen - target) <= abs(best - target) + 0.05 * target
 
 
 def test_not_below_95_percent_even_where_that_is_closer():
@@ -55,9 +55,9 @@ def test_where_nothing_is_large_enough_the_largest():
 def test_of_equally_close_ones_the_deepest_then_the_most_even():
     costs = {
         Baseline(512, 512, 1): 100.0,
-        Baseline(32, 128, 3): 100.1,
-        Baseline(64, 64, 3): 100.3,
-        Baseline(64, 64, 4): 100.8,
+        Baseline(32, 128, 3): 101.0,
+        Baseline(64, 64, 3): 103.0,
+        Baseline(64, 64, 4): 108.0,
     }
     assert choose_baseline(100, costs) == Baseline(64, 64, 3)
 
