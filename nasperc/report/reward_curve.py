@@ -92,7 +92,8 @@ def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path, la
         axis.set_ylim(lowest - margin, highest + margin)
         axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel=label)
         axis.grid(alpha=0.3)
-        axis.legend(title=f"mean of the last {WINDOW}")
+        # Good rewards come late: the upper left is where the fewest dots are.
+        axis.legend(title=f"mean of the last {WINDOW}", loc="upper left", framealpha=0.6)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
