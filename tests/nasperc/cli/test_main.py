@@ -95,6 +95,8 @@ def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, m
         (["evaluate", "nowhere.pt", "--data", "."], "nowhere.pt"),
         (["predict", "nowhere.pt", "x.jpg"], "nowhere.pt"),
         (["cache", "verify", "nowhere.h5"], "nowhere.h5"),
+        (["cost", "--table", "7.1"], "7.2"),
+        (["cost", "--size", "big"], "HxW"),
         (["no_such_command"], "no_such_command"),
         (["search", "--workers", "many"], "--workers"),
     ],
