@@ -28,6 +28,7 @@ from controllers.plan import SearchPlan
 from controllers.resume import ControllerReplay, check_journal
 from controllers.seeds import derive_seed
 from controllers.snapshot import write_snapshot
+from controllers.stage_rules import StageRules
 from controllers.state import Pending, RunState, candidate_to, summary
 from nasperc.errors import InputError
 from search_spaces.base import Architecture, SearchSpace, TokenSpace
@@ -69,8 +70,7 @@ class ControllerService:
     ) -> None:
         self.folder, self.space, self.plan = Path(folder), space, plan
         self.stages = space.stages()
-        self._candidate_bounds = plan.candidate_bounds(self.stages)
-        self._second_bounds = plan.second_bounds(self.stages)
+        self._rules = StageRules(plan, self.stages)
         self._factory, self._clock = controller_factory, clock
         self._journal = Journal(self.folder / JOURNAL)
         self._state = RunState(space)
@@ -101,14 +101,14 @@ class ControllerService:
             if self._state.stage is None:
                 self._start_stage()
                 continue
-            reason = self._stage_over()
+            reason = self._rules.over(self._state, self._clock())
             if reason is None:
                 candidate = self._propose(slot)
                 if candidate is None:
                     continue
                 self._commit()
                 return candidate
-            if self._state.pending or self._needs_selection():
+            if self._state.pending or self._rules.needs_selection(self._state):
                 self._commit()
                 return Wait()
             self._end_stage(reason)
@@ -168,7 +168,11 @@ class ControllerService:
         Raises:
             ValueError: the stage does not wait, or has no such candidate.
         """
-        if not self._selecting() or self._state.stage is None or self._state.stage.name != stage:
+        if (
+            not self._rules.selecting(self._state, self._clock())
+            or self._state.stage is None
+            or self._state.stage.name != stage
+        ):
             raise ValueError(f"the stage {stage} does not wait for a selection")
         chosen = self._state.stage.known.get(hash)
         if chosen is None:
@@ -192,7 +196,7 @@ class ControllerService:
     def status(self) -> RunStatus:
         """How the run stands."""
         status = self._state.status(self.plan, self.stages, self._clock(), len(self._journal))
-        return replace(status, selecting=self._selecting())
+        return replace(status, selecting=self._rules.selecting(self._state, self._clock()))
 
     def close(self) -> None:
         """Give the journal back. The run may be resumed."""
@@ -341,21 +345,6 @@ class ControllerService:
 
     # Stages
 
-    def _stage_over(self) -> Literal["budget", "converged"] | None:
-        state = self._state
-        assert state.stage is not None
-        if state.stage.replays_in_a_row >= self.plan.max_replays:
-            return "converged"
-        if state.stage.selected:
-            return "budget"
-        candidates = self._candidate_bounds[state.stages_begun - 1]
-        if candidates is not None and state.counted + len(state.pending) >= candidates:
-            return "budget"
-        seconds = self._second_bounds[state.stages_begun - 1]
-        if seconds is not None and state.elapsed(self._clock()) >= seconds:
-            return "budget"
-        return None
-
     def _start_stage(self) -> None:
         index = self._state.stages_begun
         if self._state.empty_stage is not None:
@@ -381,7 +370,7 @@ class ControllerService:
             widths=dict(stage.widths),
             overrides=dict(stage.overrides),
             seed=seed,
-            bounds={"candidates": self._candidate_bounds[index], "seconds": self._second_bounds[index]},
+            bounds=self._rules.bounds[index]._asdict(),
         )
 
     def _end_stage(self, reason: str) -> None:
@@ -389,18 +378,6 @@ class ControllerService:
         best = self._state.stage.best
         self._record("stage_end", reason=reason, best=None if best is None else summary(best))
         self._controller = None
-
-    def _needs_selection(self) -> bool:
-        """Whether somebody outside has yet to name the stage's best, because a later stage builds on it."""
-        stage = self._state.stage
-        if not self.plan.outside_selection or stage is None or stage.best is None or stage.selected:
-            return False
-        free = self.stages[self._state.stages_begun - 1].free
-        later = self.stages[self._state.stages_begun :]
-        return any(after.fixed.get(part) == "best" for after in later for part in free)
-
-    def _selecting(self) -> bool:
-        return self._needs_selection() and not self._state.pending and self._stage_over() is not None
 
     def _finished(self) -> Finished:
         assert self._state.ended is not None
