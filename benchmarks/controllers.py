@@ -169,7 +169,7 @@ def report(found: dict[str, dict[int, Trace]], source: Source, level: float | No
             sum(trace.converged for trace in traces),
             own or f"> {observed[name].shape[1]}",
             f"{random / own:.1f}" if random and own else "-",
-            f"{1000 * sum(trace.seconds for trace in traces) / seen.sum():.1f}",
+            f"{1000 * sum(trace.seconds for trace in traces) / seen.sum():.2f}",
         )
         summary.append("| " + " | ".join(map(str, cells)) + " |")
     most = max(curves.shape[1] for curves in observed.values())

@@ -13,7 +13,7 @@ from rich.table import Table
 from controllers.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search.between_stages import BetweenStages, Selector
-from nasperc.search.components import build_plan, build_proxy, build_space
+from nasperc.search.components import build_plan, build_proxy, build_space, controller_factory
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
 from nasperc.search.local_executor import LocalExecutor
@@ -23,7 +23,7 @@ from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
 from proxy_tasks.base import ProxyTask
-from search_spaces.base import SearchSpace
+from search_spaces.base import SearchSpace, TokenSpace
 
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
@@ -62,6 +62,8 @@ def run_search(
     space = build_space(recipe)
     # A budget that does not fit the stages is told before anything is prepared.
     build_plan(recipe).candidate_bounds(space.stages())
+    # So is a controller that cannot be made, since its library is not installed.
+    controller_factory(recipe)(TokenSpace(space, space.stages()[0]), recipe.seed)
     if not resume:
         run.create(recipe)
     console.print(f"run folder: {run.path}", highlight=False, markup=False)

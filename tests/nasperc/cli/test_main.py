@@ -137,3 +137,14 @@ def test_a_bad_table_is_one_line(empty_folder, monkeypatch, capsys):
     assert code == 2
     assert "one row only" in err
     assert "Traceback" not in err
+
+
+def test_a_missing_library_is_told_before_the_search(empty_folder, monkeypatch, capsys):
+    (empty_folder / "scores.csv").write_text("tokens,score\n01,1\n02,2\n")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = nasperc(
+        monkeypatch, capsys, "search", "--space", "table:scores.csv", "--controller", "tpe"
+    )  # fmt: skip
+    assert code == 2
+    assert "nasperc[tpe]" in err
+    assert not (empty_folder / "runs").exists()
