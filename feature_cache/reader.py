@@ -172,16 +172,21 @@ def _header(file: h5py.File, path: Path) -> Header:
 
 def _other_contents(path: Path, header: Header, expect: Mapping[str, Any]) -> InputError:
     """Names the first thing that differs: "another backbone" helps, two hashes do not."""
-    expected = json.loads(json.dumps(dict(expect)))
-    keys = sorted(set(expected) | set(header.contents))
-    key = next(key for key in keys if expected.get(key) != header.contents.get(key))
+    key, wanted, found = _first_difference(json.loads(json.dumps(dict(expect))), header.contents)
     return InputError(
-        f"the cache must have been made with {key} = {_short(expected.get(key))}",
-        value=f"{_short(header.contents.get(key))} (cache {header.fingerprint[:12]}, "
-        f"wanted {fingerprint(expect)[:12]})",
+        f"the cache must have been made with {key} = {_short(wanted)}",
+        value=f"{_short(found)} (cache {header.fingerprint[:12]}, wanted {fingerprint(expect)[:12]})",
         where=path,
         repair="Name the folder of the matching cache, or delete this one: the next run builds it again.",
     )
+
+
+def _first_difference(wanted: Any, found: Any, path: str = "") -> tuple[str, Any, Any]:
+    """The place and the two values of the first difference, however deep it lies."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        key = next(key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key) != found.get(key))
+        return _first_difference(wanted.get(key), found.get(key), f"{path}.{key}" if path else key)
+    return path, wanted, found
 
 
 def _short(value: Any) -> str:
