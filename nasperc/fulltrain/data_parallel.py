@@ -42,6 +42,8 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 POLL_S = 0.2
+# Of all workers, after one of them has died.
+RESTARTS = 2
 # What one worker cannot read interrupts the others, which write a checkpoint.
 GRACE_S = 60.0
 
@@ -105,7 +107,7 @@ class DataParallel:
 
         Raises:
             InputError: as in :func:`nasperc.training.loop.train`, raised in a worker.
-            RuntimeError: a worker failed in another way, or died.
+            RuntimeError: workers failed in another way, or died, once more than they are started again.
             KeyboardInterrupt: Ctrl-C; the workers have written a checkpoint. At the second one they have not.
         """
         link = _Link.remote()  # type: ignore[attr-defined]
@@ -125,7 +127,9 @@ class DataParallel:
             run_config=RunConfig(
                 name="ray",
                 storage_path=str(checkpoint.parent.resolve()),
-                failure_config=FailureConfig(max_failures=0),
+                # A worker that dies takes the others' collective calls along: all start again, from the
+                # last checkpoint.
+                failure_config=FailureConfig(max_failures=RESTARTS),
             ),
         )
         fit = _Fit(trainer)
@@ -136,12 +140,10 @@ class DataParallel:
             # Workers that are still at it, after an error here or a second Ctrl-C, end by themselves.
             link.stop.remote()
             shutil.rmtree(checkpoint.parent / "ray", ignore_errors=True)
-        if isinstance(failure, InputError):
-            raise failure
-        if failure is None and fit.error is not None:
-            failure = f"a worker died: {describe(fit.error)}"
         if failure is not None:
-            raise RuntimeError(failure) from fit.error
+            raise failure
+        if fit.error is not None:
+            raise RuntimeError(f"workers died: {describe(fit.error)}") from fit.error
         if interrupt.requested:
             raise KeyboardInterrupt
 
@@ -162,11 +164,8 @@ class _Fit(threading.Thread):
             self.error = error
 
 
-Failure = InputError | str
-
-
-def _follow(fit: _Fit, link: Any, interrupt: DeferredInterrupt, on_step: OnStep | None) -> Failure | None:
-    """Pass on what the workers do until they end; their failure."""
+def _follow(fit: _Fit, link: Any, interrupt: DeferredInterrupt, on_step: OnStep | None) -> InputError | None:
+    """Pass on what the workers do until they end; the bad input that one of them met."""
     failed_at: float | None = None
     while True:
         alive = fit.is_alive()
@@ -185,11 +184,11 @@ def _follow(fit: _Fit, link: Any, interrupt: DeferredInterrupt, on_step: OnStep 
 
 @ray.remote(num_cpus=0)
 class _Link:
-    """Between the command and the workers: losses and failures go one way, the wish to stop the other."""
+    """Between the command and the workers: losses and bad input go one way, the wish to stop the other."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[int, dict[str, float]]] = []
-        self._failure: Failure | None = None
+        self._failure: InputError | None = None
         self._stopping = False
 
     def report(self, step: int, losses: dict[str, float]) -> bool:
@@ -197,7 +196,7 @@ class _Link:
         self._steps.append((step, losses))
         return self._stopping
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: InputError) -> None:
         """Of several failures the first is the cause of the others."""
         self._failure = self._failure or failure
 
@@ -205,7 +204,7 @@ class _Link:
         """Ask the workers to end after the iteration that they are at."""
         self._stopping = True
 
-    def take(self) -> tuple[list[tuple[int, dict[str, float]]], Failure | None]:
+    def take(self) -> tuple[list[tuple[int, dict[str, float]]], InputError | None]:
         """The iterations since the last call, and the failure."""
         steps, self._steps = self._steps, []
         return steps, self._failure
@@ -220,10 +219,8 @@ def _train_part(config: dict[str, Any]) -> None:
         # The others are interrupted by it and write a checkpoint: Ray must not end them for an exception here.
         ray.get(link.fail.remote(error))
     except KeyboardInterrupt:
+        # Asked for, and a checkpoint was written. Anything else is Ray's: all workers start again.
         return
-    except Exception as error:
-        ray.get(link.fail.remote(describe(error)))
-        raise
 
 
 def _build_and_train(config: dict[str, Any]) -> None:

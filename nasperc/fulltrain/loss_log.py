@@ -14,8 +14,8 @@ _FLUSH_EVERY = 50
 class LossLog:
     """Context that writes ``path`` (CSV: iteration and each loss).
 
-    The first line written decides what is kept of an earlier file: a training that continues from its last
-    checkpoint does some iterations a second time.
+    A line decides what is kept of those before it: a training that continues from its last checkpoint does some
+    iterations a second time.
 
     Args:
         path: of the file; nothing is touched before the first line.
@@ -25,6 +25,7 @@ class LossLog:
     def __init__(self, path: Path, window: int = 50) -> None:
         self._path = path
         self._file: TextIO | None = None
+        self._last = 0
         self._totals: deque[float] = deque(maxlen=window)
 
     def __enter__(self) -> LossLog:
@@ -38,12 +39,16 @@ class LossLog:
 
     def write(self, iteration: int, losses: dict[str, float]) -> None:
         """Add one line; the losses have the same names every time."""
+        if self._file is not None and iteration <= self._last:
+            self._file.close()
+            self._file = None
         if self._file is None:
             kept = self._lines_before(iteration)
             self._file = self._path.open("w", newline="", encoding="utf-8")
             csv.writer(self._file).writerows([["iteration", *losses], *kept])
         csv.writer(self._file).writerow([iteration, *(f"{value:.6g}" for value in losses.values())])
         self._totals.append(sum(losses.values()))
+        self._last = iteration
         if iteration % _FLUSH_EVERY == 0:
             self._file.flush()
 

@@ -1,5 +1,6 @@
 """Two workers of Ray Train against one process: real Ray, gloo, a tiny FPN-FCOS. One Ray for all tests here."""
 
+import contextlib
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,6 +149,38 @@ def test_two_workers_continue_after_ctrl_c(recipe, dataset, tmp_path, two_worker
     with pytest.raises(KeyboardInterrupt):
         trained(longer, dataset, checkpoint, losses=losses, workers=workers, on_step=ctrl_c)
     assert load_checkpoint(checkpoint)["step"] == len(losses) > stopped
+
+
+def test_a_worker_that_is_killed_costs_the_iterations_since_the_checkpoint(
+    recipe, dataset, tmp_path, two_workers
+):
+    """Through the restart, the losses are those of a training that was not disturbed."""
+    changes = {"iterations": 60, "checkpoint_every": 5}
+    longer = recipe.model_copy(update={"fulltrain": recipe.fulltrain.model_copy(update=changes)})
+    wanted, losses, killed = {}, {}, []
+    trained(longer, dataset, tmp_path / "alone.pt", losses=wanted)
+
+    def kill(step):
+        if not killed and step >= 10:
+            killed.append(workers_of_ray()[-1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    workers = DataParallel(longer, tmp_path, 2)
+    trained(longer, dataset, tmp_path / "checkpoint.pt", losses=losses, workers=workers, on_step=kill)
+    assert killed
+    assert list(losses) == list(wanted)
+    for step, terms in wanted.items():
+        assert losses[step] == pytest.approx(terms, rel=1e-4), step
+
+
+def workers_of_ray():
+    """Process ids of the workers that train now, by their titles."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().startswith(b"ray::RayTrainWorker"):
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def test_divergence_in_the_workers_is_the_same_error(recipe, dataset, tmp_path, two_workers):

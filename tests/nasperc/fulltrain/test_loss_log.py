@@ -12,6 +12,14 @@ def test_a_continued_training_overwrites_what_it_does_again(tmp_path):
     assert path.read_text().split() == ["iteration,box,centerness", "1,1,0.5", "2,2,0.5", "3,9,0.25"]
 
 
+def test_iterations_done_again_within_one_log(tmp_path):
+    path = tmp_path / "log.csv"
+    with LossLog(path) as log:
+        for step, value in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 7.0), (3, 8.0)):
+            log.write(step, {"box": value})
+    assert path.read_text().split() == ["iteration,box", "1,1", "2,7", "3,8"]
+
+
 def test_nothing_is_touched_without_a_line(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("kept")
