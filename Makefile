@@ -25,11 +25,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The thesis's proxy workload needs a GPU: `python benchmarks/proxy_gpu.py --minutes 9 --out FILE` there.
+SMALL := --device cpu --crop 96 --crops 24 --batch 4 --iterations 6 --width 32 --architectures 3
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/proxy_step.py
 	$(BIN)/python benchmarks/controllers.py --synthetic --controllers random,evolution,surrogate --seeds 5 --budget 100 \
 		--out build/controller_runs
+	$(BIN)/python benchmarks/proxy_gpu.py $(SMALL)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

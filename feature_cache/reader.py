@@ -118,7 +118,8 @@ class CacheReader:
 
     def batch(self, names: Iterable[str], indices: Tensor) -> dict[str, Tensor]:
         """The records at ``indices`` (int64, (N,)): each named tensor (N, ...); quantised ones as float32."""
-        indices = indices.to(self.device)
+        # Without waiting: a blocking copy would empty the queue of a GPU at every batch.
+        indices = indices.to(self.device, non_blocking=True)
         result = {}
         for name in names:
             rows = self.tensor(name).index_select(0, indices)

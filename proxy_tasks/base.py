@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from controllers.base import Candidate, Result
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
-from search_spaces.base import Part, SearchSpace, Stage
+from nasperc.evaluation.latency import Latency
+from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 # Called with (phase, fraction in [0, 1]): what a progress bar or a watchdog needs.
 Progress = Callable[[str, float], None]
@@ -81,6 +82,10 @@ class ProxyTask(ABC):
     @abstractmethod
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """Train and measure one candidate; a candidate that raises or gives NaN comes back as ``failed``."""
+
+    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
+        """Of the whole network with an architecture, for the ranking at a search's end; None: it cannot say."""
+        return None
 
     def notes(self) -> list[str]:
         """What the user should be told once of the data that :meth:`prepare` opened, a line each."""

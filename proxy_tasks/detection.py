@@ -15,8 +15,9 @@ from torch import nn
 from controllers.base import Candidate, Result
 from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
-from nasperc.assembly.detector import Searched, build_decoder
+from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
+from nasperc.evaluation.latency import Latency, measure_latency
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
@@ -26,13 +27,14 @@ from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.detection_training import Decoder, DecoderTraining
 from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.stopwatch import Stopwatch
-from search_spaces.base import Part, Stage
+from search_spaces.base import Architecture, Part, Stage
 
 # The GPU keeps the cache if it fills at most this share of its free memory.
 GPU_SHARE = 0.5
 LONGEST_REASON = 300
 # Cost is counted on this many crops: GroupNorm refuses a single value a group.
 CROPS = 2
+LATENCY_RUNS = 5
 
 
 class DetectionProxy(ProxyTask):
@@ -173,6 +175,14 @@ class DetectionProxy(ProxyTask):
         preset = repr(self.preset.model_dump())
         recipe = self.recipe.model_dump(mode="json")
         return fingerprint({"cache": self.setup.contents, "recipe": recipe, "preset": preset, "space": space})
+
+    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
+        """Of backbone and decoder on one crop, with random weights."""
+        searched = Searched(self.space, architecture, widths)
+        with self._seeded(self.recipe.seed):
+            classes = len(self.setup.dataset.classes)
+            detector = build_detector(self.setup.context.model, searched, classes, load_weights=False)
+            return measure_latency(detector, (self.recipe.crop, self.recipe.crop), runs=LATENCY_RUNS)
 
     def notes(self) -> list[str]:
         """Boxes that were dropped or clipped."""

@@ -121,7 +121,7 @@ def write_cache(
 
 @dataclass(frozen=True)
 class Batch:
-    """``features``: (N, C, H, W) float32, channels-last, in the backbone's order; ``targets``: (N, P)."""
+    """``features``: (N, C, H, W), channels-last, in the backbone's order; ``targets``: (N, P)."""
 
     features: list[Tensor]
     targets: FCOSTargets
@@ -146,12 +146,12 @@ class DetectionCache:
         self.val = len(reader) - train
         self.device = device or reader.device
 
-    def load(self, indices: Tensor) -> Batch:
-        """The records at ``indices`` (N,)."""
+    def load(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+        """The records at ``indices`` (N,), the features in ``dtype``."""
         rows = self.reader.batch((*self.features, *TARGETS), indices)
         rows = {name: tensor.to(self.device) for name, tensor in rows.items()}
         return Batch(
-            [rows[name].permute(0, 3, 1, 2).float() for name in self.features],
+            [rows[name].permute(0, 3, 1, 2).to(dtype) for name in self.features],
             FCOSTargets(rows["labels"].long(), rows["distances"], rows["centerness"]),
         )
 
@@ -166,16 +166,18 @@ class DetectionCache:
             yield pool[:batch_size].sort().values
             pool = pool[batch_size:]
 
-    def statistics_batches(self, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    def statistics_batches(
+        self, count: int, batch_size: int, seed: int, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Batch]:
         """The fixed meta-train batches that BatchNorm statistics are estimated on."""
         for indices in islice(self.training_order(min(batch_size, self.train), seed), count):
-            yield self.load(indices)
+            yield self.load(indices, dtype)
 
-    def val_batches(self, batch_size: int) -> Iterator[Batch]:
+    def val_batches(self, batch_size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
         """All meta-val records in order, in batches of nearly the same size, at most ``batch_size``."""
         records = torch.arange(self.train, len(self.reader))
         for indices in records.tensor_split(-(-self.val // batch_size)):
-            yield self.load(indices)
+            yield self.load(indices, dtype)
 
 
 def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ from nasperc.models.features import HeadOutput
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm, trainable_batch_norms
 from proxy_tasks.base import Progress
-from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    # It needs pycocotools, which training by the loss does not.
+    from proxy_tasks.detection_ap import ValidationAP
 
 # A progress bar needs no more than this.
 SECONDS_BETWEEN_REPORTS = 0.3
@@ -91,6 +94,9 @@ class DecoderTraining:
         self.device = cache.device
         self.decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._cache, self._recipe, self._preset, self._seed = cache, recipe, preset, seed
+        self._autocasts = self.device.type == "cuda" and recipe.mixed_precision
+        # What autocast would round the features to anyway: two passes over them less in every iteration.
+        self._feature_dtype = torch.bfloat16 if self._autocasts else torch.float32
         self.stopwatch = stopwatch or Stopwatch(self.device)
         self._validation_ap = validation_ap
         parameters = list(decoder.parameters())
@@ -142,7 +148,7 @@ class DecoderTraining:
             losses: list[tuple[Tensor, ...]] = []
             detections: list[dict[str, Any]] = []
             views = 0
-            for batch in self._cache.val_batches(self._recipe.val_batch_size):
+            for batch in self._cache.val_batches(self._recipe.val_batch_size, self._feature_dtype):
                 self.stopwatch.lap("measuring: reading")
                 output = self._forward(averaged, batch.features)
                 losses.append(fcos_losses_per_image(output, batch.targets, self._preset, STRIDES))
@@ -163,7 +169,7 @@ class DecoderTraining:
 
     def _step(self, indices: Tensor, *, check: bool) -> None:
         lap = self.stopwatch.lap
-        batch = self._cache.load(indices)
+        batch = self._cache.load(indices, self._feature_dtype)
         lap("training: reading")
         output = self._forward(self.decoder, batch.features)
         lap("training: forward")
@@ -186,12 +192,15 @@ class DecoderTraining:
     def _forward(self, decoder: Decoder, features: list[Tensor]) -> HeadOutput:
         with self._autocast():
             output: HeadOutput = decoder(features)
-        return HeadOutput(*([level.float() for level in levels] for levels in output))
+        # float32 for what is read of it: the towers stay as they are.
+        return output._replace(
+            class_logits=[level.float() for level in output.class_logits],
+            boxes=[level.float() for level in output.boxes],
+            centerness=[level.float() for level in output.centerness],
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.device.type == "cuda" and self._recipe.mixed_precision:
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+        return torch.autocast("cuda", torch.bfloat16) if self._autocasts else nullcontext()
 
     def _estimate_statistics(self, averaged: Decoder) -> None:
         """BatchNorm statistics of the averaged parameters, over fixed meta-train batches."""
@@ -203,7 +212,8 @@ class DecoderTraining:
 
     def _statistics_features(self) -> Iterator[list[Tensor]]:
         recipe = self._recipe
-        for batch in self._cache.statistics_batches(recipe.bn_batches, recipe.batch_size, recipe.seed):
+        sizes = (recipe.bn_batches, recipe.batch_size)
+        for batch in self._cache.statistics_batches(*sizes, recipe.seed, self._feature_dtype):
             self.stopwatch.lap("measuring: reading")
             yield batch.features
             self.stopwatch.lap("measuring: statistics")

@@ -22,7 +22,15 @@ class ParamSum(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x, y = resize_to_larger(x, y)
-        return self.a[:, None, None] * x + self.b[:, None, None] * y
+        return _scaled(x, self.a) + _scaled(y, self.b)
+
+
+def _scaled(x: Tensor, weight: Tensor) -> Tensor:
+    """``x`` (N, C, H, W) times ``weight`` (C,), in the type of ``x``.
+
+    Under autocast a float32 weight would make maps of float32, twice the memory, for all that follows.
+    """
+    return weight.to(x.dtype)[:, None, None] * x
 
 
 class PairwiseConv2d(nn.Conv2d):
@@ -37,7 +45,7 @@ class PairwiseConv2d(nn.Conv2d):
         # Two channels a group leave no matrix product to be had: on a CPU the grouped convolution is as slow,
         # forward and backward, as a dense 3x3. Scaling, then adding neighbours, is 12 times faster.
         n, channels, height, width = input.shape
-        scaled = (input * self.weight.view(-1)[:, None, None]).permute(0, 2, 3, 1)
+        scaled = _scaled(input, self.weight.view(-1)).permute(0, 2, 3, 1)
         pairs = scaled.reshape(n, height, width, channels // 2, 2)
         return (pairs[..., 0] + pairs[..., 1]).permute(0, 3, 1, 2)
 

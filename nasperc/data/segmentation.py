@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from nasperc.errors import InputError
 
@@ -71,6 +70,9 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
 
 def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool mask of a segmentation that :func:`check_segmentation` let pass."""
+    # Where it is needed: whoever reads boxes from a cache does without the library.
+    from pycocotools import mask as coco_mask
+
     height, width = size
     if isinstance(segmentation, list):
         run_lengths = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))

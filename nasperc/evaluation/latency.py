@@ -40,7 +40,7 @@ def measure_latency(
         runs: that are timed.
         warmup: runs before them.
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or _default_device()
     network = copy.deepcopy(model).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
     seconds = []
@@ -52,8 +52,17 @@ def measure_latency(
             _synchronise(device)
             seconds.append(time.perf_counter() - start)
     timed = seconds[warmup:]
-    name = device.type if device.type != "cpu" else f"cpu, {torch.get_num_threads()} threads"
-    return Latency(statistics.median(timed), min(timed), max(timed), runs, name)
+    return Latency(statistics.median(timed), min(timed), max(timed), runs, device_name(device))
+
+
+def device_name(device: torch.device | None = None) -> str:
+    """What :class:`Latency` calls the device; None: the one that is measured on by default."""
+    device = device or _default_device()
+    return device.type if device.type != "cpu" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def _default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _synchronise(device: torch.device) -> None:

@@ -19,6 +19,7 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.evaluation.cost import measure_cost
+from nasperc.evaluation.latency import Latency, device_name, measure_latency
 from nasperc.fulltrain.baseline import cost_size
 from nasperc.fulltrain.loss_log import LossLog
 from nasperc.fulltrain.trained_detector import describe
@@ -30,6 +31,8 @@ from nasperc.training.device import to_device
 from nasperc.training.loop import DivergedError, OnStep, train
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
+# A large network on one thread takes seconds an image.
+LATENCY_RUNS, LATENCY_WARMUP = 5, 2
 
 Activity = Callable[[str, float, str], None]
 # Bring the checkpoint of a described network to the last iteration: (description, checkpoint, on_step).
@@ -59,7 +62,8 @@ class Job:
 class Row:
     """The outcome. ``metrics``: pycocotools' twelve numbers and AP by class, by split (val, test).
 
-    ``flops`` and ``params`` as in thesis Table 7.2, at ``cost_size`` (H, W); ``seconds`` of training.
+    ``flops`` and ``params`` as in thesis Table 7.2, at ``cost_size`` (H, W); ``seconds`` of training. ``latency``:
+    the fields of :class:`nasperc.evaluation.latency.Latency` at ``cost_size``, of a row that is done.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Row:
     seconds: float = 0.0
     iterations: int = 0
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latency: dict[str, Any] | None = None
     reason: str = ""
 
     def ap(self, split: str) -> float:
@@ -175,7 +180,8 @@ def _train_and_measure(
             elsewhere=None if workers is None else partial(workers, description, checkpoint),
         )
     finished_before = result.resumed_at == result.iterations
-    metrics = _measured_before(folder / METRICS, splits) if finished_before else {}
+    before = _read_row(folder / METRICS) if finished_before else {}
+    metrics = _measured_before(before, splits)
     for name, dataset in splits.items():
         if name == "train" or name in metrics:
             continue
@@ -188,19 +194,46 @@ def _train_and_measure(
             on_image=partial(_report_image, on_activity, name, len(dataset)),
         )
         metrics[name] = coco_ap(dataset.coco_ground_truth(), found).as_dict()
-    return {"seconds": result.seconds, "iterations": result.iterations, "metrics": metrics}
+    size = cost_size(settings.test_short_side)
+    latency = _latency_before(before, size)
+    if latency is None:
+        on_activity("measuring latency", 0.0, "")
+        latency = measure_latency(model, size, runs=LATENCY_RUNS, warmup=LATENCY_WARMUP)._asdict()
+    return {
+        "seconds": result.seconds,
+        "iterations": result.iterations,
+        "metrics": metrics,
+        "latency": latency,
+    }
 
 
 def _report_image(on_activity: Activity, split: str, images: int, done: int) -> None:
     on_activity(f"measuring on {split}", done / images, f"{done} of {images} images")
 
 
-def _measured_before(path: Path, splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:
-    """Metrics of an earlier run, of those splits that are still the same."""
+def _read_row(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote; nothing if that cannot be read, since measuring again costs minutes only."""
     try:
         content = json.loads(path.read_bytes())
-        metrics, measured_on = content["metrics"], content["measured_on"]
-        return {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # No file, or an older or broken one: measuring again costs minutes, trusting it could cost the table.
+    except (OSError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _measured_before(row: Mapping[str, Any], splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:
+    """Metrics of an earlier run, of those splits that are still the same."""
+    try:
+        metrics, measured_on = row["metrics"], row["measured_on"]
+        return {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
+    except (KeyError, TypeError, AttributeError):
+        # Nothing, or an older or broken file: trusting it could cost the table.
+        return {}
+
+
+def _latency_before(row: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any] | None:
+    """Latency of an earlier run at the same size, on a device of the same name with as many threads."""
+    latency = row.get("latency")
+    if not isinstance(latency, dict) or not set(Latency._fields) <= set(latency):
+        return None
+    same = row.get("cost_size") == list(size) and latency["device"] == device_name()
+    return latency if same else None

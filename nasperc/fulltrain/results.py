@@ -105,7 +105,7 @@ def to_markdown(results: Results) -> str:
     lines = [
         f"Ranked by AP on {results.selected_on}; the twelve numbers are measured on {results.reported_on}. "
         f"FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters those "
-        "that are trained.",
+        f"that are trained.{_about_latency(results)}",
         "",
     ]
     for header, body in (_summary(results), _numbers(results)):
@@ -136,7 +136,17 @@ def to_tables(results: Results) -> list[Table]:
 
 def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys((results.selected_on, results.reported_on)))
-    header = ["", "row", "reward", *(f"AP {name}" for name in names), "widths", "GFLOPs", "M params", "min"]
+    header = [
+        "",
+        "row",
+        "reward",
+        *(f"AP {name}" for name in names),
+        "widths",
+        "GFLOPs",
+        "M params",
+        "ms",
+        "min",
+    ]
     body = []
     for place, row in enumerate(results.rows, start=1):
         widths = "-".join(str(width) for width in row.widths.values())
@@ -149,10 +159,19 @@ def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
                 widths if row.depth is None else f"{widths} x{row.depth}",
                 f"{row.flops / 1e9:.2f}",
                 f"{row.params / 1e6:.2f}",
+                "" if row.latency is None else f"{1e3 * row.latency['median_s']:.1f}",
                 f"{row.seconds / 60:.1f}",
             ]
         )
     return header, body
+
+
+def _about_latency(results: Results) -> str:
+    devices = sorted({row.latency["device"] for row in results.rows if row.latency is not None})
+    if not devices:
+        return ""
+    on = "; ".join(devices)
+    return f" ms: median latency of the network on such an image ({on}), decoding and suppression left out."
 
 
 def _numbers(results: Results) -> tuple[list[str], list[list[str]]]:

@@ -79,7 +79,7 @@ def run_search(
             f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False, markup=False
         )
         raise
-    search.conclude(console)
+    search.conclude(console, proxy)
     return run.top10
 
 
@@ -174,8 +174,8 @@ class _Search:
             self._take_events(executor, scalars, display)
         return waiting
 
-    def conclude(self, console: Console) -> None:
-        """Say how it ended.
+    def conclude(self, console: Console, proxy: ProxyTask) -> None:
+        """Say how it ended, and rank the best with their latency.
 
         Raises:
             InputError: the run ended with an error.
@@ -199,7 +199,7 @@ class _Search:
                 highlight=False,
                 markup=False,
             )
-        console.print(self._ranking())
+        console.print(self._ranking(proxy))
         console.print(
             f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}",
             highlight=False,
@@ -225,10 +225,15 @@ class _Search:
         self._top10.write(self._run.top10, self._recipe, self._space, self._description)
         self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S
 
-    def _ranking(self) -> Table:
-        table = Table("rank", "stage", "candidate", "reward", "hash", "MACs", "parameters")
+    def _ranking(self, proxy: ProxyTask) -> Table:
+        table = Table("rank", "stage", "candidate", "reward", "hash", "MACs", "parameters", "ms")
         for rank, event in enumerate(self._top10.events(), start=1):
             costs = [event["cost"].get(key) for key in ("flops", "params")]
+            described = {**event["architecture"], "hash": event["hash"]}
+            architecture = self._space.from_dict(described, where=str(self._run.journal))
+            latency = proxy.latency(architecture, event["widths"])
+            if latency is not None:
+                table.caption = f"ms: median latency of one image ({latency.device})"
             table.add_row(
                 str(rank),
                 event["stage"],
@@ -236,5 +241,6 @@ class _Search:
                 f"{event['reward']:.4f}",
                 event["hash"][:8],
                 *("-" if cost is None else f"{cost:.3g}" for cost in costs),
+                "-" if latency is None else f"{1e3 * latency.median_s:.1f}",
             )
         return table

@@ -219,3 +219,12 @@ def test_fine_tuned_weights_and_caches_are_of_one_preset(
 
 def test_dropped_boxes_are_told(task: DetectionProxy) -> None:
     assert task.notes() == task.setup.dataset.report.lines()
+
+
+def test_latency_is_of_the_detector_on_a_crop(task: DetectionProxy, make_candidate: MakeCandidate) -> None:
+    candidate = make_candidate(task)
+    state = torch.get_rng_state()
+    latency = task.latency(candidate.architecture, candidate.widths)
+    assert 0 < latency.fastest_s <= latency.median_s <= latency.slowest_s
+    assert latency.device == "cpu, 1 threads"
+    assert torch.equal(torch.get_rng_state(), state)

@@ -59,6 +59,16 @@ def test_batches_are_channels_last_as_they_are_read(task: DetectionProxy) -> Non
         assert feature.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_features_are_rounded_once_to_the_type_asked_for(task: DetectionProxy) -> None:
+    index = torch.arange(3)
+    exact, rounded = task.cache.load(index), task.cache.load(index, torch.bfloat16)
+    for one, other in zip(exact.features, rounded.features, strict=True):
+        assert other.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(one.bfloat16(), other)
+    first = next(task.cache.val_batches(2, torch.bfloat16))
+    assert {feature.dtype for feature in first.features} == {torch.bfloat16}
+
+
 def test_training_order_goes_through_all_records_before_it_repeats(task: DetectionProxy) -> None:
     count = task.cache.train
     assert count == 16

@@ -39,6 +39,13 @@ def test_concat_reduce_is_listing_1():
     assert not torch.equal(changed[:, 2:], aggregation(x, y)[:, 2:])
 
 
+@pytest.mark.parametrize("kind", [ParamSum, ConcatReduce])
+def test_learned_weights_leave_bfloat16_maps_as_they_are(kind):
+    x, y = pair()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kind(4)(x.bfloat16(), y.bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_pairwise_convolution_is_the_grouped_one_with_its_gradients(layout):
     convolution = PairwiseConv2d(3)

@@ -31,7 +31,7 @@ ROWS = [
     row("rank 1", 0.30, 0.41, 1, -1.1),
     row("rank 2", None, None, 2, -1.2, reason="the loss is nan"),
     row("rank 3", 0.35, 0.40, 3, -1.3),
-    row("FPN-FCOS", 0.32, 0.42),
+    row("FPN-FCOS", 0.32, 0.42, latency={"median_s": 0.0123, "device": "cpu, 1 threads"}),
 ]
 
 
@@ -51,8 +51,9 @@ def test_only_the_baseline_is_done():
 
 def test_markdown():
     text = to_markdown(rank_rows(ROWS, ("val", "test")))
-    assert "| 1 | rank 3 | -1.3000 | 35.0 | 40.0 | 64-128 | 2.34 | 1.50 | 0.0 |" in text
-    assert "| 2 | FPN-FCOS |  | 32.0 | 42.0 | 64-128 x2 |" in text
+    assert "| 1 | rank 3 | -1.3000 | 35.0 | 40.0 | 64-128 | 2.34 | 1.50 |  | 0.0 |" in text
+    assert "| 2 | FPN-FCOS |  | 32.0 | 42.0 | 64-128 x2 | 2.34 | 1.50 | 12.3 | 0.0 |" in text
+    assert "ms: median latency of the network on such an image (cpu, 1 threads)" in text
     # All twelve numbers, undefined ones as a dash.
     assert "| rank 3 | 40.0 | 40.0 | 40.0 | - | 40.0 |" in text
     assert all(f" {heading} " in text for _, heading in NUMBERS)

@@ -54,13 +54,25 @@ def test_entries_beside_the_baseline(top10, console, data):
     assert split.split == "test"
     assert metrics.as_dict() == by_name["rank 1"].metrics["test"]
 
-    # Typed again: nothing is trained or measured a second time.
+    for row in results.rows:
+        assert 0 < row.latency["fastest_s"] <= row.latency["median_s"] <= row.latency["slowest_s"]
+
+    # An older file has no latency: it is measured. Otherwise, typed again, nothing is trained or measured.
+    older = folder / "rank02" / "metrics.json"
+    content = json.loads(older.read_text())
+    del content["latency"]
+    older.write_text(json.dumps(content))
     before = (folder / "rank01" / "checkpoint.pt").stat().st_mtime_ns
     again = fulltrain(top10, console=console)
     assert (folder / "rank01" / "checkpoint.pt").stat().st_mtime_ns == before
     assert [(row.name, row.metrics) for row in again.rows] == [
         (row.name, row.metrics) for row in results.rows
     ]
+    kept = {row.name: row.latency for row in again.rows}
+    assert kept["rank 1"] == by_name["rank 1"].latency
+    assert kept["rank 2"] is not None
+    assert kept["rank 2"] != by_name["rank 2"].latency
+    assert json.loads(older.read_text())["latency"] == kept["rank 2"]
 
 
 def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monkeypatch):

@@ -172,6 +172,26 @@ def test_module_starts_as_half_a_convolution():
     assert layer(x).is_contiguous(memory_format=torch.channels_last)
 
 
+def test_bfloat16_samples_the_pixels_that_float32_does():
+    """Coordinates in bfloat16 would lie between the pixels: column 95 has eight bits."""
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(shape).bfloat16() for shape in ((1, 4, 3, 96), (2, 4, 3, 3), (2,)))
+    regular, whole = torch.zeros(1, 36, 3, 96).bfloat16(), torch.ones(1, 18, 3, 96).bfloat16()
+    out = modulated_deform_conv2d(x, regular, whole, weight, bias)
+    assert out.dtype == torch.bfloat16
+    wanted = F.conv2d(x.float(), weight.float(), bias.float(), padding=1)
+    # Rounding of the sums alone: without it the difference is of the size of the values, 6.
+    torch.testing.assert_close(out.float(), wanted, atol=0.1, rtol=0.02)
+
+
+def test_the_module_keeps_the_type_of_autocast_and_the_channels_last():
+    layer, x = DeformConv2d(4, 6), torch.randn(2, 4, 5, 7).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_shapes_alone_are_those_of_the_computation(stride):
     layer = DeformConv2d(4, 6, stride=stride, bias=False)

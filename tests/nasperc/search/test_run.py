@@ -51,6 +51,18 @@ def test_a_local_search_from_recipe_to_top10(
     assert not (folder / "ray").exists()
 
 
+def test_the_ranking_has_a_latency_where_the_proxy_task_knows_it(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    run_search(toy_recipe(), tmp_path / "runs" / "without", console=console)
+    assert "median latency" not in printed(console)
+    run_search(toy_recipe(knows_latency=True), tmp_path / "runs" / "with", console=console)
+    assert "median latency of one image (toy)" in printed(console)
+    # The head's candidates have a width of 16, which comes first; the body's 8.
+    assert printed(console).count(" 16.0 ") == 6
+    assert printed(console).count(" 8.0 ") == 4
+
+
 def test_a_failing_candidate_is_recorded_and_the_search_goes_on(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from controllers.base import Candidate, Result
+from nasperc.evaluation.latency import Latency
 from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 from search_spaces.base import Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
@@ -92,6 +93,7 @@ class ToyProxyRecipe(BaseModel):
     process_dies_in_setup: bool = False
     # Stages leave a file each when they are prepared; an evaluation wants its own.
     prepares_stages: bool = False
+    knows_latency: bool = False
 
 
 class ToyProxy(ProxyTask):
@@ -157,6 +159,10 @@ class ToyProxy(ProxyTask):
         return Result(
             "completed", reward, reward - 0.1, {"val_loss": 1 - reward}, {"flops": 1e6, "params": 1e3}, 0.5
         )
+
+    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
+        seconds = widths[next(iter(widths))] / 1000
+        return Latency(seconds, seconds, seconds, 1, "toy") if self._recipe.knows_latency else None
 
     def fingerprint(self) -> str:
         return hashlib.sha256(b"toy").hexdigest()
