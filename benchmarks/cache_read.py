@@ -191,7 +191,9 @@ def report_throughput(path: Path, batches: Sequence[int], rounds: int) -> None:
         low, high = np.quantile(ratios, (0.25, 0.75))
         worst = min(worst, ratio)
         speeds = (reader.nbytes / MIB / statistics.median(side) for side in (theirs, ours))
-        table.add_row(str(batch), *(f"{speed:.0f}" for speed in speeds), f"{ratio:.2f}", f"{low:.2f}–{high:.2f}")
+        table.add_row(
+            str(batch), *(f"{speed:.0f}" for speed in speeds), f"{ratio:.2f}", f"{low:.2f}–{high:.2f}"
+        )
     Console(width=100).print(table)
     held = verdict(worst >= THROUGHPUT, f">= {THROUGHPUT}")
     print(f"throughput: {worst:.2f} of numpy.memmap's at the worst batch size ({held})")

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 from pathlib import Path
+
+if __name__ == "__main__":
+    # The script's own folder would hide the package `controllers`; the one above shows all.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
 
