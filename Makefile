@@ -1,5 +1,7 @@
 # make demo: a whole search, training and export on a fresh machine (about 10 minutes on two cores).
-# make test: the tests.  make lint: ruff, mypy, import-linter.  Each makes the virtual environment that it needs.
+# make test: the tests.  make lint: ruff, mypy, import-linter.
+# make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
+# Each makes the virtual environment that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,9 +32,13 @@ SMALL := --device cpu --crop 96 --crops 24 --batch 4 --iterations 6 --width 32 -
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
-	$(BIN)/python benchmarks/proxy_step.py
+	$(BIN)/python benchmarks/proxy_step.py --set proxy.finetune=false
+	$(BIN)/python benchmarks/cache_read.py --megabytes 128 --rounds 5
+	$(BIN)/python benchmarks/controller_update.py --candidates 60
 	$(BIN)/python benchmarks/controllers.py --synthetic --controllers random,evolution,surrogate --seeds 5 --budget 100 \
 		--out build/controller_runs
+	$(BIN)/python benchmarks/search_overhead.py --nothing 300
+	$(BIN)/python benchmarks/search_overhead.py --candidates 12 --set proxy.iterations=20 --set proxy.finetune=false
 	$(BIN)/python benchmarks/proxy_gpu.py $(SMALL)
 
 clean:
