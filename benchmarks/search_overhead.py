@@ -12,6 +12,8 @@ service, no journal), all at once:
 Wall is from the first proposal to the last result by the times in the journal, without what it takes to prepare
 a later stage (the default recipe has one stage). Each bare process imports and opens the cache before the clock
 starts, as the workers do before their first proposal. Bound: 5 % at 2 workers and candidates of 10 s, 60 or more.
+Measure on a quiet machine: the two sides run one after the other, and where the bare processes are slower by more
+than the bound, the machine had other work and no verdict is given.
 
 ``--nothing N``: N candidates that do nothing, proposed by random search unless ``--set`` names another
 controller. Bounds: 20 ms each; the driver's memory is flat, no more than 2 % larger after 1,000 than after 200
@@ -86,8 +88,10 @@ class NothingProxy(ProxyTask):
         return hashlib.sha256(b"nothing").hexdigest()
 
     def description(self) -> dict[str, Any]:
-        data = {"fingerprint": self.fingerprint(), "classes": [], "normalisation": None}
-        return {"data": data, "weights": {}}
+        return {
+            "data": {"fingerprint": self.fingerprint(), "classes": [], "normalisation": None},
+            "weights": {},
+        }
 
 
 class MemoryTrace:
@@ -199,6 +203,13 @@ def verdict(held: bool, bound: str) -> str:
     return f"bound {bound}: {'held' if held else 'missed'}"
 
 
+def overhead_verdict(total: float, searched_to_bare: float) -> str:
+    """Whether the bound is held; none where the bare candidates took longer than those of the search."""
+    if searched_to_bare < 1 - OVERHEAD:
+        return "no verdict: the machine was busier while the bare processes trained"
+    return verdict(total <= OVERHEAD, f"<= {OVERHEAD:.0%}")
+
+
 def report_overhead(recipe: Recipe, folder: Path) -> None:
     """Search, train bare, print."""
     run_folder = new_run_folder(folder)
@@ -222,7 +233,7 @@ def report_overhead(recipe: Recipe, folder: Path) -> None:
     table.add_row("overhead: slower candidates", f"{searched / mean - 1:+.1%}")
     table.add_row("overhead: between candidates", f"{(wall * workers / count - searched) / mean:+.1%}")
     Console(width=100).print(table)
-    print(f"overhead of the search: {total:.1%} ({verdict(total <= OVERHEAD, f'<= {OVERHEAD:.0%}')})")
+    print(f"overhead of the search: {total:.1%} ({overhead_verdict(total, searched / mean)})")
 
 
 def report_nothing(recipe: Recipe, folder: Path) -> None:
@@ -284,4 +295,5 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

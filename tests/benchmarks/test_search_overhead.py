@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.search_overhead import MemoryTrace, overhead, results, run, train_bare, wall_seconds
+from benchmarks.search_overhead import (
+    MemoryTrace,
+    overhead,
+    overhead_verdict,
+    results,
+    run,
+    train_bare,
+    wall_seconds,
+)
 from nasperc.errors import InputError
 from nasperc.search.recipe import load_recipe
 
@@ -24,6 +32,12 @@ def nothing(count, **search):
 def test_two_workers_that_wait_a_tenth_of_the_time():
     # 20 candidates of 9 s by two workers take 90 s; 100 s are a ninth more.
     assert overhead(100.0, workers=2, candidates=20, mean=9.0) == pytest.approx(1 / 9)
+
+
+def test_a_machine_that_was_not_quiet_gives_no_verdict():
+    assert overhead_verdict(0.04, 1.01) == "bound <= 5%: held"
+    assert overhead_verdict(0.06, 1.01) == "bound <= 5%: missed"
+    assert overhead_verdict(-0.2, 0.8).startswith("no verdict")
 
 
 def test_wall_is_from_the_first_proposal_to_the_last_result_without_preparation():
