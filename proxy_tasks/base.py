@@ -48,6 +48,8 @@ class ProxyTask(ABC):
     """
 
     Recipe: ClassVar[type[BaseModel]]
+    # What a finished search says to type next.
+    next_command: ClassVar[str] = "nasperc fulltrain --arch {top10}"
 
     @abstractmethod
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None: ...

@@ -28,6 +28,8 @@ class TableProxy(ProxyTask):
     """
 
     Recipe: ClassVar[type[BaseModel]] = TableProxyRecipe
+    # There is nothing to train.
+    next_command: ClassVar[str] = "nasperc report {run}"
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         if not isinstance(context.space, TableSpace):

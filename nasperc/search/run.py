@@ -200,8 +200,9 @@ class _Search:
                 markup=False,
             )
         console.print(self._ranking(proxy))
+        next_command = proxy.next_command.format(top10=self._run.top10, run=self._run.path)
         console.print(
-            f"{self._run.top10}\nnext: nasperc fulltrain --arch {self._run.top10}",
+            f"{self._run.top10}\nnext: {next_command}",
             highlight=False,
             markup=False,
             soft_wrap=True,
