@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ class Results:
             return None
         rewards = [row.reward for row in rows if row.reward is not None]
         tau = kendall_tau(rewards, [row.ap(self.reported_on) for row in rows])
-        return f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {tau:.2f}."
+        value = "undefined, since all are alike" if math.isnan(tau) else f"{tau:.2f}"
+        return f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {value}."
 
 
 def rank_rows(rows: Sequence[Row], splits: Sequence[str]) -> Results:

@@ -85,3 +85,5 @@ def test_agreement_of_reward_and_ap_needs_three_entries():
     # Of three pairs two agree; the baseline, which has no reward, does not count.
     assert results.agreement() == "Proxy reward and AP on test of 3 architectures: Kendall's tau 0.33."
     assert results.agreement() in to_markdown(results)
+    alike = rank_rows([row(f"rank {k}", 0.1, 0.1, k, -float(k)) for k in (1, 2, 3)], ("val", "test"))
+    assert alike.agreement().endswith("Kendall's tau undefined, since all are alike.")
