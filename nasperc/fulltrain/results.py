@@ -69,7 +69,9 @@ class Results:
         rewards = [row.reward for row in rows if row.reward is not None]
         tau = kendall_tau(rewards, [row.ap(self.reported_on) for row in rows])
         value = "undefined, since all are alike" if math.isnan(tau) else f"{tau:.2f}"
-        return f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {value}."
+        return (
+            f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {value}."
+        )
 
 
 def rank_rows(rows: Sequence[Row], splits: Sequence[str]) -> Results:
