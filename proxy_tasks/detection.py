@@ -116,11 +116,15 @@ class DetectionProxy(ProxyTask):
             InputError: the stage's overrides or widths do not fit.
             RuntimeError: the network that was built is not the one that was sampled.
         """
-        recipe = self.recipe.for_stage(candidate.overrides)
-        modules, cache = self.modules(candidate), self.cache
+        return self._training(candidate, self.modules(candidate), stopwatch)
+
+    def _training(
+        self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
+    ) -> DecoderTraining:
+        recipe, cache = self.recipe.for_stage(candidate.overrides), self.cache
         pyramid = self._pyramid(candidate)
         if pyramid is not None:
-            modules["neck"] = CachedNeck(modules["neck"].out)  # type: ignore[arg-type]
+            modules = {**modules, "neck": CachedNeck(modules["neck"].out)}  # type: ignore[arg-type]
             cache = pyramid
         decoder = Decoder(modules).to(self.device)
         validation_ap = self._validation_ap if recipe.needs_ap else None
@@ -206,10 +210,10 @@ class DetectionProxy(ProxyTask):
         }
 
     def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
-        training = self.training(candidate)
+        modules = self.modules(candidate)
         # Of neck and head, whether the neck is trained here or its features are cached.
-        with torch.device("meta"):
-            cost = measure_module_cost(Decoder(self.modules(candidate)), self._feature_shapes())
+        cost = measure_module_cost(Decoder(modules), self._feature_shapes())
+        training = self._training(candidate, modules)
         halfway, final = training.run(candidate.threshold, on_progress)
         last = final or halfway
         assert last is not None

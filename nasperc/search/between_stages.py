@@ -7,7 +7,7 @@ its features (7.4.1). Full training stands above the search, so it comes in as a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,31 +103,30 @@ class BetweenStages:
         for event in executor.events_since(0):
             if event.get("stage") == stage:
                 ranked.apply(event)
-        if self._count is None:
-            selection = Selection(ranked.events()[0]["hash"], {})
-        else:
+        selection = Selection(ranked.events()[0]["hash"], {})
+        if self._count is not None:
             path = self._run.path / f"select-{stage}.json"
             ranked.write(path, self._recipe, self._space, description)
-            selection = self._select(path, following)
-        chosen = next((event for event in ranked.events() if event["hash"] == selection.hash), None)
-        if chosen is None:
-            raise InputError(
-                "one of the candidates must be selected",
-                value=selection.hash,
-                where=path,
-                repair="Delete what the selection keeps beside it, and resume.",
-            )
+            selection = self._select(path, following, {event["hash"] for event in ranked.events()})
+        chosen = next(event for event in ranked.events() if event["hash"] == selection.hash)
         architecture = self._space.from_dict(chosen["architecture"], where=f"candidate {chosen['id']}")
         self._prepare(following, _fixed_parts(following, architecture))
         executor.select(stage, selection.hash, selection.scores, time.monotonic() - started)
 
-    def _select(self, path: Path, following: Stage) -> Selection:
+    def _select(self, path: Path, following: Stage, candidates: Set[str]) -> Selection:
         assert self._selector is not None
         self._console.print(
             f"choosing what the stage {following.name} builds on: {self._recipe.search.select}",
             highlight=False,
         )
         selection = self._selector(path, following.widths)
+        if selection.hash not in candidates:
+            raise InputError(
+                "one of the candidates must be selected",
+                value=selection.hash,
+                where=path,
+                repair="Delete what the selection keeps beside it, and resume.",
+            )
         self._console.print(f"chosen: {selection.hash[:8]}", highlight=False)
         return selection
 
