@@ -15,6 +15,10 @@ import resource
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    # The script's own folder would hide the package `controllers`; the one above shows all.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import matplotlib
 
 matplotlib.use("Agg")
