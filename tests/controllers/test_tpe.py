@@ -37,7 +37,7 @@ def test_proposals_are_what_optuna_samples_where_no_rule_interferes():
     from controllers.seeds import derive_seed
 
     tokens = toy_tokens(choices=3, body=1, head=4)
-    controller = TPEController(tokens, TPERecipe(startup=4), 7)
+    controller = TPEController(tokens, TPERecipe(startup=4, mutations=0), 7)
     names = [decision.name for decision in tokens.decisions]
     space = {
         decision.name: optuna.distributions.CategoricalDistribution(range(len(decision.choices)))
@@ -54,6 +54,21 @@ def test_proposals_are_what_optuna_samples_where_no_rule_interferes():
         reward = toy_reward(proposal.architecture)
         study.tell(trial, reward)
         controller.observe(proposal.id, reward)
+
+
+def test_nothing_is_proposed_twice_before_all_is_known():
+    tokens = toy_tokens(choices=3, body=3, head=1)
+
+    def different(recipe):
+        controller, seen = TPEController(tokens, recipe, 0), set()
+        for _ in range(14):
+            proposal = controller.propose()
+            seen.add(tokens.canonical(tokens.tokens(proposal.architecture)))
+            controller.observe(proposal.id, toy_reward(proposal.architecture))
+        return len(seen)
+
+    assert different(TPERecipe(startup=4)) == 14
+    assert different(TPERecipe(startup=4, mutations=0)) < 14
 
 
 def test_without_optuna_the_error_says_what_to_install(monkeypatch):
