@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasperc.data.normalisation import Normalisation
-from nasperc.data.sample import Sample
+from nasperc.data.sample import SEMANTIC_IGNORE, Sample
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,17 @@ def pad(batch: Batch, size: tuple[int, int]) -> Batch:
         return batch
     images = F.pad(batch.images, (0, wanted_width - width, 0, wanted_height - height))
     return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
+
+
+def semantic_targets(batch: Batch) -> Tensor:
+    """(N, H, W) int64 of the samples' semantic maps, 255 (ignored) in the padding.
+
+    Raises:
+        ValueError: a sample has no semantic map.
+    """
+    targets = torch.full((len(batch.samples), *batch.images.shape[-2:]), SEMANTIC_IGNORE)
+    for target, sample, (h, w) in zip(targets, batch.samples, batch.sizes, strict=True):
+        if sample.semantic is None:
+            raise ValueError(f"{sample.meta.file} has no semantic map")
+        target[:h, :w] = sample.semantic
+    return targets

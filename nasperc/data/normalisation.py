@@ -20,6 +20,12 @@ class Normalisation:
     std: tuple[float, float, float]
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The RGB colour in 0..255 that is mapped to 0, rounded: what images are padded with before."""
+        red, green, blue = self.mean if self.channel_order == "rgb" else self.mean[::-1]
+        return round(red), round(green), round(blue)
+
     def apply(self, image: Tensor) -> Tensor:
         """Normalise an RGB image or batch (..., 3, H, W), uint8 or float in 0..255; returns float32."""
         image = image.to(torch.float32)

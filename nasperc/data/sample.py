@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+SEMANTIC_IGNORE = 255
+PANOPTIC_VOID = 0
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -25,8 +28,8 @@ class Sample:
 
     ``image``: (3, H, W) uint8 RGB. ``boxes``: (N, 4) float32, (x1, y1, x2, y2) in pixels, x2 and y2 exclusive
     edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in
-    training and evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``,
-    ``panoptic``: (H, W) int64.
+    training and evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``: (H, W)
+    int64, classes from 0, 255 where nothing is trained or measured. ``panoptic``: (H, W) int64, 0 is void.
     A sequence is a list of samples.
     """
 

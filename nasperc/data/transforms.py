@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasperc.data.sample import Sample
+from nasperc.data.sample import PANOPTIC_VOID, SEMANTIC_IGNORE, Sample
 
-SEMANTIC_IGNORE = 255
-PANOPTIC_VOID = 0
+# The maps of a sample, and what stands where there is no image.
+_MAP_FILL = {"masks": 0, "semantic": SEMANTIC_IGNORE, "panoptic": PANOPTIC_VOID}
 
 
 class Transform(ABC):
@@ -33,7 +33,7 @@ class Transform(ABC):
         return self.apply(sample, self.draw(sample, rng))
 
     def sequence(self, frames: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
-        """Draw on the first frame, apply to all."""
+        """Draw on the first frame, apply to all. The frames have one size."""
         params = self.draw(frames[0], rng)
         return [self.apply(frame, params) for frame in frames]
 
@@ -57,6 +57,12 @@ class Compose(Transform):
         """As ``apply(draw())``, but each transform is applied once instead of twice."""
         return self._run(sample, rng)[0]
 
+    def sequence(self, frames: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
+        """The same draws on the first frame as ``draw``, without applying anything to it twice."""
+        for transform in self.transforms:
+            frames = transform.sequence(frames, rng)
+        return list(frames)
+
     def _run(self, sample: Sample, rng: np.random.Generator) -> tuple[Sample, tuple[Any, ...]]:
         params = []
         for transform in self.transforms:
@@ -68,8 +74,7 @@ class Compose(Transform):
 class MultiScaleResize(Transform):
     """Resize the short side to one of ``short_sides`` (drawn), the long side to ``max_long_side`` at most.
 
-    Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest. The aspect ratio is kept
-    up to rounding to whole pixels, and boxes follow the rounded size. ``meta.size`` stays the original's.
+    ``meta.size`` stays the original's.
     """
 
     def __init__(self, short_sides: Sequence[int], max_long_side: int) -> None:
@@ -82,20 +87,7 @@ class MultiScaleResize(Transform):
     def apply(self, sample: Sample, params: int) -> Sample:
         height, width = sample.image.shape[-2:]
         scale = min(params / min(height, width), self.max_long_side / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        if size == (height, width):
-            return sample
-        image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True, align_corners=False)[
-            0
-        ]
-        ratios = (size[1] / width, size[0] / height)
-        return sample.with_fields(
-            image=image,
-            boxes=None if sample.boxes is None else sample.boxes * torch.tensor(ratios * 2),
-            masks=_nearest(sample.masks, size),
-            semantic=_nearest(sample.semantic, size),
-            panoptic=_nearest(sample.panoptic, size),
-        )
+        return _resized(sample, scale)
 
 
 class Resize(MultiScaleResize):
@@ -107,6 +99,20 @@ class Resize(MultiScaleResize):
     def draw(self, sample: Sample, rng: np.random.Generator) -> int:
         # No random number is taken: what comes after draws the same with and without it.
         return self.short_sides[0]
+
+
+class RandomScale(Transform):
+    """Resize by a factor drawn uniformly from ``low`` to ``high`` (thesis A.1: 0.5 to 2)."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> float:
+        return float(rng.uniform(self.low, self.high))
+
+    def apply(self, sample: Sample, params: float) -> Sample:
+        return _resized(sample, params)
 
 
 class HorizontalFlip(Transform):
@@ -125,9 +131,30 @@ class HorizontalFlip(Transform):
         if boxes is not None:
             width = sample.image.shape[-1]
             boxes = torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), dim=1)
-        fields = {name: getattr(sample, name) for name in ("masks", "semantic", "panoptic")}
-        flipped = {name: None if value is None else value.flip(-1) for name, value in fields.items()}
-        return sample.with_fields(image=sample.image.flip(-1), boxes=boxes, **flipped)
+        return _mapped(sample, lambda field: field.flip(-1)).with_fields(boxes=boxes)
+
+
+class Pad(Transform):
+    """Enlarge to at least ``size`` (H, W), half of the margin on either side; nothing is drawn.
+
+    Semantic maps are padded with 255, panoptic ones with 0, the image with ``colour``: RGB in 0..255; a
+    normalisation's ``mean_colour`` is what it maps to 0 ("mean-padded", thesis 6.4.1).
+    """
+
+    def __init__(self, size: tuple[int, int], colour: tuple[int, int, int] = (0, 0, 0)) -> None:
+        self.size = size
+        self.colour = colour
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> None:
+        return None
+
+    def apply(self, sample: Sample, params: None = None) -> Sample:
+        height, width = sample.image.shape[-2:]
+        below, beside = max(0, self.size[0] - height), max(0, self.size[1] - width)
+        top, left = below // 2, beside // 2
+        sample = _padded(sample, (left, beside - left, top, below - top), self.colour)
+        boxes = sample.boxes
+        return sample if boxes is None else sample.with_fields(boxes=boxes + torch.tensor([left, top] * 2))
 
 
 class RandomCrop(Transform):
@@ -139,12 +166,13 @@ class RandomCrop(Transform):
 
     Boxes are clipped to the window; objects with nothing left (of the box, or of the mask) are removed. Boxes
     are not shrunk to the masks. An image smaller than the window is padded at the bottom and the right: the
-    image with 0, semantic with 255, panoptic with 0.
+    image with 0, semantic with 255, panoptic with 0; with ``pad=False`` the window ends where the image does.
     """
 
-    def __init__(self, size: tuple[int, int], attempts: int = 10) -> None:
+    def __init__(self, size: tuple[int, int], attempts: int = 10, *, pad: bool = True) -> None:
         self.size = size
         self.attempts = attempts
+        self.pad = pad
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[int, int]:
         """(top, left) of the window."""
@@ -161,16 +189,11 @@ class RandomCrop(Transform):
 
     def apply(self, sample: Sample, params: tuple[int, int]) -> Sample:
         top, left = params
-        sample = sample.with_fields(
-            image=self._window(sample.image, top, left, 0),
-            masks=None if sample.masks is None else self._window(sample.masks, top, left, 0),
-            semantic=None
-            if sample.semantic is None
-            else self._window(sample.semantic, top, left, SEMANTIC_IGNORE),
-            panoptic=None
-            if sample.panoptic is None
-            else self._window(sample.panoptic, top, left, PANOPTIC_VOID),
-        )
+        bottom, right = top + self.size[0], left + self.size[1]
+        sample = _mapped(sample, lambda field: field[..., top:bottom, left:right])
+        if self.pad:
+            below, beside = (n - m for n, m in zip(self.size, sample.image.shape[-2:], strict=True))
+            sample = _padded(sample, (0, beside, 0, below), (0, 0, 0))
         if sample.boxes is None:
             return sample
         boxes = sample.boxes - torch.tensor([left, top, left, top])
@@ -220,16 +243,47 @@ class RandomCrop(Transform):
     def _around(centre: float, extent: int, room: int) -> int:
         return min(max(int(centre - extent / 2), 0), room)
 
-    def _window(self, field: Tensor, top: int, left: int, fill: int) -> Tensor:
-        part = field[..., top : top + self.size[0], left : left + self.size[1]]
-        below, beside = self.size[0] - part.shape[-2], self.size[1] - part.shape[-1]
-        return F.pad(part, (0, beside, 0, below), value=fill) if below or beside else part
+
+def _mapped(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+    """``change`` applied to the image and every map (..., H, W) that is set."""
+    return _mapped_maps(sample, change).with_fields(image=change(sample.image))
 
 
-def _nearest(field: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+def _mapped_maps(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+    maps = {name: getattr(sample, name) for name in _MAP_FILL}
+    return sample.with_fields(**{name: change(each) for name, each in maps.items() if each is not None})
+
+
+def _padded(sample: Sample, margins: tuple[int, int, int, int], colour: tuple[int, int, int]) -> Sample:
+    """Pixels added (left, right, top, bottom); boxes stay as they are."""
+    if not any(margins):
+        return sample
+    channels = zip(sample.image, colour, strict=True)
+    maps = {name: (getattr(sample, name), fill) for name, fill in _MAP_FILL.items()}
+    return sample.with_fields(
+        image=torch.stack([F.pad(channel, margins, value=fill) for channel, fill in channels]),
+        **{name: F.pad(each, margins, value=fill) for name, (each, fill) in maps.items() if each is not None},
+    )
+
+
+def _resized(sample: Sample, scale: float) -> Sample:
+    """Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest.
+
+    The aspect ratio is kept up to rounding to whole pixels, and boxes follow the rounded size.
+    """
+    height, width = sample.image.shape[-2:]
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if size == (height, width):
+        return sample
+    image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    ratios = (size[1] / width, size[0] / height)
+    return _mapped_maps(sample, lambda each: _nearest(each, size)).with_fields(
+        image=image, boxes=None if sample.boxes is None else sample.boxes * torch.tensor(ratios * 2)
+    )
+
+
+def _nearest(field: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest neighbour by pixel centres, exact for any dtype (interpolate takes no bool and no int64)."""
-    if field is None:
-        return None
     height, width = field.shape[-2:]
     rows = ((torch.arange(size[0]) + 0.5) * (height / size[0])).long()
     columns = ((torch.arange(size[1]) + 0.5) * (width / size[1])).long()

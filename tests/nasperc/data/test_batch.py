@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasperc.data.batch import collate, pad
+from nasperc.data.batch import collate, pad, semantic_targets
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.sample import Meta, Sample
 
@@ -44,3 +44,18 @@ def test_padding_later_is_padding_at_once():
     assert padded.images.is_contiguous(memory_format=torch.channels_last)
     assert (padded.sizes, padded.samples) == (at_once.sizes, at_once.samples)
     assert pad(later, (64, 64)) is later
+
+
+def test_semantic_maps_are_stacked_and_ignored_in_the_padding():
+    samples = [white(40, 20), white(33, 64)]
+    with pytest.raises(ValueError, match="no semantic map"):
+        semantic_targets(collate(samples, get_normalisation("tf")))
+    maps = [torch.full(sample.meta.size, label) for label, sample in enumerate(samples)]
+    labelled = [s.with_fields(semantic=each) for s, each in zip(samples, maps, strict=True)]
+    targets = semantic_targets(collate(labelled, get_normalisation("tf")))
+    assert targets.shape == (2, 64, 64)
+    assert targets.dtype == torch.int64
+    for target, each in zip(targets, maps, strict=True):
+        h, w = each.shape
+        assert torch.equal(target[:h, :w], each)
+        assert (target == 255).sum() == 64 * 64 - h * w

@@ -35,3 +35,10 @@ def test_input_is_left_as_it_is():
 def test_unknown_name():
     with pytest.raises(InputError, match="one of imagenet, tf, caffe, but got 'torch'"):
         get_normalisation("torch")
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_mean_colour_is_mapped_to_zero_up_to_rounding(name):
+    normalisation = NORMALISATIONS[name]
+    colour = torch.tensor(normalisation.mean_colour, dtype=torch.uint8).view(3, 1, 1)
+    assert normalisation.apply(colour).abs().max() <= 0.5 / min(normalisation.std)

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nasperc.data.sample import Meta, Sample
-from nasperc.data.transforms import Compose, HorizontalFlip, MultiScaleResize, RandomCrop, Resize
+from nasperc.data.transforms import (
+    Compose,
+    HorizontalFlip,
+    MultiScaleResize,
+    Pad,
+    RandomCrop,
+    RandomScale,
+    Resize,
+)
 
 properties = settings(deadline=None, max_examples=50)
 
@@ -206,3 +214,65 @@ def test_frames_of_a_sequence_get_the_same_map():
         assert (first.image.int() + second.image.int() - 255).abs().max() <= 2
         assert torch.equal(first.boxes, second.boxes)
         assert torch.equal(first.semantic, second.semantic)
+
+
+@properties
+@given(scenes, st.integers(0, 100))
+def test_scaling_draws_within_the_range_and_keeps_the_ratio(sample, seed):
+    factor = RandomScale(0.5, 2.0).draw(sample, np.random.default_rng(seed))
+    assert 0.5 <= factor < 2.0
+    out = RandomScale(0.5, 2.0)(sample, np.random.default_rng(seed))
+    size = tuple(round(n * factor) for n in sample.image.shape[-2:])
+    assert out.image.shape[-2:] == out.masks.shape[-2:] == out.semantic.shape == size
+    # Labels are copied, never mixed.
+    assert set(out.semantic.unique().tolist()) <= set(sample.semantic.unique().tolist())
+
+
+def test_scales_are_spread_over_the_range():
+    rng, sample = np.random.default_rng(0), scene(8, 8)
+    drawn = np.array([RandomScale(0.5, 2.0).draw(sample, rng) for _ in range(2000)])
+    np.testing.assert_allclose(np.histogram(drawn, 3, (0.5, 2.0))[0] / 2000, 1 / 3, atol=0.04)
+
+
+@properties
+@given(scenes, st.tuples(sizes, sizes))
+def test_padding_goes_around_and_moves_boxes_with_the_masks(sample, size):
+    out = Pad(size, (10, 20, 30)).apply(sample)
+    height, width = sample.image.shape[-2:]
+    assert out.image.shape[-2:] == (max(size[0], height), max(size[1], width))
+    top, left = ((new - old) // 2 for new, old in zip(out.semantic.shape, (height, width), strict=True))
+    window = (..., slice(top, top + height), slice(left, left + width))
+    for name in ("image", "masks", "semantic", "panoptic"):
+        assert torch.equal(getattr(out, name)[window], getattr(sample, name)), name
+    outside = torch.ones(out.semantic.shape, dtype=torch.bool)
+    outside[window] = False
+    assert (out.image[:, outside] == torch.tensor([[10], [20], [30]], dtype=torch.uint8)).all()
+    assert (out.semantic[outside] == 255).all()
+    assert not out.panoptic[outside].any()
+    assert out.boxes.tolist() == tight_boxes(out.masks)
+
+
+def test_window_without_padding_ends_with_the_image():
+    sample = scene(30, 50)
+    out = RandomCrop((40, 40), pad=False)(sample, np.random.default_rng(0))
+    assert out.image.shape[-2:] == out.semantic.shape == (30, 40)
+    assert out.boxes.tolist() == tight_boxes(out.masks)
+
+
+def test_recipe_of_the_thesis_on_a_sequence_draws_once():
+    """A.1: scale 0.5 to 2, pad, crop; every frame shows the same window of its scene."""
+    transform = Compose(RandomScale(0.5, 2), Pad((40, 40)), RandomCrop((40, 40)), HorizontalFlip())
+    frames = [scene(30, 50, count=0, seed=seed) for seed in range(3)]
+    rows, columns = torch.meshgrid(torch.arange(30), torch.arange(50), indexing="ij")
+    # The label of a pixel is its place, so equal maps mean equal windows.
+    frames = [frame.with_fields(semantic=10_000 + rows * 50 + columns) for frame in frames]
+    drawn = set()
+    for seed in range(12):
+        first, *others = transform.sequence(frames, np.random.default_rng(seed))
+        assert first.image.shape == (3, 40, 40)
+        assert all(torch.equal(first.semantic, other.semantic) for other in others)
+        assert not torch.equal(first.image, others[0].image)
+        alone = transform(frames[0], np.random.default_rng(seed))
+        assert torch.equal(alone.image, first.image)
+        drawn.add(tuple(first.semantic.flatten().tolist()))
+    assert len(drawn) == 12
