@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from feature_cache.format import fingerprint
+from nasperc.data.classes_file import read_classes_file
 from nasperc.data.dataset import DetectionDataset
-from nasperc.data.formats import open_dataset, read_classes_file
+from nasperc.data.formats import open_dataset
 from nasperc.data.recipe import DataRecipe
 from nasperc.data.synthetic import write_synthetic
 

@@ -13,7 +13,7 @@ from nasperc.cli.console import console
 from nasperc.convert.conversion import convert as convert_weights
 from nasperc.convert.matching import KeyReport
 from nasperc.convert.weights_file import read_weights
-from nasperc.data.formats import read_classes_file
+from nasperc.data.classes_file import read_classes_file
 
 _SHOWN = 12
 

@@ -1,46 +1,91 @@
-"""Recognising a data set's layout and opening a split of it."""
+"""The layouts of data sets: recognising one, and opening a split of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
+from nasperc.data.camvid import camvid_splits, read_camvid
+from nasperc.data.cityscapes import cityscapes_splits, read_cityscapes
 from nasperc.data.coco import coco_classes, coco_files, coco_splits, read_coco
 from nasperc.data.dataset import DetectionDataset
+from nasperc.data.video import VideoDataset
 from nasperc.data.voc import read_voc, voc_classes, voc_splits
 from nasperc.errors import InputError
 
-LAYOUTS = (
-    "VOC (ImageSets/Main/<split>.txt, Annotations/*.xml, JPEGImages/) or "
-    "COCO (annotations/instances_<split>.json and <split>/ or images/)"
-)
+
+@dataclass(frozen=True)
+class Layout:
+    """``title`` and ``files`` tell it to the user. ``marked``: whether a folder has its markers. ``names``: all
+    names of splits that can be opened, of which ``splits`` has one for each."""
+
+    title: str
+    files: str
+    marked: Callable[[Path], bool]
+    splits: Callable[[Path], tuple[str, ...]]
+    names: Callable[[Path], Collection[str]]
+
+
+DETECTION = {
+    "voc": Layout(
+        "VOC",
+        "ImageSets/Main/<split>.txt, Annotations/*.xml, JPEGImages/",
+        lambda path: (path / "ImageSets" / "Main").is_dir() and (path / "Annotations").is_dir(),
+        voc_splits,
+        voc_splits,
+    ),
+    "coco": Layout(
+        "COCO",
+        "annotations/instances_<split>.json and <split>/ or images/",
+        lambda path: any((path / "annotations").glob("instances_*.json")),
+        coco_splits,
+        coco_files,
+    ),
+}
+VIDEO = {
+    "camvid": Layout(
+        "CamVid",
+        "<split>/, <split>annot/, <split>.txt",
+        lambda path: bool(camvid_splits(path)),
+        camvid_splits,
+        camvid_splits,
+    ),
+    "cityscapes": Layout(
+        "Cityscapes",
+        "leftImg8bit/<split>/, gtFine/<split>/",
+        lambda path: (path / "leftImg8bit").is_dir() and (path / "gtFine").is_dir(),
+        cityscapes_splits,
+        cityscapes_splits,
+    ),
+}
+LAYOUTS = DETECTION | VIDEO
 
 
 def detect_format(path: Path) -> str:
-    """ "voc" or "coco", by the folder's markers.
+    """The key of ``LAYOUTS`` whose markers the folder has.
 
     Raises:
-        InputError: the folder is missing, of neither layout, or of both.
+        InputError: the folder is missing, of none of the layouts, or of several.
     """
-    if not path.is_dir():
-        raise InputError(
-            "a data set must be a folder", value="no such folder", where=path, repair="Mend --data."
-        )
-    found = _markers(path)
+    _check_folder(path)
+    found = _marked(path)
     if len(found) == 1:
         return found[0]
     if found:
         raise InputError(
             "a data set's layout must be clear",
-            value="the markers of VOC and of COCO",
+            value=f"the markers of {' and of '.join(LAYOUTS[name].title for name in found)}",
             where=path,
-            repair="Choose with --format voc or --format coco.",
+            repair=f"Choose with {' or '.join(f'--format {name}' for name in found)}.",
         )
-    inner = next((child for child in sorted(path.iterdir()) if child.is_dir() and _markers(child)), None)
+    inner = next((child for child in sorted(path.iterdir()) if child.is_dir() and _marked(child)), None)
+    known = " or ".join(f"{layout.title} ({layout.files})" for layout in LAYOUTS.values())
     raise InputError(
-        f"a data set must be laid out as {LAYOUTS}",
-        value="neither",
+        f"a data set must be laid out as {known}",
+        value="none of them",
         where=path,
-        repair=f"Did you mean {inner}?" if inner else "Convert it to one of the two.",
+        repair=f"Did you mean {inner}?" if inner else "Convert it to one of them.",
     )
 
 
@@ -50,16 +95,16 @@ def splits(path: Path, format: str = "auto") -> tuple[str, ...]:
     Raises:
         InputError: as :func:`detect_format`.
     """
-    return voc_splits(path) if _resolve(path, format) == "voc" else coco_splits(path)
+    return LAYOUTS[_resolve(path, format)].splits(path)
 
 
 def has_split(path: Path, split: str, format: str = "auto") -> bool:
-    """Whether :func:`open_dataset` finds ``split``.
+    """Whether :func:`open_dataset` or :func:`open_video` finds ``split``.
 
     Raises:
         InputError: as :func:`detect_format`.
     """
-    return split in (voc_splits(path) if _resolve(path, format) == "voc" else coco_files(path))
+    return split in LAYOUTS[_resolve(path, format)].names(path)
 
 
 def open_dataset(
@@ -72,7 +117,7 @@ def open_dataset(
     masks: bool = False,
     train_split: str = "train",
 ) -> DetectionDataset:
-    """Read one split.
+    """Read one split of a data set with boxes.
 
     Args:
         path: the data set's folder.
@@ -85,11 +130,12 @@ def open_dataset(
         train_split: the split that says which classes there are.
 
     Raises:
-        InputError: anything wrong with the files, an unknown class included.
+        InputError: anything wrong with the files, an unknown class included; a layout without boxes.
     """
-    voc = _resolve(path, format) == "voc"
+    layout = _resolve(path, format, DETECTION, "boxes")
+    voc = layout == "voc"
     if classes is None:
-        source = train_split if has_split(path, train_split, "voc" if voc else "coco") else split
+        source = train_split if has_split(path, train_split, layout) else split
         # A COCO file can be large and names its own classes: the train split is not read twice.
         if not voc and source == split:
             return read_coco(path, split, strict=strict, masks=masks)
@@ -104,60 +150,63 @@ def open_dataset(
     return (read_voc if voc else read_coco)(path, split, classes, strict=strict, masks=masks)
 
 
-def read_classes_file(file: Path) -> tuple[str, ...]:
-    """Class names, one a line in the order of the labels; empty lines do not count.
+def open_video(
+    path: Path, split: str, *, format: str = "auto", classes: tuple[str, ...] | None = None
+) -> VideoDataset:
+    """Read one split of a data set of videos with label maps.
+
+    Args:
+        path: the data set's folder.
+        split: its name.
+        format: "camvid", "cityscapes" or "auto".
+        classes: names in the order of the labels, for a folder in the CamVid layout that does not name its own;
+            of others it is checked that they are these.
 
     Raises:
-        InputError: the file is missing, no UTF-8 text, empty, or names a class twice.
+        InputError: anything wrong with the files; an unknown split; other classes; a layout without videos.
     """
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    layout = _resolve(path, format, VIDEO, "videos with label maps")
+    found = VIDEO[layout].splits(path)
+    if split not in found:
         raise InputError(
-            "a classes file must be readable text",
-            value=error,
-            where=file,
-            repair="Write one class name a line.",
-        ) from error
-    if not names:
-        raise InputError(
-            "a classes file must name classes",
-            value="none",
-            where=file,
-            repair="Write one class name a line.",
+            f"a split must be one of {', '.join(found) or '(none found)'}",
+            value=f"'{split}'",
+            where=path,
+            repair="Name one of them, or add the missing folder.",
         )
-    for k, name in enumerate(names):
-        if name in names[:k]:
-            raise InputError(
-                "a class must be named once",
-                value=f"'{name}' twice",
-                where=file,
-                repair="Remove one of the lines.",
-            )
-    return tuple(names)
+    return (read_camvid if layout == "camvid" else read_cityscapes)(path, split, classes)
 
 
-def _markers(path: Path) -> list[str]:
-    found = []
-    if (path / "ImageSets" / "Main").is_dir() and (path / "Annotations").is_dir():
-        found.append("voc")
-    if any((path / "annotations").glob("instances_*.json")):
-        found.append("coco")
-    return found
+def _marked(path: Path) -> list[str]:
+    return [name for name, layout in LAYOUTS.items() if layout.marked(path)]
 
 
-def _resolve(path: Path, format: str) -> str:
-    if format == "auto":
-        return detect_format(path)
-    if format not in ("voc", "coco"):
+def _resolve(
+    path: Path, format: str, layouts: dict[str, Layout] = LAYOUTS, content: str = "annotations"
+) -> str:
+    """The layout's name; ``content`` says what ``layouts`` have in common."""
+    known = ", ".join(layouts)
+    if format != "auto" and format not in LAYOUTS:
         raise InputError(
-            "a data format must be auto, voc or coco",
+            f"a data format must be one of auto, {known}",
             value=format,
             where="--format",
             repair="Use one of them.",
         )
+    _check_folder(path)
+    name = detect_format(path) if format == "auto" else format
+    if name not in layouts:
+        raise InputError(
+            f"this needs a data set with {content} (format {known})",
+            value=f"the layout of {LAYOUTS[name].title}",
+            where=path,
+            repair="Name another folder with --data.",
+        )
+    return name
+
+
+def _check_folder(path: Path) -> None:
     if not path.is_dir():
         raise InputError(
             "a data set must be a folder", value="no such folder", where=path, repair="Mend --data."
         )
-    return format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,31 @@ def read_image(file: Path, size: tuple[int, int] | None = None) -> Tensor:
             else "Mend one of the two.",
         )
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder in the order of their names; one listing is much faster than a look-up for each stem
+    and suffix. Of several images of one stem the first counts.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        raise InputError(
+            "a folder of images must be readable",
+            value=error.strerror,
+            where=folder,
+            repair="Add the images.",
+        ) from error
+    images: dict[str, Path] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES:
+            images.setdefault(stem, folder / name)
+    return images
 
 
 def read_size(file: Path) -> tuple[int, int]:

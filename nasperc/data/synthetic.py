@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +15,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from nasperc.data.synthetic_scene import SHAPES, Scene, draw_scene
+from nasperc.data.written_once import write_once
 from nasperc.errors import InputError
 
 _VERSION = 1
-_MARKER = "synthetic.json"
 _OBJECTS = (2, 7)
 DEFAULT_IMAGES = {"train": 48, "val": 16, "test": 16}
 
@@ -68,34 +65,7 @@ def write_synthetic(
         "seed": seed,
         "formats": sorted(set(formats)),
     }
-    if _is_written(folder, recipe):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write(work, recipe)
-        work.chmod(0o755)
-        try:
-            os.rename(work, folder)
-        except OSError:
-            # Another process finished first; its data set is as good as ours if it is the same.
-            if not _is_written(folder, recipe):
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return folder
-
-
-def _is_written(folder: Path, recipe: dict[str, Any]) -> bool:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    try:
-        found = json.loads((folder / _MARKER).read_text())
-    except (OSError, ValueError):
-        found = "something else"
-    if found != recipe:
-        _reject("a synthetic data set is written to a new folder", f"{found}", folder)
-    return True
+    return write_once(folder, recipe, lambda work: _write(work, recipe))
 
 
 def _reject(rule: str, value: object, where: str | Path) -> None:
@@ -133,7 +103,6 @@ def _write(work: Path, recipe: dict[str, Any]) -> None:
             _write_voc(roots["voc"], split, annotations, (height, width))
         if "coco" in roots:
             _write_coco(roots["coco"], split, annotations, (height, width), classes)
-    (work / _MARKER).write_text(json.dumps(recipe, indent=1) + "\n")
 
 
 def _scenes(split: str, count: int, size: tuple[int, int], classes: list[str], seed: int) -> Iterator[Scene]:

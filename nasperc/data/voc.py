@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -17,8 +16,9 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from nasperc.data.dataset import DetectionDataset, Record
-from nasperc.data.image import IMAGE_SUFFIXES, read_size
+from nasperc.data.image import IMAGE_SUFFIXES, images_by_stem, read_size
 from nasperc.data.report import Box, BoxCheck
+from nasperc.data.split_list import read_split_list
 from nasperc.errors import InputError
 
 _REPAIR = "Mend the annotation."
@@ -63,7 +63,7 @@ def read_voc(
             repair="Convert the annotations to annotations/instances_<split>.json.",
         )
     label_of = {name: label for label, name in enumerate(classes)}
-    images = _images(path)
+    images = images_by_stem(path / "JPEGImages")
     check = BoxCheck(strict)
     records = []
     for number, stem in enumerate(_stems(path, split), start=1):
@@ -120,47 +120,7 @@ def _box(item: Element, size: tuple[int, int], file: Path, check: BoxCheck) -> B
 
 
 def _stems(path: Path, split: str) -> list[str]:
-    file = path / "ImageSets" / "Main" / f"{split}.txt"
-    try:
-        stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "a VOC split must be a readable list of image stems",
-            value=error,
-            where=file,
-            repair=f"Splits found: {', '.join(voc_splits(path)) or 'none'}.",
-        ) from error
-    if not stems:
-        raise InputError(
-            "a VOC split must list images", value="an empty file", where=file, repair="Fill the list."
-        )
-    if len(set(stems)) != len(stems):
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise InputError(
-            "a split must list an image once",
-            value=f"'{twice}' twice",
-            where=file,
-            repair="Remove one of the lines.",
-        )
-    return stems
-
-
-def _images(path: Path) -> dict[str, Path]:
-    """Files of JPEGImages by stem; one listing is much faster than a look-up for each stem and suffix."""
-    folder = path / "JPEGImages"
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
-    except OSError as error:
-        raise InputError(
-            "a VOC data set must have a folder JPEGImages", value=error, where=path, repair="Add the images."
-        ) from error
-    images: dict[str, Path] = {}
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in IMAGE_SUFFIXES:
-            images.setdefault(stem, folder / name)
-    return images
+    return read_split_list(path / "ImageSets" / "Main" / f"{split}.txt", "VOC", voc_splits(path))
 
 
 def _parse(file: Path) -> Element:

@@ -1,0 +1,176 @@
+"""A video data set: runs of frames with label maps, decoded one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise, starmap
+from pathlib import Path
+
+from nasperc.data.image import images_by_stem, read_image, read_size
+from nasperc.data.label_map import LabelIds, check_size
+from nasperc.data.sample import Meta, Sample
+from nasperc.data.sequences import runs_of, windows
+from nasperc.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame on disk. ``annotation``: its label map, None where there is none. ``size``: (H, W)."""
+
+    image: Path
+    annotation: Path | None
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, image: Path, annotation: Path | None) -> Frame:
+        """The frame, with its size from the headers.
+
+        Raises:
+            InputError: a file is missing or no image, or the two differ in size.
+        """
+        size = read_size(image)
+        if annotation is not None:
+            check_size(read_size(annotation), size, annotation)
+        return cls(image, annotation, size)
+
+
+class VideoDataset:
+    """One split: ``len()`` in frames, and samples by index. It keeps no file open, so processes may share it.
+
+    Attributes:
+        name: of the data set, for messages and reports.
+        split: "train", "val", ...
+        classes: names in the order of the labels.
+        frames: all of them, run after run.
+        runs: the indices of each run of consecutive frames.
+
+    Raises:
+        InputError: frames of one run differ in size.
+    """
+
+    def __init__(
+        self, name: str, split: str, classes: tuple[str, ...], runs: Iterable[Sequence[Frame]], ids: LabelIds
+    ) -> None:
+        runs = tuple(runs)
+        for run in runs:
+            _check_sizes(run)
+        self.name = name
+        self.split = split
+        self.classes = classes
+        self.frames = tuple(frame for run in runs for frame in run)
+        self.runs = tuple(starmap(range, pairwise(accumulate(map(len, runs), initial=0))))
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of one frame; ``semantic`` is None where the frame is not annotated.
+
+        Raises:
+            InputError: the image or its label map cannot be read, or the map has an unknown id.
+            IndexError: there is no such frame.
+        """
+        frame = self.frames[index]
+        return Sample(
+            image=read_image(frame.image, frame.size),
+            meta=Meta(range(len(self))[index] + 1, frame.image, frame.size),
+            semantic=None if frame.annotation is None else self._ids.read(frame.annotation, frame.size),
+        )
+
+    def annotated(self) -> tuple[int, ...]:
+        """The frames that have a label map: what a per-frame network is trained and measured on."""
+        return tuple(k for k, frame in enumerate(self.frames) if frame.annotation is not None)
+
+    def sequences(self, length: int) -> tuple[range, ...]:
+        """All sequences of ``length`` consecutive frames of which every one after the first is annotated.
+
+        They overlap. Their samples: ``[dataset[k] for k in sequence]``.
+
+        Raises:
+            InputError: ``length`` < 2, a run shorter than ``length``, or no such sequence at all.
+        """
+        if length < 2:
+            raise InputError(
+                "a sequence must have at least two frames",
+                value=length,
+                where=f"the length of sequences of {self.name}",
+                repair="Use pairs or triplets.",
+            )
+        for run in self.runs:
+            if len(run) < length:
+                raise InputError(
+                    f"a sequence of {length} frames needs as many consecutive frames",
+                    value=f"a run of {len(run)}",
+                    where=self.frames[run.start].image,
+                    repair="Add its neighbours (Cityscapes: leftImg8bit_sequence), or take it off the split.",
+                )
+        found = tuple(
+            window
+            for window in windows(self.runs, length)
+            if all(self.frames[k].annotation is not None for k in window[1:])
+        )
+        if not found:
+            raise InputError(
+                f"of {length} consecutive frames every one after the first must be annotated",
+                value="no such sequence",
+                where=f"{self.name} {self.split}",
+                repair="Use shorter sequences, or annotate more frames.",
+            )
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of classes, frame names, sizes, runs and label maps; images are not read.
+
+        Raises:
+            InputError: a label map is not there any more.
+        """
+        digest = hashlib.sha256()
+        runs = [[run.start, run.stop] for run in self.runs]
+        digest.update(json.dumps([self.classes, sorted(self._ids.labels.items()), runs]).encode())
+        for frame in self.frames:
+            digest.update(json.dumps([frame.image.name, frame.size]).encode())
+            digest.update(b"" if frame.annotation is None else _content(frame.annotation))
+        return digest.hexdigest()
+
+
+def open_frames(folder: Path) -> VideoDataset:
+    """The images of a folder as runs of frames without annotations (and without classes), for prediction.
+
+    Raises:
+        InputError: the folder is missing or has no image, or frames of one run differ in size.
+    """
+    images = images_by_stem(folder)
+    if not images:
+        raise InputError(
+            "a folder of frames must hold images",
+            value="none",
+            where=folder,
+            repair="Name the folder that they are in.",
+        )
+    runs = [[Frame.of(images[name], None) for name in run] for run in runs_of(list(images))]
+    return VideoDataset(folder.resolve().name, "frames", (), runs, LabelIds({}))
+
+
+def _check_sizes(run: Sequence[Frame]) -> None:
+    for frame in run:
+        if frame.size != run[0].size:
+            (height, width), (first_height, first_width) = frame.size, run[0].size
+            raise InputError(
+                "frames that follow one another must have one size",
+                value=f"{width}x{height} after {first_width}x{first_height}",
+                where=frame.image,
+                repair="Mend it, or give other videos other names.",
+            )
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(
+            "an annotation must be readable", value=error, where=file, repair="Replace the file."
+        ) from error
