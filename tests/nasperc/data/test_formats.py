@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasperc.data.formats import detect_format, has_split, open_dataset, splits
+from nasperc.data.formats import detect_format, has_split, open_dataset, open_video, splits
 from nasperc.errors import InputError
 
 
@@ -39,8 +39,33 @@ def coco(tmp_path: Path) -> Path:
     return root
 
 
-def test_layouts_are_recognised_by_their_markers(voc, coco):
-    assert (detect_format(voc), detect_format(coco)) == ("voc", "coco")
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    root = tmp_path / "camvid"
+    for folder in ("train", "trainannot", "val"):
+        (root / folder).mkdir(parents=True)
+    for k in range(3):
+        Image.new("RGB", (8, 8)).save(root / "train" / f"{k}.png")
+        Image.new("L", (8, 8), k).save(root / "trainannot" / f"{k}.png")
+    return root
+
+
+@pytest.fixture
+def cityscapes(tmp_path: Path) -> Path:
+    root = tmp_path / "cityscapes"
+    for folder, kind in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
+        (root / folder / "val" / "ulm").mkdir(parents=True)
+        Image.new("L", (8, 8), 7).save(root / folder / "val" / "ulm" / f"ulm_000000_000019_{kind}.png")
+    return root
+
+
+def test_layouts_are_recognised_by_their_markers(voc, coco, camvid, cityscapes):
+    found = [detect_format(path) for path in (voc, coco, camvid, cityscapes)]
+    assert found == ["voc", "coco", "camvid", "cityscapes"]
+    assert splits(camvid) == ("train",)
+    assert splits(cityscapes) == ("val",)
+    assert has_split(cityscapes, "val")
+    assert not has_split(camvid, "val")
     assert splits(voc) == ("test", "train", "val")
     assert splits(coco) == ("train", "val")
     assert has_split(voc, "test")
@@ -86,3 +111,21 @@ def test_train_split_without_objects_is_an_error(voc):
         (voc / "Annotations" / f"{stem}.xml").write_text("<annotation/>")
     with pytest.raises(InputError, match="at least one object"):
         open_dataset(voc, "val")
+
+
+def test_videos_of_both_layouts(camvid, cityscapes):
+    assert len(open_video(camvid, "train")) == len(open_video(camvid, "train", format="camvid")) == 3
+    assert open_video(camvid, "train", classes=("a", "b")).classes == ("a", "b")
+    assert open_video(cityscapes, "val")[0].semantic.unique().tolist() == [0]
+    with pytest.raises(InputError, match="a split must be one of train, but got 'val'"):
+        open_video(camvid, "val")
+
+
+def test_layout_that_has_not_what_is_needed(voc, camvid):
+    with pytest.raises(InputError, match=r"with boxes \(format voc, coco\), but got the layout of CamVid"):
+        open_dataset(camvid, "train")
+    for format in ("auto", "voc"):
+        with pytest.raises(
+            InputError, match=r"videos with label maps \(format camvid, cityscapes\).* of VOC"
+        ):
+            open_video(voc, "train", format=format)
