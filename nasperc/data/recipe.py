@@ -20,20 +20,36 @@ class SyntheticRecipe(BaseModel):
     seed: int = Field(default=0, ge=0)
 
 
+class SyntheticVideoRecipe(BaseModel):
+    """The synthetic video data set: videos by split, frames of each, ``size`` (H, W), seed of all random numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: int = Field(default=8, ge=2)
+    val: int = Field(default=2, ge=1)
+    test: int = Field(default=2, ge=1)
+    frames: int = Field(default=12, ge=2)
+    size: tuple[int, int] = (128, 160)
+    seed: int = Field(default=0, ge=0)
+
+
 class DataRecipe(BaseModel):
     """Which data set. The search sees the train split only; val selects, test reports."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path | None = None
-    """Folder in VOC or COCO layout; None is the synthetic data set."""
-    format: Literal["auto", "voc", "coco"] = "auto"
+    """Folder in VOC or COCO layout, for video segmentation in that of CamVid or Cityscapes; None is the synthetic
+    data set of the task."""
+    format: Literal["auto", "voc", "coco", "camvid", "cityscapes"] = "auto"
     classes: Path | None = None
-    """File with one class name a line; None is the sorted names of the train split."""
+    """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
     strict: bool = False
     """Degenerate boxes and boxes that reach outside their image are errors."""
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"
     synthetic: SyntheticRecipe = SyntheticRecipe()
-    """Used where ``path`` is None."""
+    """Used where ``path`` is None and the task needs boxes."""
+    synthetic_video: SyntheticVideoRecipe = SyntheticVideoRecipe()
+    """Used where ``path`` is None and the task needs videos."""

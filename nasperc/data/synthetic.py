@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from nasperc.data.synthetic_scene import SHAPES, Scene, draw_scene
+from nasperc.data.synthetic_scene import SHAPES, Scene, draw_scene, take_turns
 from nasperc.data.written_once import write_once
 from nasperc.errors import InputError
 
@@ -107,16 +108,11 @@ def _write(work: Path, recipe: dict[str, Any]) -> None:
 
 def _scenes(split: str, count: int, size: tuple[int, int], classes: list[str], seed: int) -> Iterator[Scene]:
     key = zlib.crc32(split.encode())
-    order = np.random.default_rng([seed, key])
-    deck: list[str] = []
+    deck = take_turns(classes, np.random.default_rng([seed, key]))
     for index in range(count):
         rng = np.random.default_rng([seed, key, index])
         wanted = int(rng.integers(_OBJECTS[0], _OBJECTS[1] + 1))
-        while len(deck) < wanted:
-            deck.extend(classes[k] for k in order.permutation(len(classes)))
-        scene = draw_scene(size, deck[:wanted], rng)
-        deck = deck[wanted:]
-        yield scene
+        yield draw_scene(size, list(islice(deck, wanted)), rng)
 
 
 def _objects(scene: Scene) -> list[_Object]:

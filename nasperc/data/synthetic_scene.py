@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +57,19 @@ class Scene:
         return boxes
 
 
+def take_turns(names: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    """The names without end, each of them once in a random order before any comes again."""
+    while True:
+        yield from (names[k] for k in rng.permutation(len(names)))
+
+
 def draw_scene(size: tuple[int, int], classes: list[str], rng: np.random.Generator) -> Scene:
     """Draw one object for each name in ``classes``, later ones over earlier ones.
 
     An object that would hide too much of another is tried elsewhere a few times and then left out, so a scene
     can hold fewer objects than asked for.
     """
-    image = _background(size, rng)
+    image = background(size, rng)
     owner = np.full(size, -1)
     names: list[str] = []
     areas: list[int] = []
@@ -93,30 +99,56 @@ def _place(
     radius = max(6.0, short * 0.5 * float(np.exp(rng.uniform(np.log(0.1), np.log(0.5)))))
     centre = [rng.uniform(min(0.6 * radius, n / 2), max(n - 0.6 * radius, n / 2)) for n in size]
     angle, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.75, 1.0)
-    low = [int(np.floor(c - radius)) for c in centre]
+    low, u, v = local_grid((centre[0], centre[1]), radius, angle, stretch)
+    shape = SHAPES[name](u, v)
+    window, inside = overlap(low, shape.shape[0], size)
+    return int(shape.sum()), shape[inside], window
+
+
+def local_grid(
+    centre: tuple[float, float], radius: float, angle: float, stretch: float
+) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    """The square of pixels around an object: its upper left corner (y, x), and each pixel's place (u, v) in the
+    object, whose shape is inscribed in the unit circle."""
+    low = (int(np.floor(centre[0] - radius)), int(np.floor(centre[1] - radius)))
     extent = 2 * int(np.ceil(radius)) + 1
     dy, dx = ((np.arange(extent) + start + 0.5 - c) / radius for start, c in zip(low, centre, strict=True))
     u = np.cos(angle) * dx[None] + np.sin(angle) * dy[:, None]
     v = (np.cos(angle) * dy[:, None] - np.sin(angle) * dx[None]) / stretch
-    shape = SHAPES[name](u, v)
-    first = [max(0, start) for start in low]
-    last = [min(n, start + extent) for start, n in zip(low, size, strict=True)]
-    mask = shape[first[0] - low[0] : last[0] - low[0], first[1] - low[1] : last[1] - low[1]]
-    return int(shape.sum()), mask, (slice(first[0], last[0]), slice(first[1], last[1]))
+    return low, u, v
+
+
+def overlap(
+    low: tuple[int, int], extent: int, size: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """What an image of ``size`` and the square at ``low`` share, as slices of the image and of the square."""
+    axes = [
+        (min(max(start, 0), n), min(max(start + extent, 0), n)) for start, n in zip(low, size, strict=True)
+    ]
+    window = (slice(*axes[0]), slice(*axes[1]))
+    inside = (
+        slice(axes[0][0] - low[0], axes[0][1] - low[0]),
+        slice(axes[1][0] - low[1], axes[1][1] - low[1]),
+    )
+    return window, inside
 
 
 def _paint(window: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
     """Fill ``mask`` of the image's window with a texture whose mean differs from what lies beneath."""
-    beneath = window[mask].mean(axis=0)
+    window[mask] = surface(mask.shape, window[mask].mean(axis=0), rng)[mask]
+
+
+def surface(size: tuple[int, ...], beneath: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) texture of an object, unlike the colour ``beneath``."""
     for _ in range(_ATTEMPTS):
         colour = rng.uniform(20, 235, 3)
         if np.abs(colour - beneath).mean() > 50:
             break
     other = np.clip(colour + rng.choice((-1, 1)) * rng.uniform(25, 70) + rng.normal(0, 15, 3), 0, 255)
-    pattern = _texture(mask.shape, rng)[..., None]
+    pattern = _texture(size, rng)[..., None]
     texture = colour * (1 - pattern) + other * pattern
-    shade = np.linspace(rng.uniform(0.8, 1.0), rng.uniform(0.8, 1.0), mask.shape[0])[:, None, None]
-    window[mask] = (texture * shade)[mask]
+    shade = np.linspace(rng.uniform(0.8, 1.0), rng.uniform(0.8, 1.0), size[0])[:, None, None]
+    return texture * shade
 
 
 def _texture(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -145,7 +177,7 @@ def _smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) ->
     ) / np.float32(255)
 
 
-def _background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) float32: a gradient, noise, and clutter that is no object: lines and soft blobs."""
     height, width = size
     y, x = np.ogrid[:height, :width]
