@@ -8,9 +8,11 @@ from typing import Literal
 from feature_cache.format import fingerprint
 from nasperc.data.classes_file import read_classes_file
 from nasperc.data.dataset import DetectionDataset
-from nasperc.data.formats import open_dataset
+from nasperc.data.formats import open_dataset, open_video
 from nasperc.data.recipe import DataRecipe
 from nasperc.data.synthetic import write_synthetic
+from nasperc.data.synthetic_video import write_synthetic_video
+from nasperc.data.video import VideoDataset
 
 Role = Literal["train", "val", "test"]
 
@@ -27,19 +29,33 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
     Raises:
         InputError: anything wrong with the data set.
     """
-    path = data.path if data.path is not None else synthetic_folder(data, folder)
-    # The synthetic data set has its own names; the recipe's belong to a folder that it names.
-    names = {"train": data.train_split, "val": data.val_split, "test": data.test_split}
-    train, name = ("train", split) if data.path is None else (names["train"], names[split])
     return open_dataset(
-        path,
-        name,
+        data.path if data.path is not None else synthetic_folder(data, folder),
+        _split_name(data, split),
         format="coco" if data.path is None else data.format,
         classes=None if data.classes is None else read_classes_file(data.classes),
         strict=data.strict,
         masks=masks,
-        train_split=train,
+        train_split=_split_name(data, "train"),
     )
+
+
+def open_video_split(data: DataRecipe, split: Role, folder: Path) -> VideoDataset:
+    """As :func:`open_split`, of a data set of videos with label maps.
+
+    Raises:
+        InputError: anything wrong with the data set.
+    """
+    if data.path is None:
+        return open_video(synthetic_video_folder(data, folder), split, format="camvid")
+    classes = None if data.classes is None else read_classes_file(data.classes)
+    return open_video(data.path, _split_name(data, split), format=data.format, classes=classes)
+
+
+def _split_name(data: DataRecipe, split: Role) -> str:
+    """The synthetic data set has its own names; the recipe's belong to a folder that it names."""
+    names = {"train": data.train_split, "val": data.val_split, "test": data.test_split}
+    return split if data.path is None else names[split]
 
 
 def synthetic_folder(data: DataRecipe, folder: Path) -> Path:
@@ -52,3 +68,13 @@ def synthetic_folder(data: DataRecipe, folder: Path) -> Path:
         path, images=images, size=recipe.size, seed=recipe.seed, formats=("voc", "coco")
     )
     return written / "coco"
+
+
+def synthetic_video_folder(data: DataRecipe, folder: Path) -> Path:
+    """Write the recipe's synthetic videos below ``folder`` unless they are there already."""
+    recipe = data.synthetic_video
+    path = folder / f"synthetic-video-{fingerprint(recipe.model_dump(mode='json'))[:12]}"
+    videos = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
+    return write_synthetic_video(
+        path, videos=videos, frames=recipe.frames, size=recipe.size, seed=recipe.seed
+    )

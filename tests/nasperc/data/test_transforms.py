@@ -267,8 +267,14 @@ def test_recipe_of_the_thesis_on_a_sequence_draws_once():
     # The label of a pixel is its place, so equal maps mean equal windows.
     frames = [frame.with_fields(semantic=10_000 + rows * 50 + columns) for frame in frames]
     drawn = set()
+    unlabelled = frames[0].with_fields(semantic=None)
     for seed in range(12):
         first, *others = transform.sequence(frames, np.random.default_rng(seed))
+        # A first frame without annotation takes part like any other.
+        bare, *labelled = transform.sequence([unlabelled, *frames[1:]], np.random.default_rng(seed))
+        assert bare.semantic is None
+        assert torch.equal(bare.image, first.image)
+        assert torch.equal(labelled[0].semantic, others[0].semantic)
         assert first.image.shape == (3, 40, 40)
         assert all(torch.equal(first.semantic, other.semantic) for other in others)
         assert not torch.equal(first.image, others[0].image)
