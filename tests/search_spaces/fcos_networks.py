@@ -25,12 +25,12 @@ TOWERS = ("head.towers.cls_tower", "head.towers.box_tower")
 
 
 class FcosNetworks(RawNetworks):
-    """Both parts of ``fcos_decoder`` at the smallest width; its backbone has every stride of either pool."""
+    """``fcos_decoder`` with an FPN of the smallest width, on a backbone that has the strides of either pool."""
 
     inputs = INPUTS
-    widths = {"fpn": 32, "head": 32}  # noqa: RUF012
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, variant: str, head_width: int = 32) -> None:
+        self.widths = {"fpn": 32, "head": head_width}
         self.space = FcosDecoder(FcosDecoderRecipe.model_validate({"variant": variant}))
         self.pool, self.skip, self.symmetric = POOL[variant], SKIP[variant], SYMMETRIC[variant]
         self.rewrites = (self.swap_operands, self.exchange_blocks, self.exchange_layers, self.move_share)

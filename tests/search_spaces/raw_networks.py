@@ -82,7 +82,12 @@ class RawNetworks(ABC):
         height, width = self.image
         return [
             torch.randn(
-                batch, spec.channels, height // spec.stride, width // spec.stride, dtype=dtype, generator=generator
+                batch,
+                spec.channels,
+                height // spec.stride,
+                width // spec.stride,
+                dtype=dtype,
+                generator=generator,
             )
             for spec in self.inputs
         ]
@@ -100,13 +105,12 @@ class RawNetworks(ABC):
         assert self.space.read_back(modules) == architecture.parts
         return nn.ModuleDict(modules)
 
-    def train_step(self, architecture: Architecture, generator: torch.Generator) -> None:
-        """Forward and backward of the network as a search would start it, in training mode and float32.
+    def train_step(self, modules: nn.ModuleDict, generator: torch.Generator) -> None:
+        """Forward and backward of a network just built, in training mode and float32.
 
         Raises:
             NotFiniteError: an output or a gradient is not finite.
         """
-        modules = self.build(architecture).train()
         outputs = self.outputs(modules, self.features(2, torch.float32, generator))
         torch.stack([output.square().mean() for output in outputs]).sum().backward()
         gradients = {name: p.grad for name, p in modules.named_parameters() if p.grad is not None}
@@ -114,20 +118,15 @@ class RawNetworks(ABC):
             if not values.isfinite().all():
                 raise NotFiniteError(f"{name} is not finite")
 
-    def skeleton(self, architecture: Architecture) -> nn.ModuleDict:
-        """The modules without weights."""
-        with torch.device("meta"):
-            return self.build(architecture).eval()
-
-    def run(self, skeleton: nn.ModuleDict, state: State, features: list[Tensor]) -> list[Tensor]:
-        """Outputs in evaluation mode; ``state`` must have every weight, and no other.
+    def run(self, modules: nn.ModuleDict, state: State, features: list[Tensor]) -> list[Tensor]:
+        """Outputs in evaluation mode with the weights ``state``: every one of them must be there, and no other.
 
         Raises:
             NotFiniteError: an output is not finite.
         """
-        skeleton.load_state_dict(state, assign=True)
+        modules.load_state_dict(state, assign=True)
         with torch.no_grad():
-            outputs = self.outputs(skeleton, features)
+            outputs = self.outputs(modules.eval(), features)
         if not all(output.isfinite().all() for output in outputs):
             raise NotFiniteError("an output is not finite")
         return outputs
@@ -182,32 +181,32 @@ class RawNetworks(ABC):
         canonical = self.space.canonical(architecture)
         self.space.validate(canonical, where="its canonical form")
         torch.manual_seed(int(rng.integers(2**60)))
-        self.train_step(architecture, generator)
+        modules = self.build(architecture)
+        self.train_step(modules, generator)
 
         features = self.features(1, torch.float64, generator)
-        skeleton = self.skeleton(architecture)
-        state = random_state(skeleton, {}, generator)
-        outputs = self.run(skeleton, state, features)
+        state = random_state(modules, {}, generator)
+        outputs = self.run(modules, state, features)
 
         rewritten, carry = self.rewrite(architecture, rng)
         assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
-        pair = deviation(outputs, self.run(self.skeleton(rewritten), carry(state), features))
+        pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
 
         kept = 0
         while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
             kept += 1
-        skeleton = self.skeleton(changed)
+        modules = self.build(changed)
         # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
         # seen by the dilation alone.
-        change = deviation(outputs, self.run(skeleton, random_state(skeleton, state, generator), features))
+        change = deviation(outputs, self.run(modules, random_state(modules, state, generator), features))
         found = None if rewritten == architecture else rewritten
         return Examination(architecture, found, pair, changed, change, kept)
 
 
-def random_state(skeleton: nn.Module, known: State, generator: torch.Generator) -> State:
+def random_state(modules: nn.Module, known: State, generator: torch.Generator) -> State:
     """Weights in float64 that make every channel and every operand count; ``known`` ones of the same shape stay."""
     state = {}
-    for name, tensor in skeleton.state_dict().items():
+    for name, tensor in modules.state_dict().items():
         if name in known and known[name].shape == tensor.shape:
             state[name] = known[name]
         elif not tensor.is_floating_point():
