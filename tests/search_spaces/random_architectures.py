@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -41,8 +42,9 @@ class Tally:
     """Counts of one variant; ``findings`` holds all that should not be.
 
     ``pairs``: architectures for which other tokens of the same network were found; ``farthest_pair``: the largest
-    deviation of their outputs. ``nearest_change``: the smallest after a change of one token. ``kept``: single-token
-    changes drawn beside these that kept the canonical form.
+    deviation of their outputs. ``nearest_change``: the smallest after a change of one token. ``..._decades``: how
+    many there are of each power of ten. ``kept``: single-token changes drawn beside these that kept the canonical
+    form.
     """
 
     done: int = 0
@@ -50,6 +52,8 @@ class Tally:
     pairs: int = 0
     farthest_pair: float = 0.0
     nearest_change: float = float("inf")
+    pair_decades: dict[str, int] = field(default_factory=dict)
+    change_decades: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     cpu_seconds: float = 0.0
     findings: list[dict[str, Any]] = field(default_factory=list)
@@ -65,9 +69,11 @@ class Tally:
             self.originals += ORIGINAL in found.architecture.parts.values()
             self.kept += found.kept
             self.nearest_change = min(self.nearest_change, found.change)
+            _count(self.change_decades, found.change)
             if found.rewritten is not None:
                 self.pairs += 1
                 self.farthest_pair = max(self.farthest_pair, found.pair)
+                _count(self.pair_decades, found.pair)
                 if not found.pair <= SAME:
                     self._note(index, f"the same network is {found.pair:.1e} off", found.rewritten, found)
             if not found.change >= DIFFERENT:
@@ -78,6 +84,11 @@ class Tally:
     def _note(self, index: int, what: str, other: Any, found: Any) -> None:
         pair = [found.architecture.to_dict()["parts"], other.to_dict()["parts"]]
         self.findings.append({"index": index, "what": what, "parts": pair})
+
+
+def _count(decades: dict[str, int], value: float) -> None:
+    decade = f"1e{math.floor(math.log10(value))}" if 0 < value < math.inf else str(value)
+    decades[decade] = decades.get(decade, 0) + 1
 
 
 def read(path: Path) -> Tally:
@@ -108,6 +119,11 @@ def report(tallies: dict[str, Tally]) -> str:
             f"{tally.cpu_seconds:.0f}",
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines.append("\n| deviations by power of ten | of the same network | of another |\n|---|---|---|")
+    for name, tally in tallies.items():
+        spread = ("; ".join(f"{key}: {decades[key]}" for key in sorted(decades, key=float))
+                  for decades in (tally.pair_decades, tally.change_decades))  # fmt: skip
+        lines.append(f"| {name.replace('-', ', ')} | " + " | ".join(spread) + " |")
     for name, tally in tallies.items():
         lines.extend(f"{name} {json.dumps(finding)}" for finding in tally.findings)
     return "\n".join(lines)
