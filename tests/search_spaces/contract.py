@@ -93,6 +93,7 @@ class SearchSpaceContract:
         found = self.networks.examine(1, index)
         assert found.rewritten is None or found.pair <= SAME
         assert found.change >= DIFFERENT
+        assert found.alike <= SAME
 
     def test_rewrites_lead_to_other_tokens_and_keep_the_canonical_form(self):
         found = 0

@@ -44,7 +44,7 @@ class Tally:
     ``pairs``: architectures for which other tokens of the same network were found; ``farthest_pair``: the largest
     deviation of their outputs. ``nearest_change``: the smallest after a change of one token. ``..._decades``: how
     many there are of each power of ten. ``kept``: single-token changes drawn beside these that kept the canonical
-    form.
+    form; ``farthest_alike``: the largest deviation of these, and of the canonical forms that were tried.
     """
 
     done: int = 0
@@ -55,6 +55,7 @@ class Tally:
     pair_decades: dict[str, int] = field(default_factory=dict)
     change_decades: dict[str, int] = field(default_factory=dict)
     kept: int = 0
+    farthest_alike: float = 0.0
     cpu_seconds: float = 0.0
     findings: list[dict[str, Any]] = field(default_factory=list)
 
@@ -68,6 +69,9 @@ class Tally:
         else:
             self.originals += ORIGINAL in found.architecture.parts.values()
             self.kept += found.kept
+            self.farthest_alike = max(self.farthest_alike, found.alike)
+            if not found.alike <= SAME:
+                self._note(index, f"one canonical form is {found.alike:.1e} off", found.architecture, found)
             self.nearest_change = min(self.nearest_change, found.change)
             _count(self.change_decades, found.change)
             if found.rewritten is not None:
@@ -101,7 +105,7 @@ def report(tallies: dict[str, Tally]) -> str:
     lines = [
         "| space, variant | architectures | of them with an original part | crash, NaN | pairs of one canonical form | "
         "farthest apart | token changes that alter it | nearest | changes that kept it | findings | CPU s |",
-        "|---" * 11 + "|",
+        "|---" * 12 + "|",
     ]
     for name, tally in tallies.items():
         broken = sum("parts" not in finding for finding in tally.findings)
@@ -115,6 +119,7 @@ def report(tallies: dict[str, Tally]) -> str:
             tally.done - broken,
             f"{tally.nearest_change:.1e}",
             tally.kept,
+            f"{tally.farthest_alike:.1e}",
             len(tally.findings),
             f"{tally.cpu_seconds:.0f}",
         )

@@ -30,6 +30,8 @@ DIFFERENT = 1e-6
 # Of eight architectures one has a part that is left as it is in the original network.
 ORIGINAL_SHARE = 1 / 8
 MOVES = 20
+# Of so many architectures one is compared with its canonical form itself.
+TRY_CANONICAL = 10
 
 
 class Rewritten(NamedTuple):
@@ -52,7 +54,9 @@ class Examination(NamedTuple):
 
     ``rewritten``: other tokens of the same network, None where the moves led nowhere else; ``pair``: how far its
     outputs are off. ``changed``: a single token differs, so that the canonical form does; ``change``: how far
-    the outputs are off. ``kept``: single-token changes drawn before that, which kept the canonical form.
+    the outputs are off. ``kept``: single-token changes drawn before that, which kept the canonical form; ``alike``:
+    how far the outputs of these are off, and of the canonical form itself if it was tried, with weights that
+    :func:`alike_state` makes.
     """
 
     architecture: Architecture
@@ -61,6 +65,7 @@ class Examination(NamedTuple):
     changed: Architecture
     change: float
     kept: int
+    alike: float
 
 
 class RawNetworks(ABC):
@@ -190,15 +195,26 @@ class RawNetworks(ABC):
         assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
         pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
 
-        kept = 0
+        kept = []
         while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
-            kept += 1
+            kept.append(changed)
+        same = [canonical, *kept] if index % TRY_CANONICAL == 0 else kept
+        alike = max((self.alike(architecture, other, features) for other in same), default=0.0)
         modules = self.build(changed)
         # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
         # seen by the dilation alone.
         change = deviation(outputs, self.run(modules, random_state(modules, state, generator), features))
         found = None if rewritten == architecture else rewritten
-        return Examination(architecture, found, pair, changed, change, kept)
+        return Examination(architecture, found, pair, changed, change, len(kept), alike)
+
+    def alike(self, architecture: Architecture, other: Architecture, features: list[Tensor]) -> float:
+        """Deviation of two architectures that nobody knows how to map onto one another, with weights that make the
+        mapping irrelevant."""
+        one, two = (
+            self.run(modules, alike_state(modules), features)
+            for modules in (self.build(architecture), self.build(other))
+        )
+        return deviation(one, two)
 
 
 def random_state(modules: nn.Module, known: State, generator: torch.Generator) -> State:
@@ -213,13 +229,36 @@ def random_state(modules: nn.Module, known: State, generator: torch.Generator) -
     sizes = [expected[name].numel() for name in floating]
     uniform = torch.rand(sum(sizes), dtype=torch.float64, generator=generator)
     for name, values in zip(floating, uniform.split(sizes), strict=True):
-        tensor = expected[name]
-        # Scales and variances are positive. Convolutions: PyTorch's U(+-1/sqrt(fan in)), offsets not excepted.
-        bound = 1 / math.sqrt(max(1, tensor[:1].numel()))
-        state[name] = ((2 * values - 1) * bound if tensor.ndim > 1 else 0.25 + 0.5 * values).view(
-            tensor.shape
-        )
+        state[name] = _weights(values.view(expected[name].shape))
     return state
+
+
+def alike_state(modules: nn.Module) -> State:
+    """Weights that depend on their shape alone, and are the same for both operands of an aggregation.
+
+    An allowed rewrite permutes layers of one kind and swaps operands: it leaves these weights as they are.
+    """
+    state = {}
+    for name, tensor in modules.state_dict().items():
+        if tensor.is_floating_point():
+            generator = torch.Generator().manual_seed(hash(tuple(tensor.shape)) % 2**60)
+            values = _weights(torch.rand(tensor.shape, dtype=torch.float64, generator=generator))
+            for dim in range(1, tensor.ndim):
+                if tensor.shape[dim] % 2 == 0:
+                    # Channels (or slices of a kernel) of the one operand, then of the other.
+                    values = (values + values.roll(tensor.shape[dim] // 2, dim)) / math.sqrt(2)
+            state[name] = values
+        else:
+            state[name] = torch.zeros_like(tensor)
+    return state
+
+
+def _weights(uniform: Tensor) -> Tensor:
+    """From values in [0, 1) of a tensor's shape. Scales and variances are positive. Convolutions, those of offsets
+    not excepted: PyTorch's U(+-1/sqrt(fan in))."""
+    if uniform.ndim <= 1:
+        return 0.25 + 0.5 * uniform
+    return (2 * uniform - 1) / math.sqrt(max(1, uniform[0].numel()))
 
 
 def require_finite(name: str, tensors: list[Tensor]) -> None:

@@ -25,19 +25,20 @@ def test_the_script_goes_on_where_it_ended(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("pair", "change", "found"),
+    ("pair", "change", "alike", "found"),
     [
-        (1e-13, 0.1, []),
-        (1e-3, 0.1, ["the same network is 1.0e-03 off"]),
-        (float("nan"), 0.1, ["the same network is nan off"]),
-        (1e-13, 1e-12, ["another network is 1.0e-12 off"]),
-        (1e-13, float("nan"), ["another network is nan off"]),
+        (1e-13, 0.1, 0.0, []),
+        (1e-13, 0.1, 1e-3, ["one canonical form is 1.0e-03 off"]),
+        (1e-3, 0.1, 0.0, ["the same network is 1.0e-03 off"]),
+        (float("nan"), 0.1, 0.0, ["the same network is nan off"]),
+        (1e-13, 1e-12, 0.0, ["another network is 1.0e-12 off"]),
+        (1e-13, float("nan"), 0.0, ["another network is nan off"]),
     ],
 )
-def test_what_should_not_be_is_kept(monkeypatch, pair, change, found):
+def test_what_should_not_be_is_kept(monkeypatch, pair, change, alike, found):
     networks = FcosNetworks("nas_fcos")
     one, other, changed = (networks.draw(np.random.default_rng(seed)) for seed in range(3))
-    examination = Examination(one, other, pair, changed, change, kept=2)
+    examination = Examination(one, other, pair, changed, change, 2, alike)
     monkeypatch.setattr(networks, "examine", lambda seed, index: examination)
     tally = Tally()
     tally.add(networks, seed=0)

@@ -115,6 +115,17 @@ def test_a_rewrite_that_is_not_allowed_is_seen_twice(networks, architecture):
         networks.examine(0, 0)
 
 
+def test_a_canonical_form_that_merges_too_much_is_seen_without_a_mapping(networks, architecture):
+    features = networks.features(1, torch.float64, torch.Generator().manual_seed(0))
+    canonical = networks.space.canonical(architecture)
+    assert canonical != architecture
+    assert networks.alike(architecture, canonical, features) <= SAME
+    for position, token in ((10, 1), (11, 4), (12, 1), (33, 3)):
+        tokens = (*FPN[:position], token, *FPN[position + 1 :])
+        merged = networks.space.architecture({"fpn": tokens, "head": HEAD})
+        assert networks.alike(architecture, merged, features) >= DIFFERENT
+
+
 def test_a_layer_that_becomes_separate_has_weights_of_its_own_for_each_level(networks, architecture):
     separate = networks.space.architecture({"fpn": FPN, "head": (*HEAD[:-1], 5)})
     state = state_of(networks, architecture)
