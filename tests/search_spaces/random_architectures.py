@@ -34,7 +34,7 @@ NETWORKS: dict[str, Callable[[], RawNetworks]] = {
     "fcos_decoder-thesis": partial(FcosNetworks, "thesis"),
 }
 # The variants take turns, and their counts are kept, after so many architectures.
-TURN = 50
+TURN = 20
 
 
 @dataclass
