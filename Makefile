@@ -1,5 +1,6 @@
 # make demo: a whole search, training and export on a fresh machine (about 10 minutes on two cores).
 # make test: the tests.  make lint: ruff, mypy, import-linter.
+# make architectures: 10,000 random architectures of every space and variant, examined (hours; it goes on where it ended).
 # make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
 # Each makes the virtual environment that it needs.
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test architectures lint bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+architectures: $(STAMP)
+	$(BIN)/python tests/search_spaces/random_architectures.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

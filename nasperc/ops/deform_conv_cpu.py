@@ -199,7 +199,7 @@ def _locate(offset: Tensor, mask: Tensor, lines: slice, layout: _Layout) -> _Sam
     pixel.clamp_(-_PAD * (table_width + 1), (height + 1) * table_width)
     row = start.add_(pixel, alpha=groups).view(-1, 1)
     rows = row + torch.tensor(layout.steps, dtype=torch.int32)
-    return _Samples(rows, down.view(-1), right.view(-1), mask.reshape(-1))
+    return _Samples(rows, down.reshape(-1), right.reshape(-1), mask.reshape(-1))
 
 
 def _bilinear_weights(samples: _Samples) -> Tensor:

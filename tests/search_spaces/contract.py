@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from raw_networks import DIFFERENT, SAME, RawNetworks
 from torch import nn
 
 from nasperc.errors import InputError
@@ -13,10 +14,12 @@ from search_spaces.base import ORIGINAL, Architecture, BuildContext, SearchSpace
 
 
 class SearchSpaceContract:
-    """Set ``space`` (an instance) and ``inputs`` (the features that its modules are built on)."""
+    """Set ``space`` (an instance), ``inputs`` (the features that its modules are built on) and ``networks``, which
+    states the space's allowed rewrites."""
 
     space: SearchSpace
     inputs: tuple[FeatureSpec, ...]
+    networks: RawNetworks
     context = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
     samples = 8
 
@@ -83,6 +86,22 @@ class SearchSpaceContract:
     def test_what_is_built_is_what_was_sampled(self):
         for architecture in self.architectures():
             assert self.space.read_back(self.build(architecture)) == architecture.parts
+
+    @pytest.mark.parametrize("index", range(4))
+    def test_the_canonical_form_tells_networks_apart(self, index):
+        """By ``random_architectures.py`` at length, with another seed."""
+        found = self.networks.examine(1, index)
+        assert found.rewritten is None or found.pair <= SAME
+        assert found.change >= DIFFERENT
+        assert found.alike <= SAME
+
+    def test_rewrites_lead_to_other_tokens_and_keep_the_canonical_form(self):
+        found = 0
+        for seed, architecture in enumerate(self.architectures()):
+            rewritten, _ = self.networks.rewrite(architecture, np.random.default_rng(seed))
+            assert self.space.hash(rewritten) == self.space.hash(architecture)
+            found += rewritten != architecture
+        assert found > self.samples / 2
 
     def test_stages_cover_the_parts_and_the_budget(self):
         stages = self.space.stages()

@@ -3,8 +3,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from fcos_networks import FcosNetworks
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from raw_networks import deviation, random_state
 from torch import nn
 
 from nasperc.models.features import FeatureSpec
@@ -112,6 +114,25 @@ def test_operands_of_the_grouped_concat_keep_their_order():
 def test_equal_blocks_are_not_merged():
     tokens = (3, 3, 4, 4, 0) * 7
     assert canonical_fpn(tokens, "nas_fcos") == tokens
+
+
+def test_blocks_without_weights_are_not_merged_either():
+    """The one known way in which one function has two canonical forms, in ``thesis`` only: a sum of two skips has no
+    weights there, so it makes no difference which of two equal ones a later block reads. Rule (d) keeps them apart.
+    """
+    twins = (0, 1, 3, 3, 0) * 2
+    rest = (3, 4, 0, 1, 1, 5, 2, 0, 0, 1, 6, 0, 1, 2, 1, 1, 7, 0, 2, 0)
+    networks = FcosNetworks("thesis")
+    one, other = (
+        networks.space.architecture({"fpn": (*twins, source, 0, 0, 0, 1, *rest), "head": "original"})
+        for source in (3, 4)
+    )
+    assert networks.space.hash(one) != networks.space.hash(other)
+    modules = networks.build(one)
+    state = random_state(modules, {}, torch.Generator().manual_seed(0))
+    features = networks.features(1, torch.float64, torch.Generator().manual_seed(0))
+    expected = networks.run(modules, state, features)
+    assert deviation(expected, networks.run(networks.build(other), state, features)) == 0
 
 
 def copy_block(source, target, swap):

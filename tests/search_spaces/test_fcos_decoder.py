@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 import torch
 from contract import SearchSpaceContract
+from fcos_networks import FcosNetworks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -56,16 +57,19 @@ def architectures(draw, space):
 class TestNasFcosVariant(SearchSpaceContract):
     space = SPACES["nas_fcos"]
     inputs = INPUTS
+    networks = FcosNetworks("nas_fcos")
 
 
 class TestThesisVariant(SearchSpaceContract):
     space = SPACES["thesis"]
     inputs = INPUTS
+    networks = FcosNetworks("thesis")
 
 
 class TestJointMode(SearchSpaceContract):
     space = FcosDecoder(FcosDecoderRecipe(mode="joint", stage_widths={"joint": {"fpn": 32, "head": 64}}))
     inputs = INPUTS
+    networks = FcosNetworks("nas_fcos", head_width=64)
 
 
 def test_it_is_registered():

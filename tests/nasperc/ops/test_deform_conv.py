@@ -70,6 +70,20 @@ GEOMETRIES = [
 ]
 
 
+@pytest.mark.parametrize("size", [(5, 1), (1, 5), (1, 1)])
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_maps_one_pixel_wide_or_high(size, images, form):
+    """In one of the two memory formats their offsets cannot be seen as a flat list without a copy."""
+    tensors = [t.contiguous(memory_format=form) if t.ndim == 4 else t for t in draw(n=images, size=size)]
+    result = modulated_deform_conv2d(*tensors)
+    torch.testing.assert_close(result, slow(*(t.detach() for t in tensors)))
+    by_grid = _by_grid_sample(*tensors, stride=1, padding=1, dilation=1)
+    gradients = [torch.autograd.grad(each.square().sum(), tensors) for each in (result, by_grid)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize(("out_size", "geometry"), GEOMETRIES)
 def test_both_paths_are_the_definition(out_size, geometry):
     tensors = draw(out_size=out_size)

@@ -1,0 +1,278 @@
+"""What the canonical form of a search space claims, tried out on raw networks, weight by weight.
+
+A space's tests derive :class:`RawNetworks`, state its allowed rewrites and say how its modules are run; the shared
+contract and ``random_architectures.py`` do the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasperc.errors import InputError
+from nasperc.models.features import FeatureSpec
+from nasperc.models.heads.preset import PRESETS
+from search_spaces.base import ORIGINAL, Architecture, BuildContext, Part, SearchSpace
+
+State = dict[str, Tensor]
+
+# Deviations are in float64, relative to the largest value of an output. Additions in another order come to 1e-15, and
+# a GroupNorm of the few pixels of a coarse level enlarges that by up to 1 / sqrt(eps) = 316, layer after layer; what
+# another network computes is further off by orders of magnitude.
+SAME = 1e-8
+DIFFERENT = 1e-6
+# Of eight architectures one has a part that is left as it is in the original network.
+ORIGINAL_SHARE = 1 / 8
+MOVES = 20
+# Of so many architectures one is compared with its canonical form itself.
+TRY_CANONICAL = 10
+
+
+class Rewritten(NamedTuple):
+    """``carry`` gives the weights of the network before their names (and order) in the one after."""
+
+    architecture: Architecture
+    carry: Callable[[State], State]
+
+
+# One small allowed change, drawn at random; None where the draw does not apply.
+Rewrite = Callable[[Architecture, np.random.Generator], Rewritten | None]
+
+
+class NotFiniteError(ArithmeticError):
+    """An output or a gradient is NaN or infinite."""
+
+
+class Examination(NamedTuple):
+    """What was found of one random architecture.
+
+    ``rewritten``: other tokens of the same network, None where the moves led nowhere else; ``pair``: how far its
+    outputs are off. ``changed``: a single token differs, so that the canonical form does; ``change``: how far
+    the outputs are off. ``kept``: single-token changes drawn before that, which kept the canonical form; ``alike``:
+    how far the outputs of these are off, and of the canonical form itself if it was tried, with weights that
+    :func:`alike_state` makes.
+    """
+
+    architecture: Architecture
+    rewritten: Architecture | None
+    pair: float
+    changed: Architecture
+    change: float
+    kept: int
+    alike: float
+
+
+class RawNetworks(ABC):
+    """The networks of ``space`` on small ``inputs``, of the tokens as they are: never of the canonical ones."""
+
+    space: SearchSpace
+    inputs: tuple[FeatureSpec, ...]
+    widths: Mapping[str, int]
+    rewrites: tuple[Rewrite, ...]
+    context = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
+    # Height and width in pixels; not square, and so small that the coarsest feature is one pixel wide.
+    image = (64, 32)
+
+    @abstractmethod
+    def outputs(self, modules: nn.ModuleDict, features: list[Tensor]) -> list[Tensor]:
+        """All that the network puts out for ``features``."""
+
+    def features(self, batch: int, dtype: torch.dtype, generator: torch.Generator) -> list[Tensor]:
+        """Random features (batch, C, H, W) as ``inputs``."""
+        height, width = self.image
+        return [
+            torch.randn(
+                batch,
+                spec.channels,
+                height // spec.stride,
+                width // spec.stride,
+                dtype=dtype,
+                generator=generator,
+            )
+            for spec in self.inputs
+        ]
+
+    def draw(self, rng: np.random.Generator) -> Architecture:
+        """A random architecture; now and then with an ``"original"`` part, never with nothing else."""
+        parts: dict[str, Part] = {part: self.space.sample(part, rng) for part in self.space.parts}
+        if len(parts) > 1 and rng.random() < ORIGINAL_SHARE:
+            parts[str(rng.choice(self.space.parts))] = ORIGINAL
+        return self.space.architecture(parts)
+
+    def build(self, architecture: Architecture) -> nn.ModuleDict:
+        """The modules of the tokens as they are, which is checked."""
+        modules = self.space.build(architecture, self.inputs, self.widths, self.context)
+        assert self.space.read_back(modules) == architecture.parts
+        return nn.ModuleDict(modules)
+
+    def train_step(self, modules: nn.ModuleDict, generator: torch.Generator) -> None:
+        """Forward and backward of a network just built, in training mode and float32.
+
+        Raises:
+            NotFiniteError: an output or a gradient is not finite.
+        """
+        outputs = self.outputs(modules, self.features(2, torch.float32, generator))
+        torch.stack([output.square().mean() for output in outputs]).sum().backward()
+        require_finite("an output", outputs)
+        require_finite("a gradient", [p.grad for p in modules.parameters() if p.grad is not None])
+
+    def run(self, modules: nn.ModuleDict, state: State, features: list[Tensor]) -> list[Tensor]:
+        """Outputs in evaluation mode with the weights ``state``: every one of them must be there, and no other.
+
+        Raises:
+            NotFiniteError: an output is not finite.
+        """
+        modules.load_state_dict(state, assign=True)
+        with torch.no_grad():
+            outputs = self.outputs(modules.eval(), features)
+        require_finite("an output", outputs)
+        return outputs
+
+    def rewrite(self, architecture: Architecture, rng: np.random.Generator) -> Rewritten:
+        """``MOVES`` random rewrites, one after another."""
+        carries = []
+        for _ in range(MOVES):
+            rewritten = self.rewrites[rng.integers(len(self.rewrites))](architecture, rng)
+            if rewritten is not None:
+                architecture = rewritten.architecture
+                carries.append(rewritten.carry)
+
+        def carry(state: State) -> State:
+            for each in carries:
+                state = each(state)
+            return state
+
+        return Rewritten(architecture, carry)
+
+    def change_a_token(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Another valid architecture, one of whose tokens differs."""
+        places = [
+            (part, position)
+            for part, tokens in architecture.parts.items()
+            if tokens != ORIGINAL
+            for position in range(len(tokens))
+        ]
+        while True:
+            part, position = places[rng.integers(len(places))]
+            tokens = list(architecture.parts[part])
+            tokens[position] = int(rng.integers(len(self.space.decisions(part)[position].choices)))
+            try:
+                changed = self.space.architecture({**architecture.parts, part: tuple(tokens)})
+            except InputError:
+                # Not allowed after, or before, the other tokens.
+                continue
+            if changed != architecture:
+                return changed
+
+    def examine(self, seed: int, index: int) -> Examination:
+        """Architecture ``index`` of those of ``seed``: trained a step, rewritten, changed by a token.
+
+        Raises:
+            NotFiniteError: an output or a gradient is not finite.
+            AssertionError: what was built is not what was asked for, or a rewrite altered the canonical form.
+        """
+        rng = np.random.default_rng((seed, index))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**60)))
+        architecture = self.draw(rng)
+        self.space.validate(architecture, where="random architecture")
+        canonical = self.space.canonical(architecture)
+        self.space.validate(canonical, where="its canonical form")
+        torch.manual_seed(int(rng.integers(2**60)))
+        modules = self.build(architecture)
+        self.train_step(modules, generator)
+
+        features = self.features(1, torch.float64, generator)
+        state = random_state(modules, {}, generator)
+        outputs = self.run(modules, state, features)
+
+        rewritten, carry = self.rewrite(architecture, rng)
+        assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
+        pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
+
+        kept = []
+        while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
+            kept.append(changed)
+        same = [canonical, *kept] if index % TRY_CANONICAL == 0 else kept
+        alike = max((self.alike(architecture, other, features) for other in same), default=0.0)
+        modules = self.build(changed)
+        # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
+        # seen by the dilation alone.
+        change = deviation(outputs, self.run(modules, random_state(modules, state, generator), features))
+        found = None if rewritten == architecture else rewritten
+        return Examination(architecture, found, pair, changed, change, len(kept), alike)
+
+    def alike(self, architecture: Architecture, other: Architecture, features: list[Tensor]) -> float:
+        """Deviation of two architectures that nobody knows how to map onto one another, with weights that make the
+        mapping irrelevant."""
+        one, two = (
+            self.run(modules, alike_state(modules), features)
+            for modules in (self.build(architecture), self.build(other))
+        )
+        return deviation(one, two)
+
+
+def random_state(modules: nn.Module, known: State, generator: torch.Generator) -> State:
+    """Weights in float64 that make every channel and every operand count; ``known`` ones of the same shape stay."""
+    expected = modules.state_dict()
+    state = {
+        name: known[name] if name in known and known[name].shape == tensor.shape else torch.zeros_like(tensor)
+        for name, tensor in expected.items()
+    }
+    fresh = [name for name, tensor in expected.items() if state[name] is not known.get(name)]
+    floating = [name for name in fresh if expected[name].is_floating_point()]
+    sizes = [expected[name].numel() for name in floating]
+    uniform = torch.rand(sum(sizes), dtype=torch.float64, generator=generator)
+    for name, values in zip(floating, uniform.split(sizes), strict=True):
+        state[name] = _weights(values.view(expected[name].shape))
+    return state
+
+
+def alike_state(modules: nn.Module) -> State:
+    """Weights that depend on their shape alone, and are the same for both operands of an aggregation.
+
+    An allowed rewrite permutes layers of one kind and swaps operands: it leaves these weights as they are.
+    """
+    state = {}
+    for name, tensor in modules.state_dict().items():
+        if tensor.is_floating_point():
+            generator = torch.Generator().manual_seed(hash(tuple(tensor.shape)) % 2**60)
+            values = _weights(torch.rand(tensor.shape, dtype=torch.float64, generator=generator))
+            for dim in range(1, tensor.ndim):
+                if tensor.shape[dim] % 2 == 0:
+                    # Channels (or slices of a kernel) of the one operand, then of the other.
+                    values = (values + values.roll(tensor.shape[dim] // 2, dim)) / math.sqrt(2)
+            state[name] = values
+        else:
+            state[name] = torch.zeros_like(tensor)
+    return state
+
+
+def _weights(uniform: Tensor) -> Tensor:
+    """From values in [0, 1) of a tensor's shape. Scales and variances are positive. Convolutions, those of offsets
+    not excepted: PyTorch's U(+-1/sqrt(fan in))."""
+    if uniform.ndim <= 1:
+        return 0.25 + 0.5 * uniform
+    return (2 * uniform - 1) / math.sqrt(max(1, uniform[0].numel()))
+
+
+def require_finite(name: str, tensors: list[Tensor]) -> None:
+    """
+    Raises:
+        NotFiniteError: some value of ``tensors`` is NaN or infinite.
+    """
+    if not torch.cat([tensor.flatten() for tensor in tensors]).isfinite().all():
+        raise NotFiniteError(f"{name} is not finite")
+
+
+def deviation(outputs: list[Tensor], others: list[Tensor]) -> float:
+    """The largest difference of two lists of outputs, each relative to its output's largest value."""
+    return max(
+        float((one - other).abs().max() / one.abs().max().clamp(min=1e-6))
+        for one, other in zip(outputs, others, strict=True)
+    )
