@@ -30,7 +30,7 @@ def pause_values(state: RunState, space: SearchSpace) -> dict[str, Any]:
         others |= {best.id: best.architecture for best in state.stage.known.values()}
     common, count = _most_common([outcome.failure or "" for outcome in failed])
     error = (
-        f"{len(failed)} of the last {len(state.recent)} candidates failed, "
+        f"paused: {len(failed)} of the last {len(state.recent)} candidates failed, "
         f"{'all' if count == len(failed) else count} of them like this: {common}"
     )
     shared = _shared([outcome.architecture for outcome in failed], list(others.values()), space)

@@ -57,7 +57,7 @@ def test_a_run_pauses_and_goes_on_when_it_is_resumed(tmp_path: Path) -> None:
     assert pause["common"] == "DivergedLossError: the loss at step 9 is nan"
     assert pause["error"] == answer.error == service.status().error
     assert answer.error.startswith(
-        "11 of the last 11 candidates failed, 10 of them like this: DivergedLossError: "
+        "paused: 11 of the last 11 candidates failed, 10 of them like this: DivergedLossError: "
     )
     # What was being trained is taken; nothing more is handed out, not even what another driver left.
     service.tell(7, owned.id, completed(0.5))
