@@ -47,7 +47,8 @@ from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe, SearchRecipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
-from nasperc.search.worker import SlotWorker, describe
+from nasperc.search.worker import SlotWorker
+from proxy_tasks.failure import describe
 
 NAMESPACE = "nasperc"
 POLL_S = 0.5

@@ -26,7 +26,7 @@ def test_a_journal_that_cannot_be_written_ends_the_run_instead_of_its_slots(
             "the journal must be written", value="no space left", where=tmp_path, repair="Free some."
         )
 
-    monkeypatch.setattr(actor._service._journal, "append", full)
+    monkeypatch.setattr(actor._service._run.journal, "append", full)
     with pytest.raises(InputError, match="no space left"):
         actor.tell(0, candidate.id, Result("completed", reward=1.0))
     with pytest.raises(InputError, match="no space left"):
