@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.conv_layers import ConvNormReLU
 from nasperc.models.features import FeatureSpec
 from nasperc.models.necks.top_levels import TopLevels
 from nasperc.models.necks.widen import Widen
-from nasperc.ops.pointwise import PointwiseConv2d
 from nasperc.ops.resize import resize_to
 from search_spaces.aggregations import AGGREGATIONS
 from search_spaces.base import Tokens
@@ -16,17 +16,6 @@ from search_spaces.fcos_genotype import LEVEL_STRIDES, LEVELS, POOL_STRIDES, Blo
 from search_spaces.operations import FPN_OPERATIONS, build_operation, operation_name
 
 Size = tuple[int, int]
-
-
-class Adapter(nn.Sequential):
-    """1x1 convolution without bias, BN, ReLU: brings a backbone feature to the width of the FPN."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(
-            PointwiseConv2d(in_channels, channels, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-        )
 
 
 class BasicBlock(nn.Module):
@@ -69,7 +58,9 @@ class SearchedFPN(nn.Module):
         super().__init__()
         self.variant = genotype.variant
         self.input_indices = tuple(_find_stride(inputs, name) for name in genotype.pool)
-        self.adapters = nn.ModuleList(Adapter(inputs[index].channels, width) for index in self.input_indices)
+        self.adapters = nn.ModuleList(
+            ConvNormReLU(inputs[index].channels, width, 1) for index in self.input_indices
+        )
         self.blocks = nn.ModuleList(BasicBlock(block, width, genotype.variant) for block in genotype.blocks)
         self.outputs, self.dangling = genotype.outputs, genotype.dangling
         # The release computes adapters that nothing reads; only a count of its cost needs that.
