@@ -28,20 +28,27 @@ def affine_sample(x: Tensor, theta: Tensor) -> Tensor:
     Coordinates run from -1 to 1 between the outer edges of the map (``align_corners=False``), x before y; zeros
     lie around it. Gradients of both, once.
     """
-    grid = F.affine_grid(theta.to(x.dtype), list(x.shape), align_corners=False)
-    if _by_rows(x):
-        return _GridSampleCPU.apply(x, grid)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    wide = x if x.dtype == torch.float64 else x.float()
+    grid = _affine_grid(theta.to(wide.dtype), x.shape[2], x.shape[3])
+    if _by_rows(wide):
+        out: Tensor = _GridSampleCPU.apply(wide, grid)
+    else:
+        out = F.grid_sample(wide, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return out.to(x.dtype)
+
+
+def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
+    """``F.affine_grid``, but for the matrix product in it, which autocast would round by half a pixel: (N, H, W, 2)."""
+    like = {"dtype": theta.dtype, "device": theta.device}
+    x = (2 * torch.arange(width, **like) + 1) / width - 1
+    y = (2 * torch.arange(height, **like) + 1) / height - 1
+    along, across, shift = theta[:, None, None].unbind(-1)
+    return along * x[:, None] + (across * y[:, None, None] + shift)
 
 
 def _by_rows(x: Tensor) -> bool:
     """torch's kernel goes through the channels one by one; on a CPU whole rows of them are twice as fast."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-    )
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
 
 
 class _GridSampleCPU(torch.autograd.Function):
