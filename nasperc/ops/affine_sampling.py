@@ -39,9 +39,8 @@ def affine_sample(x: Tensor, theta: Tensor) -> Tensor:
 
 def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
     """``F.affine_grid``, but for the matrix product in it, which autocast would round by half a pixel: (N, H, W, 2)."""
-    like = {"dtype": theta.dtype, "device": theta.device}
-    x = (2 * torch.arange(width, **like) + 1) / width - 1
-    y = (2 * torch.arange(height, **like) + 1) / height - 1
+    x = (2 * torch.arange(width).to(theta) + 1) / width - 1
+    y = (2 * torch.arange(height).to(theta) + 1) / height - 1
     along, across, shift = theta[:, None, None].unbind(-1)
     return along * x[:, None] + (across * y[:, None, None] + shift)
 
