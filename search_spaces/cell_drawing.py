@@ -8,7 +8,7 @@ from search_spaces.diagram import Diagram, Edge, Node, Panel
 from search_spaces.operations import CELL_OPERATIONS, OPERATION_LABELS
 
 # From the top; the frame before lies around this one, since its inputs are of the coarsest and the finest stride.
-_ROWS = ("stride 32, frame before", "stride 32", "stride 16", "stride 8", "stride 8, frame before")
+_ROWS = ("frame before", "stride 32", "stride 16", "stride 8", "frame before")
 _ROW_OF_STRIDE = {32: 1, 16: 2, 8: 3}
 _ROW_OF_PREVIOUS = {32: 0, 8: 4}
 
