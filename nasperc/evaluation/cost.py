@@ -79,7 +79,7 @@ def _relu(_layer: nn.Module, output: Tensor) -> int:
 
 
 _RULES: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[Any, Tensor], int]], ...] = (
-    ((nn.Conv2d, nn.Conv3d, DeformConv2d), _convolution),
+    ((nn.Conv2d, DeformConv2d), _convolution),
     (nn.BatchNorm2d, _batch_norm),
     ((nn.ReLU, nn.ReLU6), _relu),
 )

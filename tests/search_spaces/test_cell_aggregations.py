@@ -106,7 +106,8 @@ def bilinear_sampling(module, x, y):
 
 
 def conv3d(module, x, y):
-    return depthwise(x, module.weight[:, 0, 0]) + depthwise(y, module.weight[:, 0, 1])
+    first, second = (each.weight[:, 0] for each in module.slices)
+    return depthwise(x, first) + depthwise(y, second)
 
 
 def dense_attention(module, x, y):
@@ -176,8 +177,12 @@ def test_layouts_agree(kind):
 def test_the_3d_convolution_is_torchs():
     module = built(StackedConv3d)
     x, y = maps((5, 6), (5, 6))
-    expected = nn.Conv3d.forward(module, torch.stack((x, y), 2)).squeeze(2)
+    kernel = torch.stack([each.weight for each in module.slices], 2)
+    expected = F.conv3d(torch.stack((x, y), 2), kernel, padding=(0, 1, 1), groups=CHANNELS).squeeze(2)
     torch.testing.assert_close(module(x, y), expected)
+    # Its initialisation too: nn.Conv3d's bound is 1 / sqrt(18).
+    drawn = torch.cat([each.weight.flatten() for each in StackedConv3d(512).slices])
+    assert drawn.abs().max().item() == pytest.approx(18**-0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", CELL_AGGREGATIONS)
@@ -196,5 +201,5 @@ def test_operands_of_symmetric_ones_swap_with_their_weights(index):
         if index == 0:
             module.a.data, module.b.data = module.b.data, module.a.data
         else:
-            module.weight.data = module.weight.flip(2)
+            module.slices = nn.ModuleList(reversed(module.slices))
     torch.testing.assert_close(module(y, x), expected)

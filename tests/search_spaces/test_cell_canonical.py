@@ -107,7 +107,7 @@ def copy_block(source, target, swap):
         state = {"a": state["b"], "b": state["a"]}
     elif swap:
         assert isinstance(source.aggregation, StackedConv3d)
-        state = {"weight": state["weight"].flip(2)}
+        state = dict(zip(state, reversed(state.values()), strict=True))
     target.aggregation.load_state_dict(state)
 
 

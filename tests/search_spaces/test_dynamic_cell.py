@@ -86,7 +86,7 @@ def test_the_decisions_are_those_of_6_3_2(variant):
 def test_any_architecture_runs_and_trains(variant, data, size):
     architecture = data.draw(architectures(SPACES[variant]))
     torch.manual_seed(0)
-    cell = build(architecture.parts["cell"], variant)
+    cell = build(architecture.parts["cell"], variant).to(memory_format=torch.channels_last)
     state, levels = frame(*size)
     output = cell(state, levels)
     assert output.dec.shape == state.dec.shape
