@@ -37,7 +37,7 @@ class VideoCell(Protocol):
     def __call__(self, state: State, levels: list[Tensor]) -> CellOutput: ...
 
 
-def unroll(cell: VideoCell, state: State, frames: Sequence[list[Tensor]]) -> list[Tensor]:
+def unroll(cell: VideoCell | nn.Module, state: State, frames: Sequence[list[Tensor]]) -> list[Tensor]:
     """Logits of each of the frames that follow ``state``, the cell's output being the next frame's *dec*.
 
     ``frames``: layers 2, 3 and 4 of each, from an encoder or cached ones.

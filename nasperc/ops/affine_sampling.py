@@ -9,17 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from nasperc.ops.bilinear_rows import (
-    PAD,
-    Samples,
-    add_input_gradient,
-    bilinear_weights,
-    neighbour_steps,
-    padded_table,
-    position_gradients,
-    sampled_rows,
-    table_interior,
-)
+from nasperc.ops.bilinear_rows import row_products, rows_to_table
 
 
 def affine_sample(x: Tensor, theta: Tensor) -> Tensor:
@@ -46,54 +36,65 @@ def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
 
 
 def _by_rows(x: Tensor) -> bool:
-    """torch's kernel goes through the channels one by one; on a CPU whole rows of them are twice as fast."""
+    """torch's kernel goes through the channels one by one; on a CPU whole rows of them are faster."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
 
 
 class _GridSampleCPU(torch.autograd.Function):
-    """``F.grid_sample`` of ``x`` (N, C, H, W) at ``grid`` (N, H, W, 2), see :mod:`nasperc.ops.bilinear_rows`."""
+    """``F.grid_sample`` of ``x`` (N, C, H, W) at ``grid`` (N, H, W, 2) in the words of ``bilinear_rows``.
+
+    The table is ``x`` itself, without a border: what lies outside is read somewhere inside, with weight 0.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
-        table = padded_table(x)
-        samples = _locate(grid, x.shape)
-        ctx.save_for_backward(table, *samples)
-        ctx.shape = x.shape
-        n, channels, height, width = x.shape
-        out = sampled_rows(table, samples.rows, bilinear_weights(samples))
-        return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+        rows, inside, right, down = _locate(grid, x.shape)
+        weights = _corner_weights(right, down) * inside
+        ctx.save_for_backward(x, rows, inside, weights, right, down)
+        out = F.embedding_bag(rows, _table(x), mode="sum", per_sample_weights=weights)
+        return out.view(_last(x).shape).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
-        table, *saved = ctx.saved_tensors
-        samples = Samples(*saved)
-        n, channels, height, width = ctx.shape
-        grad = grad_out.permute(0, 2, 3, 1).reshape(-1, channels)
-        grad_table = torch.zeros_like(table)
-        steps = neighbour_steps(width)
-        add_input_gradient(grad_table, samples.rows[:, 0], grad, bilinear_weights(samples), steps)
-        grad_points, grad_mask = grad.new_empty(len(grad), 2), grad.new_empty(len(grad))
-        position_gradients(table, samples, grad, grad_points, grad_mask)
-        # From (y, x) in pixels to (x, y) in halves of the map.
-        grad_grid = grad_points.flip(1) * grad.new_tensor((width / 2, height / 2))
-        return table_interior(grad_table, ctx.shape), grad_grid.view(n, height, width, 2)
+        x, rows, inside, weights, right, down = ctx.saved_tensors
+        grad, table = _table(grad_out), _table(x)
+        grad_table = rows_to_table(rows, weights, grad, len(table))
+        corners = (row_products(table, rows, grad) * inside).unbind(1)
+        top_left, top_right, bottom_left, bottom_right = corners
+        along_x = torch.lerp(top_right - top_left, bottom_right - bottom_left, down)
+        along_y = torch.lerp(bottom_left - top_left, bottom_right - top_right, right)
+        # From pixels to halves of the map.
+        grad_grid = torch.stack((along_x * (x.shape[3] / 2), along_y * (x.shape[2] / 2)), 1)
+        n, _, height, width = x.shape
+        return grad_table.view(_last(x).shape).permute(0, 3, 1, 2), grad_grid.view(n, height, width, 2)
 
 
-def _locate(grid: Tensor, shape: torch.Size) -> Samples:
-    """The points of ``grid`` (N, H, W, 2) as samples of the table of an input of ``shape``."""
+def _last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _table(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C), without a copy where ``x`` is channels-last."""
+    return _last(x).reshape(-1, x.shape[1])
+
+
+def _corner_weights(right: Tensor, down: Tensor) -> Tensor:
+    """Bilinear weights (S, 4) of points ``right`` and ``down`` (S,) of their top left corner."""
+    left, up = 1 - right, 1 - down
+    return torch.stack((left * up, right * up, left * down, right * down), 1)
+
+
+def _locate(grid: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each point of ``grid`` (N, H, W, 2): the rows of its corners (S, 4), whether these are inside (S, 4), and
+    the way from the top left one to the right and down (S,), in pixels."""
     n, _, height, width = shape
-    table_width = width + 2 * PAD
-    size = grid.new_tensor((width, height))
-    x, y = ((grid.view(-1, 2) + 1) * size - 1).div_(2).unbind(1)
+    x, y = ((grid.view(-1, 2) + 1) * grid.new_tensor((width, height)) - 1).div_(2).unbind(1)
     left, top = x.floor(), y.floor()
-    right, down = x - left, y - top
-    left.clamp_(-PAD, width)
-    top.clamp_(-PAD, height)
-    # NaN becomes some integer; clamped, it does not leave the table, and the NaN lives on in the weights.
-    pixel = top.mul_(table_width).add_(left).int()
-    pixel.clamp_(-PAD * (table_width + 1), (height + 1) * table_width)
-    image = torch.arange(n, dtype=torch.int32).repeat_interleave(height * width)
-    origin = image * ((height + 2 * PAD) * table_width) + PAD * (table_width + 1)
-    rows = (origin + pixel)[:, None] + torch.tensor(neighbour_steps(width), dtype=torch.int32)
-    return Samples(rows, down, right, torch.ones_like(down))
+    # One column and one row further out, all that is read is outside. NaN becomes some integer, and is clamped too.
+    columns = torch.stack((left, left + 1, left, left + 1), 1).clamp_(-1, width).int()
+    lines = torch.stack((top, top, top + 1, top + 1), 1).clamp_(-1, height).int()
+    inside = (columns >= 0) & (columns < width) & (lines >= 0) & (lines < height)
+    image = torch.arange(n, dtype=torch.int32).repeat_interleave(height * width)[:, None]
+    rows = (image * height + lines.clamp_(0, height - 1)) * width + columns.clamp_(0, width - 1)
+    return rows, inside, x - left, y - top

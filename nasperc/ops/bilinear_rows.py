@@ -112,21 +112,40 @@ def add_input_gradient(
         )
 
 
-def position_gradients(
-    table: Tensor, samples: Samples, grad_samples: Tensor, grad_points: Tensor, grad_mask: Tensor
-) -> None:
-    """Write the gradients (S, 2) of the points, as (y, x) in pixels, and (S,) of the mask."""
-    count = len(samples.rows)
-    # Gradient of each bilinear weight: the sample's gradient dot the row.
+def rows_to_table(rows: Tensor, weights: Tensor, grad_samples: Tensor, length: int) -> Tensor:
+    """Gradient (``length``, C) of a table: from ``rows`` and ``weights`` (S, 4), ``grad_samples`` (S, C)."""
+    order = torch.sort(rows.view(-1), stable=True).indices
+    ends = F.pad(torch.bincount(rows.view(-1), minlength=length).cumsum(0, dtype=torch.int32), (1, 0))
+    return F.embedding_bag(
+        order.int() // 4,
+        grad_samples,
+        ends,
+        mode="sum",
+        per_sample_weights=weights.view(-1)[order],
+        include_last_offset=True,
+    )
+
+
+def row_products(table: Tensor, rows: Tensor, grad_samples: Tensor) -> Tensor:
+    """The gradient of each bilinear weight: (S, 4) dot products of ``grad_samples`` (S, C) with the ``rows`` (S, 4)."""
+    count = len(rows)
     products = torch.sparse_csr_tensor(
         torch.arange(0, 4 * count + 1, 4, dtype=torch.int32),
-        samples.rows.view(-1),
+        rows.reshape(-1),
         grad_samples.new_zeros(4 * count),
         (count, len(table)),
         check_invariants=False,
     )
     torch.sparse.sampled_addmm(products, grad_samples, table.t(), beta=0, out=products)
-    top_left, top_right, bottom_left, bottom_right = products.values().view(count, 4).unbind(1)
+    return products.values().view(count, 4)
+
+
+def position_gradients(
+    table: Tensor, samples: Samples, grad_samples: Tensor, grad_points: Tensor, grad_mask: Tensor
+) -> None:
+    """Write the gradients (S, 2) of the points, as (y, x) in pixels, and (S,) of the mask."""
+    products = row_products(table, samples.rows, grad_samples)
+    top_left, top_right, bottom_left, bottom_right = products.unbind(1)
     along_top, along_bottom = top_right - top_left, bottom_right - bottom_left
     torch.mul(torch.lerp(along_top, along_bottom, samples.down), samples.mask, out=grad_points[:, 1])
     top = along_top.mul_(samples.right).add_(top_left)
