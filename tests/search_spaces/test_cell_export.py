@@ -1,6 +1,7 @@
 """A cell with all the space's layers as ONNX, run as a loop over frames."""
 
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_onnxruntime_agrees_over_frames(tmp_path, size):
     session = onnxruntime.InferenceSession(str(tmp_path / "cell.onnx"))
     names = [each.name for each in session.get_inputs()]
     state, exported = dec, dec
-    for before, now in zip(frames, frames[1:], strict=False):
+    for before, now in pairwise(frames):
         with torch.no_grad():
             logits, state = step(before[2], state, *now)
         values = [x.numpy() for x in (before[2], exported, *now)]
