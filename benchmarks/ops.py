@@ -6,6 +6,9 @@ thread's own (waiting for a busy core is not counted). A row's ratio is the medi
 over the convolution's in the same round; ``best`` compares the fastest rounds of both, nearest to an idle
 machine.
 
+Below the table, how many times faster the aggregations of the dynamic cell are than as appendix A writes them
+(:mod:`appendix_a`), by the median over rounds and by ``best``.
+
 Bound of the modulated deformable 3x3 convolution (offset and mask given): 3.5, goal 3.0, by ``best``.
 """
 
@@ -19,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from appendix_a import AS_WRITTEN
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -28,11 +32,12 @@ from nasperc.ops.deform_conv import DeformConv2d, _by_grid_sample, modulated_def
 from nasperc.ops.depthwise import DepthwiseConv2d
 from nasperc.ops.pointwise import PointwiseConv2d
 from nasperc.ops.resize import resize_to
-from search_spaces.aggregations import ConcatReduce, ParamSum
+from search_spaces.cell_aggregations import CELL_AGGREGATION_LABELS, CELL_AGGREGATIONS
 from search_spaces.operations import GroupNorm32, build_operation
 
 BOUND, GOAL = 3.5, 3.0
 BASELINE, DEFORMABLE = "conv 3x3", "deformable 3x3"
+AGGREGATION, WRITTEN = "aggregation ", "  as appendix A writes it: "
 
 Round = Callable[[], object]
 
@@ -101,13 +106,24 @@ def cases(batch: int, channels: int, size: int) -> dict[str, Round]:
         "  after contiguous": forward_backward(
             lambda small: F.interpolate(small.contiguous(), scale_factor=2, mode="bilinear"), (small,)
         ),
-        "learnable sum": module(ParamSum(channels), x, y),
-        "concat, BN, ReLU, grouped 1x1": module(ConcatReduce(channels), x, y),
+        "global pooling, 1x1, BN, ReLU": module(build_operation("gap", channels, "batch")),
+        **aggregations(x, y),
     }
     for norm in ("batch", "group"):
         for name in ("sep3x3", "sep3x3_dil3", "sep5x5_dil6", "deform3x3", "conv1x1", "conv3x3"):
             if norm == "group" or name.startswith(("sep", "deform")):
                 rows[f"layer {name}, {norm} norm"] = module(build_operation(name, channels, norm))
+    return rows
+
+
+def aggregations(x: Tensor, y: Tensor) -> dict[str, Round]:
+    """The aggregations, and below each the same layers as appendix A writes them."""
+    rows = {}
+    for name, kind in zip(CELL_AGGREGATION_LABELS, CELL_AGGREGATIONS, strict=True):
+        ours = kind(x.shape[1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rows[f"{AGGREGATION}{name}"] = forward_backward(ours, (x, y), ours)
+        if kind in AS_WRITTEN:
+            rows[f"{WRITTEN}{name}"] = forward_backward(partial(AS_WRITTEN[kind], ours), (x, y), ours)
     return rows
 
 
@@ -139,6 +155,18 @@ def summarise(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
+def speedups(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """How many times faster each aggregation is than as appendix A writes it."""
+    found = {}
+    for row, slow in times.items():
+        if row.startswith(WRITTEN):
+            name = row.removeprefix(WRITTEN)
+            fast = times[f"{AGGREGATION}{name}"]
+            median = statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+            found[name] = {"ratio": median, "best_ratio": min(slow) / min(fast)}
+    return found
+
+
 def main() -> None:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(
@@ -153,12 +181,18 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = cases(arguments.batch, arguments.channels, arguments.size)
-    result = summarise(measure(rows, arguments.rounds))
+    times = measure(rows, arguments.rounds)
+    result, faster = summarise(times), speedups(times)
     deformable = result[DEFORMABLE]["best_ratio"]
     if arguments.json:
-        print(
-            json.dumps({"bound": BOUND, "goal": GOAL, "settings": vars(arguments), "rows": result}, indent=2)
-        )
+        values = {
+            "bound": BOUND,
+            "goal": GOAL,
+            "settings": vars(arguments),
+            "rows": result,
+            "speedups": faster,
+        }
+        print(json.dumps(values, indent=2))
         return
     title = f"forward + backward, batch {arguments.batch}, {arguments.channels} channels, {arguments.size} px"
     table = Table("operation", title=title)
@@ -178,6 +212,10 @@ def main() -> None:
         for kind, limit in (("bound", BOUND), ("goal", GOAL))
     )
     print(f"{DEFORMABLE}: {deformable:.2f} plain convolutions ({', '.join(verdicts)})")
+    for name, row in faster.items():
+        print(
+            f"{name}: {row['ratio']:.2f} times as fast as appendix A writes it (best {row['best_ratio']:.2f})"
+        )
 
 
 if __name__ == "__main__":

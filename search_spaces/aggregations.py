@@ -91,7 +91,7 @@ class ConcatConv(nn.Module):
 
 AGGREGATION_LABELS = ("sum", "concat")
 # By variant, in the order of the agg token.
-AGGREGATIONS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
+AGGREGATIONS: dict[str, tuple[type[nn.Module], ...]] = {
     "nas_fcos": (ParamSum, ConcatReduce),
     "thesis": (Sum, ConcatConv),
 }

@@ -1,13 +1,13 @@
-"""The canonical form of an FCOS decoder: one representative of all token sequences that are the same network.
-
-Two blocks are never merged, even where they compute the same expression: their weights differ.
-"""
+"""The canonical form of an FCOS decoder, see :mod:`search_spaces.block_order`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from search_spaces.aggregations import SYMMETRIC
 from search_spaces.base import Tokens
-from search_spaces.fcos_genotype import BLOCKS, LEVELS, Block, FPNGenotype, HeadGenotype, Variant
+from search_spaces.block_order import read_before, smallest_order
+from search_spaces.fcos_genotype import BLOCKS, LEVELS, FPNGenotype, HeadGenotype, Variant
 from search_spaces.operations import HEAD_OPERATIONS, SKIP
 
 
@@ -17,26 +17,11 @@ def canonical_fpn(tokens: Tokens, variant: Variant) -> Tokens:
     Reached by swapping the operands of symmetric aggregations (``nas_fcos``: the learnable sum; ``thesis``:
     both, a plain 1x1 over a concatenation being the same function class either way), and by every topological
     order of the blocks that keeps which block becomes which level and which dangle.
-
-    Blocks are placed one by one, each time the ones with the smallest tokens. Any placed prefix of an order
-    can be completed, so the smallest prefix leads to the smallest sequence; prefixes with equal tokens are
-    all followed.
     """
     genotype = FPNGenotype.from_tokens(tokens, variant)
-    pool = len(genotype.pool)
-    before = _predecessors(genotype)
-    prefixes: list[tuple[int, ...]] = [()]
-    smallest: Tokens = ()
-    for position in range(BLOCKS):
-        reached: dict[Block, list[tuple[int, ...]]] = {}
-        for placed in prefixes:
-            for index in _ready(placed, position, before, variant):
-                block = _renumbered(genotype.blocks[index], placed, pool, variant)
-                reached.setdefault(block, []).append((*placed, index))
-        block = min(reached)
-        prefixes = reached[block]
-        smallest += tuple(block)
-    return smallest
+    return smallest_order(
+        genotype.blocks, len(genotype.pool), SYMMETRIC[variant], _predecessors(genotype), _candidates(variant)
+    )
 
 
 def canonical_head(tokens: Tokens, variant: Variant) -> Tokens:
@@ -51,34 +36,19 @@ def canonical_head(tokens: Tokens, variant: Variant) -> Tokens:
 
 def _predecessors(genotype: FPNGenotype) -> tuple[frozenset[int], ...]:
     """For each block, the blocks that must stand before it in every equivalent order."""
-    pool = len(genotype.pool)
-    before = [
-        {source - pool for source in (block.id1, block.id2) if source >= pool} for block in genotype.blocks
-    ]
+    before = list(read_before(genotype.blocks, len(genotype.pool)))
     if genotype.variant == "nas_fcos":
         # The last three unconsumed blocks are P5, P4, P3 in order: what dangles stays before them.
         p3, p4, p5 = genotype.outputs
         before[p5] |= set(genotype.dangling)
-        before[p4].add(p5)
-        before[p3].add(p4)
-    return tuple(frozenset(blocks) for blocks in before)
+        before[p4] |= {p5}
+        before[p3] |= {p4}
+    return tuple(before)
 
 
-def _ready(
-    placed: tuple[int, ...], position: int, before: tuple[frozenset[int], ...], variant: Variant
-) -> list[int]:
-    if variant == "thesis" and position >= BLOCKS - len(LEVELS):
-        # x5, x6 and x7 are the levels by their position alone.
-        return [position]
-    candidates = range(BLOCKS - len(LEVELS)) if variant == "thesis" else range(BLOCKS)
-    return [index for index in candidates if index not in placed and before[index] <= set(placed)]
-
-
-def _renumbered(block: Block, placed: tuple[int, ...], pool: int, variant: Variant) -> Block:
-    def new_id(source: int) -> int:
-        return source if source < pool else pool + placed.index(source - pool)
-
-    first, second = (new_id(block.id1), block.op1), (new_id(block.id2), block.op2)
-    if block.agg in SYMMETRIC[variant]:
-        first, second = sorted((first, second))
-    return Block(first[0], second[0], first[1], second[1], block.agg)
+def _candidates(variant: Variant) -> Callable[[int], Iterable[int]] | None:
+    if variant == "nas_fcos":
+        return None
+    # x5, x6 and x7 are the levels by their position alone.
+    first = BLOCKS - len(LEVELS)
+    return lambda position: [position] if position >= first else range(first)

@@ -24,6 +24,7 @@ from search_spaces.base import (
     Stage,
     Tokens,
 )
+from search_spaces.block import FIELDS, block_decisions
 from search_spaces.diagram import Diagram
 from search_spaces.fcos_canonical import canonical_fpn, canonical_head
 from search_spaces.fcos_drawing import draw_decoder
@@ -32,7 +33,6 @@ from search_spaces.fcos_genotype import (
     HEAD_LAYERS,
     MAX_CONSUMED,
     POOL,
-    Block,
     FPNGenotype,
     HeadGenotype,
 )
@@ -40,8 +40,6 @@ from search_spaces.fcos_neck import SearchedFPN
 from search_spaces.fcos_recipe import WIDTH_STEP, FcosDecoderRecipe, StageName
 from search_spaces.fcos_towers import SearchedTowers
 from search_spaces.operations import FPN_OPERATIONS, HEAD_OPERATIONS, OPERATION_LABELS
-
-_FIELDS = len(Block._fields)
 
 
 class FcosDecoder(SearchSpace):
@@ -68,18 +66,7 @@ class FcosDecoder(SearchSpace):
 
     def _fpn_decisions(self) -> tuple[Decision, ...]:
         operations = tuple(OPERATION_LABELS[name] for name in FPN_OPERATIONS)
-        decisions = []
-        for block in range(1, BLOCKS + 1):
-            sources = (*self._pool, *(f"x{earlier}" for earlier in range(1, block)))
-            for field, kind, choices in (
-                ("id1", "input", sources),
-                ("id2", "input", sources),
-                ("op1", "op", operations),
-                ("op2", "op", operations),
-                ("agg", "agg", AGGREGATION_LABELS),
-            ):
-                decisions.append(Decision(f"fpn.block{block}.{field}", kind, choices))
-        return tuple(decisions)
+        return block_decisions("fpn", self._pool, BLOCKS, operations, AGGREGATION_LABELS)
 
     def _head_decisions(self) -> tuple[Decision, ...]:
         operations = tuple(OPERATION_LABELS[name] for name in HEAD_OPERATIONS[self.recipe.variant])
@@ -99,7 +86,7 @@ class FcosDecoder(SearchSpace):
         consumed = {
             token - pool
             for position, token in enumerate(prefix)
-            if position % _FIELDS in (0, 1) and token >= pool
+            if position % FIELDS in (0, 1) and token >= pool
         }
         if len(consumed) < MAX_CONSUMED:
             return everything

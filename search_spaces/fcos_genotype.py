@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from search_spaces.base import Tokens
+from search_spaces.block import Block, consumed_blocks, read_blocks, write_blocks
 
 Variant = Literal["nas_fcos", "thesis"]
 
@@ -18,21 +19,6 @@ LEVELS = ("P3", "P4", "P5")
 LEVEL_STRIDES = (8, 16, 32)
 # Of seven blocks, three must be left for P3..P5 that no later block consumes (release).
 MAX_CONSUMED = BLOCKS - len(LEVELS)
-
-
-class Block(NamedTuple):
-    """One basic block: two pool ids, the operation on each, the aggregation (indices into their tables)."""
-
-    id1: int
-    id2: int
-    op1: int
-    op2: int
-    agg: int
-
-
-def consumed_blocks(blocks: tuple[Block, ...], pool: int) -> frozenset[int]:
-    """Indices (from 0) of the blocks that some other block reads."""
-    return frozenset(source - pool for block in blocks for source in (block.id1, block.id2) if source >= pool)
 
 
 @dataclass(frozen=True)
@@ -55,8 +41,7 @@ class FPNGenotype:
         ``nas_fcos``: the last three blocks that no other consumes become, in order, P5, P4, P3. ``thesis``:
         x5, x6, x7 become P3, P4, P5. The other unconsumed blocks dangle.
         """
-        size = len(Block._fields)
-        blocks = tuple(Block(*tokens[start : start + size]) for start in range(0, len(tokens), size))
+        blocks = read_blocks(tokens)
         consumed = consumed_blocks(blocks, len(POOL[variant]))
         unconsumed = [index for index in range(BLOCKS) if index not in consumed]
         if variant == "thesis":
@@ -85,7 +70,7 @@ class FPNGenotype:
 
     def tokens(self) -> Tokens:
         """The 35 tokens."""
-        return tuple(token for block in self.blocks for token in block)
+        return write_blocks(self.blocks)
 
 
 class HeadGenotype(NamedTuple):

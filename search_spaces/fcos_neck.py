@@ -5,45 +5,18 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.conv_layers import ConvNormReLU
 from nasperc.models.features import FeatureSpec
 from nasperc.models.necks.top_levels import TopLevels
 from nasperc.models.necks.widen import Widen
-from nasperc.ops.pointwise import PointwiseConv2d
 from nasperc.ops.resize import resize_to
 from search_spaces.aggregations import AGGREGATIONS
 from search_spaces.base import Tokens
-from search_spaces.fcos_genotype import LEVEL_STRIDES, LEVELS, POOL_STRIDES, Block, FPNGenotype, Variant
-from search_spaces.operations import FPN_OPERATIONS, build_operation, operation_name
+from search_spaces.basic_block import BasicBlock
+from search_spaces.fcos_genotype import LEVEL_STRIDES, LEVELS, POOL_STRIDES, FPNGenotype
+from search_spaces.operations import FPN_OPERATIONS
 
 Size = tuple[int, int]
-
-
-class Adapter(nn.Sequential):
-    """1x1 convolution without bias, BN, ReLU: brings a backbone feature to the width of the FPN."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(
-            PointwiseConv2d(in_channels, channels, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-        )
-
-
-class BasicBlock(nn.Module):
-    """bb_t: an operation on each of two features of the pool, then an aggregation.
-
-    ``sources``: the two pool ids that the neck feeds it.
-    """
-
-    def __init__(self, block: Block, channels: int, variant: Variant) -> None:
-        super().__init__()
-        self.sources = (block.id1, block.id2)
-        self.op1 = build_operation(FPN_OPERATIONS[block.op1], channels, "batch")
-        self.op2 = build_operation(FPN_OPERATIONS[block.op2], channels, "batch")
-        self.aggregation = AGGREGATIONS[variant][block.agg](channels)
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        return self.aggregation(self.op1(x1), self.op2(x2))
 
 
 class SearchedFPN(nn.Module):
@@ -69,8 +42,13 @@ class SearchedFPN(nn.Module):
         super().__init__()
         self.variant = genotype.variant
         self.input_indices = tuple(_find_stride(inputs, name) for name in genotype.pool)
-        self.adapters = nn.ModuleList(Adapter(inputs[index].channels, width) for index in self.input_indices)
-        self.blocks = nn.ModuleList(BasicBlock(block, width, genotype.variant) for block in genotype.blocks)
+        self.adapters = nn.ModuleList(
+            ConvNormReLU(inputs[index].channels, width, 1) for index in self.input_indices
+        )
+        self.blocks = nn.ModuleList(
+            BasicBlock(block, width, FPN_OPERATIONS, AGGREGATIONS[genotype.variant])
+            for block in genotype.blocks
+        )
         self.outputs, self.dangling = genotype.outputs, genotype.dangling
         # The release computes adapters that nothing reads; only a count of its cost needs that.
         self.run_unused_adapters = False
@@ -120,13 +98,10 @@ class SearchedFPN(nn.Module):
             ValueError: a module is none of the space's, or outputs and dangling blocks are not those of the
                 blocks.
         """
-        kinds = AGGREGATIONS[self.variant]
-        blocks = []
+        tokens: Tokens = ()
         for block in self.blocks:
             assert isinstance(block, BasicBlock)
-            op1, op2 = (FPN_OPERATIONS.index(operation_name(op)) for op in (block.op1, block.op2))
-            blocks.append(Block(*block.sources, op1, op2, kinds.index(type(block.aggregation))))
-        tokens = tuple(token for block in blocks for token in block)
+            tokens += block.read_back(FPN_OPERATIONS, AGGREGATIONS[self.variant])
         genotype = FPNGenotype.from_tokens(tokens, self.variant)
         if (genotype.outputs, genotype.dangling) != (self.outputs, self.dangling):
             raise ValueError(f"levels {self.outputs} and dangling {self.dangling} are not those of {tokens}")

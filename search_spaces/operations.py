@@ -1,4 +1,5 @@
-"""Unary operations of the FCOS decoder: Table 7.1 of the thesis, and the two plain convolutions of its heads.
+"""Unary operations of the FCOS decoder (thesis Table 7.1, and the two plain convolutions of its heads) and of the
+dynamic cell (Table 6.1).
 
 Layers follow the NAS-FCOS release; every one keeps (N, C, H, W). Convolutions keep PyTorch's initialisation,
 U(+-1/sqrt(fan in)), which is the deformable kernel's too: a norm follows each, so its scale sets step sizes
@@ -7,14 +8,14 @@ only.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from nasperc.models.conv_layers import ConvNormReLU, GlobalPooling, SeparableConv
 from nasperc.ops.deform_conv import DeformConv2d
-from nasperc.ops.depthwise import DepthwiseConv2d
-from nasperc.ops.pointwise import PointwiseConv2d
 
 Norm = Literal["batch", "group"]
 
@@ -28,9 +29,12 @@ HEAD_OPERATIONS = {
     "nas_fcos": ("conv1x1", "conv3x3", "sep3x3", "sep3x3_dil3", SKIP, "deform3x3"),
     "thesis": (*FPN_OPERATIONS, "conv1x1", "conv3x3"),
 }
+# Table 6.1, in the order of its IDs.
+CELL_OPERATIONS = ("sep3x3", "gap", "sep3x3_dil3", "sep5x5_dil6", SKIP, "deform3x3")
 
 OPERATION_LABELS = {
     "sep3x3": "sep 3×3",
+    "gap": "global pooling",
     "sep3x3_dil3": "sep 3×3, dil 3",
     "sep5x5_dil6": "sep 5×5, dil 6",
     SKIP: "skip",
@@ -41,31 +45,6 @@ OPERATION_LABELS = {
 
 _SEPARABLE = {"sep3x3": (3, 1), "sep3x3_dil3": (3, 3), "sep5x5_dil6": (5, 6)}
 _CONVOLUTION = {"conv1x1": 1, "conv3x3": 3}
-
-
-class SeparableConv(nn.Sequential):
-    """Depthwise k x k, 1x1, norm, ReLU; nothing between the two convolutions."""
-
-    def __init__(self, channels: int, kernel_size: int, dilation: int, norm: Norm) -> None:
-        super().__init__(
-            DepthwiseConv2d(channels, kernel_size, dilation),
-            PointwiseConv2d(channels, channels, bias=False),
-            build_norm(norm, channels),
-            nn.ReLU(inplace=True),
-        )
-
-
-class PlainConv(nn.Sequential):
-    """k x k convolution, norm, ReLU."""
-
-    def __init__(self, channels: int, kernel_size: int, norm: Norm) -> None:
-        convolution: nn.Conv2d
-        if kernel_size == 1:
-            convolution = PointwiseConv2d(channels, channels, bias=False)
-        else:
-            padding = kernel_size // 2
-            convolution = nn.Conv2d(channels, channels, kernel_size, padding=padding, bias=False)
-        super().__init__(convolution, build_norm(norm, channels), nn.ReLU(inplace=True))
 
 
 class DeformableConv(nn.Sequential):
@@ -106,9 +85,12 @@ def build_operation(name: str, channels: int, norm: Norm) -> nn.Module:
     if name == SKIP:
         return Skip()
     if name in _SEPARABLE:
-        return SeparableConv(channels, *_SEPARABLE[name], norm)
+        return SeparableConv(channels, channels, *_SEPARABLE[name], norm=partial(build_norm, norm))
     if name in _CONVOLUTION:
-        return PlainConv(channels, _CONVOLUTION[name], norm)
+        return ConvNormReLU(channels, channels, _CONVOLUTION[name], norm=partial(build_norm, norm))
+    if name == "gap":
+        # One value a channel and image: no norm but BatchNorm has anything to work with there.
+        return GlobalPooling(channels, channels)
     if name == "deform3x3":
         return DeformableConv(channels, norm)
     raise KeyError(name)
@@ -124,7 +106,9 @@ def operation_name(module: nn.Module) -> str:
         return SKIP
     if isinstance(module, DeformableConv) and isinstance(module[0], DeformConv2d):
         return "deform3x3"
-    if isinstance(module, SeparableConv | PlainConv) and isinstance(first := module[0], nn.Conv2d):
+    if isinstance(module, GlobalPooling):
+        return "gap"
+    if isinstance(module, SeparableConv | ConvNormReLU) and isinstance(first := module[0], nn.Conv2d):
         kernel, dilation = first.kernel_size[0], first.dilation[0]
         if first.groups > 1 and (kernel, dilation) in _SEPARABLE.values():
             return next(name for name, key in _SEPARABLE.items() if key == (kernel, dilation))

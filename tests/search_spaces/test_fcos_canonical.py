@@ -11,9 +11,10 @@ from torch import nn
 
 from nasperc.models.features import FeatureSpec
 from search_spaces.aggregations import ConcatConv, ParamSum
+from search_spaces.block import Block
 from search_spaces.fcos_canonical import canonical_fpn, canonical_head
 from search_spaces.fcos_decoder import FcosDecoder
-from search_spaces.fcos_genotype import Block, FPNGenotype, HeadGenotype
+from search_spaces.fcos_genotype import FPNGenotype, HeadGenotype
 from search_spaces.fcos_neck import SearchedFPN
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 from search_spaces.fcos_towers import SearchedTowers

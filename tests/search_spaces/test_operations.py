@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from nasperc.ops.deform_conv import DeformConv2d
 from search_spaces.operations import (
+    CELL_OPERATIONS,
     FPN_OPERATIONS,
     HEAD_OPERATIONS,
     OPERATION_LABELS,
@@ -19,7 +20,9 @@ def test_the_tables():
     assert FPN_OPERATIONS == ("sep3x3", "sep3x3_dil3", "sep5x5_dil6", "skip", "deform3x3")
     assert HEAD_OPERATIONS["nas_fcos"] == ("conv1x1", "conv3x3", "sep3x3", "sep3x3_dil3", "skip", "deform3x3")
     assert HEAD_OPERATIONS["thesis"] == (*FPN_OPERATIONS, "conv1x1", "conv3x3")
-    assert set(OPERATION_LABELS) == set(ALL)
+    # Table 6.1.
+    assert CELL_OPERATIONS == ("sep3x3", "gap", "sep3x3_dil3", "sep5x5_dil6", "skip", "deform3x3")
+    assert set(OPERATION_LABELS) == {*ALL, "gap"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -54,6 +57,16 @@ def test_a_separable_convolution_is_depthwise_pointwise_norm_relu(name, kernel, 
 def test_deformable_groups():
     (convolution,) = [m for m in build_operation("deform3x3", 32, "batch") if isinstance(m, DeformConv2d)]
     assert convolution.offset_mask.out_channels == 54
+
+
+def test_global_pooling_gives_every_pixel_the_same():
+    operation = build_operation("gap", 8, "batch").eval()
+    assert operation_name(operation) == "gap"
+    nn.init.uniform_(operation[1].running_mean)
+    x = torch.randn(2, 8, 7, 5)
+    single = operation[1](F.conv2d(x.mean((2, 3), keepdim=True), operation[0].weight)).relu()
+    expected = F.interpolate(single, size=(7, 5), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(operation(x), expected)
 
 
 def test_one_value_a_group_normalises_to_nothing():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nasperc.models.features import FeatureSpec
 from nasperc.models.normalisation import FrozenBatchNorm2d
+from nasperc.ops.pointwise import PointwiseConv2d
 
 # Table 2 of the paper after the stem: expansion, channels, blocks, stride of the first block.
 _STAGES = (
@@ -98,7 +99,7 @@ class InvertedResidual(nn.Module):
             layers.append(_conv_norm_relu(in_channels, hidden, 1, norm))
         layers += [
             _conv_norm_relu(hidden, hidden, 3, norm, stride=stride, groups=hidden),
-            nn.Conv2d(hidden, out_channels, 1, bias=False),
+            PointwiseConv2d(hidden, out_channels, bias=False),
             norm(out_channels),
         ]
         self.conv = nn.Sequential(*layers)
@@ -111,7 +112,11 @@ class InvertedResidual(nn.Module):
 def _conv_norm_relu(
     in_channels: int, out_channels: int, kernel: int, norm: Norm, *, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    conv: nn.Conv2d
+    if kernel == 1:
+        conv = PointwiseConv2d(in_channels, out_channels, bias=False)
+    else:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, norm(out_channels), nn.ReLU6(inplace=True))
 
 

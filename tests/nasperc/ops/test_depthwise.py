@@ -55,3 +55,22 @@ def test_pointwise_is_a_matrix_product_per_pixel(bias):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [9, 15, 16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_few_output_channels_have_the_same_gradients(channels, layout):
+    torch.manual_seed(0)
+    layer = PointwiseConv2d(5, channels).double()
+    x = torch.randn(2, 5, 4, 6, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    ours, theirs = layer(x), F.conv2d(x, layer.weight, layer.bias)
+    torch.testing.assert_close(ours, theirs)
+    assert ours.is_contiguous(memory_format=layout)
+    upstream = torch.randn_like(ours)
+    wanted = (x, layer.weight, layer.bias)
+    for one, other in zip(
+        torch.autograd.grad(ours, wanted, upstream),
+        torch.autograd.grad(theirs, wanted, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
