@@ -21,19 +21,25 @@ SMALL = SurrogateRecipe(
 )
 
 
+LEARNING = {"pool": 150, "hidden": 32, "steps": 60}
+
+
 class TestSurrogateController(ControllerTests):
     controller = SurrogateController
     recipe = SMALL
+    learning = LEARNING
 
 
 class TestSurrogateWithPolicy(ControllerTests):
     controller = SurrogateController
     recipe = SMALL.model_copy(update={"proposer": "policy"})
+    learning = LEARNING
 
 
 class TestSurrogateWithBoth(ControllerTests):
     controller = SurrogateController
     recipe = SMALL.model_copy(update={"proposer": "both"})
+    learning = LEARNING
 
 
 def rewards_of(controller, count):
