@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from controllers.answers import Answer, Finished, RunStatus, Wait
 from controllers.base import Candidate, Result
+from controllers.costs import objective
 from controllers.hand_out import candidate_again, lost_candidates
 from controllers.journal import Event
 from controllers.measured import defect, finite_values, number
@@ -27,8 +28,9 @@ from controllers.proposing import draw_candidate
 from controllers.record import RunRecord
 from controllers.resume import ControllerFactory
 from controllers.stage_rules import StageRules
-from controllers.staging import end_stage, start_stage
+from controllers.staging import end_stage, start_stage, warm_up
 from controllers.state import Pending, RunState, candidate_to, summary
+from controllers.warm_start import WarmStart
 from search_spaces.base import Architecture, SearchSpace
 
 
@@ -45,10 +47,13 @@ class ControllerService:
         session: names the driver. A service that was restarted below the same driver gets the same name, and
             then pending candidates stay with the slots that train them; with a new name they are handed out
             first.
+        fingerprint: of the proxy task, for the journal.
+        warm_start: what controllers learn from before their first proposal.
         clock: seconds since the epoch.
 
     Raises:
-        InputError: the run has another writer; its journal is damaged, or of another space, seed or format.
+        InputError: the run has another writer; its journal is damaged, or of another space, seed, format or
+            fingerprint.
     """
 
     def __init__(
@@ -59,15 +64,17 @@ class ControllerService:
         plan: SearchPlan,
         *,
         session: str | None = None,
+        fingerprint: str | None = None,
+        warm_start: WarmStart | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.space, self.plan = space, plan
         self.stages = space.stages()
         self._rules = StageRules(plan, self.stages)
-        self._factory = controller_factory
+        self._factory, self._warm_start = controller_factory, warm_start
         self._run = RunRecord(Path(folder), space, plan.snapshot_every, clock)
         try:
-            open_run(self._run, space, plan, controller_factory, session or uuid.uuid4().hex)
+            open_run(self._run, space, plan, controller_factory, session or uuid.uuid4().hex, fingerprint)
         except BaseException:
             self._run.close()
             raise
@@ -84,18 +91,20 @@ class ControllerService:
         candidate = self._hand_out_again(slot)
         if candidate is not None:
             self._run.commit()
-            return candidate
+            return self._with_latency(candidate)
         while self._state.ended is None:
             if self._state.stage is None:
                 start_stage(self._run, self.space, self.plan, self._factory, self._rules.bounds)
                 continue
+            if self._warm_start is not None and not self._state.stage.warm:
+                warm_up(self._run, self.space, self._warm_start)
             reason = self._rules.over(self._state, self._run.clock())
             if reason is None:
                 candidate = draw_candidate(self._run, self.space, self.plan, slot)
                 if candidate is None:
                     continue
                 self._run.commit()
-                return candidate
+                return self._with_latency(candidate)
             if self._state.pending or self._rules.needs_selection(self._state):
                 self._run.commit()
                 return Wait()
@@ -111,7 +120,8 @@ class ControllerService:
         """
         if self._known_id(id) is None:
             return
-        failure = defect(result)
+        target = self.plan.cost_target
+        failure = defect(result, target)
         measured = {
             "slot": slot,
             "metrics": finite_values(result.metrics),
@@ -120,11 +130,16 @@ class ControllerService:
         }
         if failure is not None:
             self._fail(id, failure, measured)
-        elif result.status == "completed":
-            rewards = {"reward": number(result.reward), "halfway": number(result.halfway)}
-            self._finish(id, "completion", {**measured, **rewards})
+        elif result.status == "rejected":
+            self._reject(id, result.reason or "no reason given", measured)
         else:
-            self._finish(id, "stop", {**measured, "halfway": number(result.halfway)})
+            rewards = {"halfway": number(result.halfway)}
+            if target is not None:
+                rewards["penalty"] = target.penalty(result.cost)
+            if result.status == "completed":
+                self._finish(id, "completion", {**measured, "reward": number(result.reward), **rewards})
+            else:
+                self._finish(id, "stop", {**measured, **rewards})
         self._run.commit()
 
     def halfway(self, slot: int, id: int, reward: float) -> None:
@@ -202,6 +217,11 @@ class ControllerService:
         self._run.record("reassign", id=again.id, slot=slot, reason=again.reason)
         return pending[again.id].candidate
 
+    def _with_latency(self, candidate: Candidate) -> Candidate:
+        """With what was measured of the same architecture before it was stopped or lost."""
+        assert self._state.stage is not None
+        return replace(candidate, latency_ms=self._state.stage.latency_ms.get(candidate.hash))
+
     # Learning
 
     def _known_id(self, id: int) -> Pending | None:
@@ -213,9 +233,22 @@ class ControllerService:
         candidate = self._state.pending[id].candidate
         self._run.record(event, **candidate_to(candidate), **measured)
         assert self._run.learner is not None
-        reward = measured["reward" if event == "completion" else "halfway"]
-        self._run.learner.observe(id, candidate.architecture, reward)
+        self._run.learner.observe(id, candidate.architecture, objective({"event": event, **measured}))
         self._run.record_update()
+
+    def _reject(self, id: int, reason: str, measured: Mapping[str, Any]) -> None:
+        stage, learner = self._state.stage, self._run.learner
+        assert stage is not None
+        assert learner is not None
+        candidate = self._state.pending[id].candidate
+        observed = stage.rejections.reward(learner.rewards_per_update())
+        spent = {key: measured[key] for key in ("slot", "cost", "seconds")}
+        self._run.record("rejection", **candidate_to(candidate), reason=reason, observed=observed, **spent)
+        if observed is None:
+            learner.fail(id)
+        else:
+            learner.observe(id, candidate.architecture, observed)
+            self._run.record_update()
 
     def _fail(self, id: int, reason: str, measured: dict[str, Any]) -> None:
         nothing = {"metrics": {}, "cost": {}, "seconds": 0.0}

@@ -4,7 +4,8 @@
 (None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
 overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
 
-- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages.
+- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages, fingerprint (of the
+  proxy task: runs with the same one measure the same).
 - ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
   replayed from the start of the stage), diverged (the controller did not repeat the journal, see
   :mod:`controllers.resume`).
@@ -13,18 +14,24 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``proposal``: candidate, slot, proposal (the controller's own number).
 - ``reassign``: id, slot, reason. A pending candidate is handed out again.
 - ``halfway``: id, slot, reward.
-- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
-- ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
+- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds; where the run has a cost target also
+  penalty: what controller and rankings take off reward and half-way reward (:func:`controllers.costs.objective`).
+- ``stop``: candidate, slot, halfway, metrics, cost, seconds, perhaps penalty. Never in ``top10.json``, answers no duplicate.
 - ``failure``: candidate, slot, reason, metrics, cost, seconds.
+- ``rejection``: candidate, slot, reason (the limits that it exceeds), cost, seconds, observed (the reward that the
+  controller saw of it; None: it was forgotten). Not counted in the budget.
 - ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
-- ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
-- ``external``: architecture, reward. Observed from outside.
+- ``redraw``: proposal, architecture, hash, reason (``pending``, ``failed`` or ``rejected``: what it equals).
+- ``external``: architecture, reward, and of a warm start also run and of (the other run and its candidate's id).
+  Observed from outside.
+- ``warm_start``: evaluations (how many ``external`` ones above this line are its), skipped (for each other run that
+  gave none, why).
 - ``update``: diagnostics. The controller has learned.
 - ``snapshot``: file, sha256. The controller's state after everything above this line.
 - ``setup_failure``: slot, error.
 - ``selection``: id, reward, hash, architecture, scores (by hash), seconds. The stage's best was named from
   outside (by full training, say); the seconds do not count as the run's.
-- ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
+- ``stage_end``: reason (``budget``, ``converged`` or ``rejected``: too many in a row), best {id, reward, hash, architecture}.
 - ``run_end``: reason (``budget`` or ``error``), error.
 """
 
@@ -36,14 +43,16 @@ from typing import Any
 
 from controllers.answers import Best, RunStatus
 from controllers.base import Candidate
+from controllers.costs import objective
 from controllers.journal import Event
 from controllers.plan import SearchPlan
+from controllers.rejections import Rejections
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 EVENTS = frozenset(
     {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
     | {"proposal", "reassign", "halfway", "completion", "stop", "failure", "replay", "redraw", "external"}
-    | {"selection"}
+    | {"selection", "rejection", "warm_start"}
 )
 
 
@@ -64,7 +73,8 @@ class Pending:
 @dataclass
 class StageState:
     """One stage so far. ``known``: completed candidates by canonical hash; ``selected``: ``best`` was named
-    from outside."""
+    from outside; ``latency_ms``: measured, by hash; ``externals``: those of a warm start, by run and id; ``warm``:
+    all of them were observed."""
 
     name: str
     known: dict[str, Best] = field(default_factory=dict)
@@ -73,6 +83,10 @@ class StageState:
     best: Best | None = None
     selected: bool = False
     replays_in_a_row: int = 0
+    rejections: Rejections = field(default_factory=Rejections)
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    externals: set[tuple[str, int]] = field(default_factory=set)
+    warm: bool = False
 
 
 class RunState:
@@ -86,9 +100,9 @@ class RunState:
         self.pending: dict[int, Pending] = {}
         self.best_parts: dict[str, Part] = {}
         self.best: Best | None = None
-        self.empty_stage: str | None = None
+        self.empty_stage: StageState | None = None
         self.next_id = 0
-        self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
+        self.completed = self.stopped = self.failed = self.rejected = self.replayed = self.redrawn = 0
         self.last_failure: str | None = None
         self.setup_failures = 0
         self.session: str | None = None
@@ -115,6 +129,7 @@ class RunState:
             completed=self.completed,
             stopped=self.stopped,
             failed=self.failed,
+            rejected=self.rejected,
             replayed=self.replayed,
             redrawn=self.redrawn,
             pending=tuple(self.pending),
@@ -157,7 +172,7 @@ class RunState:
     def _stage_end(self, event: Event) -> None:
         assert self.stage is not None
         if self.stage.best is None:
-            self.empty_stage = self.stage.name
+            self.empty_stage = self.stage
         else:
             self.best_parts.update(self.stage.best.architecture.parts)
         self.stage = None
@@ -184,24 +199,33 @@ class RunState:
     def _completion(self, event: Event) -> None:
         candidate = self._finish(event)
         self.completed += 1
-        stage, reward = self._stage_now(), event["reward"]
+        stage, reward = self._stage_now(), objective(event)
         measured = Best(candidate.id, candidate.stage, candidate.architecture, candidate.hash, reward)
         stage.known[candidate.hash] = measured
         if event["halfway"] is not None:
             stage.halfway.append(event["halfway"])
         if stage.best is None or reward > stage.best.reward:
             stage.best = self.best = measured
+        stage.rejections.learnt(reward)
 
     def _stop(self, event: Event) -> None:
         self._finish(event)
         self.stopped += 1
         self._stage_now().halfway.append(event["halfway"])
+        self._stage_now().rejections.learnt(objective(event))
 
     def _failure(self, event: Event) -> None:
-        candidate = self.pending.pop(event["id"]).candidate
+        candidate = self._take(event)
+        self._stage_now().rejections.kept()
         self.failed += 1
         self.last_failure = event["reason"]
         self._stage_now().failed.add(candidate.hash)
+
+    def _rejection(self, event: Event) -> None:
+        self._take(event)
+        self.setup_failures = 0
+        self.rejected += 1
+        self._stage_now().rejections.reject(event)
 
     def _replay(self, event: Event) -> None:
         self.replayed += 1
@@ -221,14 +245,28 @@ class RunState:
         """For the live views only: the result carries the half-way reward again."""
 
     def _external(self, event: Event) -> None:
-        """Known to the controller only."""
+        stage = self._stage_now()
+        stage.rejections.learnt(event["reward"])
+        if "run" in event:
+            stage.externals.add((event["run"], event["of"]))
+
+    def _warm_start(self, event: Event) -> None:
+        self._stage_now().warm = True
 
     def _snapshot(self, event: Event) -> None:
         """Read on resume only."""
 
     def _finish(self, event: Event) -> Candidate:
         self.setup_failures = 0
-        return self.pending.pop(event["id"]).candidate
+        self._stage_now().rejections.kept()
+        return self._take(event)
+
+    def _take(self, event: Event) -> Candidate:
+        """The pending candidate that an event ends, with what was measured of it."""
+        candidate = self.pending.pop(event["id"]).candidate
+        if event["cost"].get("latency_ms") is not None:
+            self._stage_now().latency_ms[candidate.hash] = event["cost"]["latency_ms"]
+        return candidate
 
     def _stage_now(self) -> StageState:
         assert self.stage is not None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from controllers.costs import CostLimits, CostTarget
 from nasperc.assembly.decoder_recipe import DecoderRecipe
 from nasperc.assembly.detector import BaselineKind
 from nasperc.assembly.recipe import ModelRecipe
@@ -44,6 +45,12 @@ class SearchRecipe(BaseModel):
     # Which architecture of a stage the next one builds on: proxy = the best reward, fulltrain:20 = the best of
     # the 20 best rewards after full training (thesis 7.4.1).
     select: str = Field(default="proxy", pattern=r"^(proxy|fulltrain:[1-9][0-9]{0,3})$")
+    # A candidate that costs more is rejected before it is trained: {flops: 2.5G, params: 3M, latency_ms: 20}.
+    limits: CostLimits = CostLimits()
+    # Rewards minus weight * max(0, log(cost / target)): {cost: flops, weight: 0.2, target: 2G}.
+    cost_target: CostTarget | None = None
+    # Folders of runs that the controller learns from before its first proposal.
+    warm_start: tuple[Path, ...] = ()
     top: int = Field(default=10, ge=1)
     ray_address: str | None = None
     dashboard: bool = True
@@ -154,8 +161,22 @@ def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
         except ValidationError as error:
             raise _input_error(error, model, where, prefix=f"{kind}.") from error
         resolved[kind] = ComponentSection(name=section.name, **options.model_dump(mode="json"))
+    _check_costs(recipe.search, recipe.proxy.name, where)
     recipe.model.head_preset()
     return recipe.model_copy(update=resolved)
+
+
+def _check_costs(search: SearchRecipe, proxy: str, where: str) -> None:
+    """Limits and target must be of costs that the proxy task knows."""
+    asked = {*search.limits.amounts, *([search.cost_target.cost] if search.cost_target else [])}
+    known = load_component("proxy", proxy).costs
+    if not asked <= known:
+        raise InputError(
+            f"a limit or a target must be of a cost that the proxy task {proxy} knows ({', '.join(sorted(known)) or 'none'})",
+            value=", ".join(sorted(asked - known)),
+            where=where,
+            repair="Leave it out: --max-flops, --max-params, --max-latency-ms, --cost, or search.limits, search.cost_target.",
+        )
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from controllers.answers import Answer, Finished, Wait
 from controllers.base import Candidate, Result
 from nasperc.search.components import build_proxy, build_space
+from nasperc.search.cost_gate import CostGate
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import ProxyTask
@@ -60,6 +61,7 @@ class SlotWorker:
         self._limit = self.recipe.search.candidate_time_limit_s
         self._end_hung = end_hung
         self._proxy: ProxyTask | None = None
+        self._gate: CostGate | None = None
         self.evaluating = False
 
     def setup(self) -> None:
@@ -73,6 +75,7 @@ class SlotWorker:
         proxy = build_proxy(self.recipe, build_space(self.recipe), self.folder.prepared)
         proxy.prepare()
         self._proxy = proxy
+        self._gate = CostGate(proxy, self.recipe.search.limits, self.recipe.search.cost_target)
 
     def step(self, service: Service) -> bool:
         """Ask, train one candidate, tell; False when the run has ended."""
@@ -86,8 +89,8 @@ class SlotWorker:
         return True
 
     def evaluate(self, candidate: Candidate) -> Result:
-        """The result of one candidate; whatever it raises becomes a failure."""
-        assert self._proxy is not None, "setup() comes first"
+        """The result of one candidate, or its rejection; whatever it raises becomes a failure."""
+        assert self._proxy is not None and self._gate is not None, "setup() comes first"  # noqa: PT018
         start = time.monotonic()
 
         def on_progress(phase: str, fraction: float) -> None:
@@ -100,12 +103,13 @@ class SlotWorker:
         watchdog.start()
         try:
             self.evaluating = True
-            result = self._proxy.evaluate(candidate, on_progress)
+            result = self._gate.reject(candidate) or self._proxy.evaluate(candidate, on_progress)
         except Exception as error:
             result = Result("failed", reason=describe(error))
         finally:
             self.evaluating = False
             watchdog.cancel()
+        result = replace(result, cost={**result.cost, **self._gate.cost})
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)
 
     def _timed_out(self) -> Result:
