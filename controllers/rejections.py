@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controllers.costs import CostName
 from controllers.journal import Event
 
 WINDOW = 100
@@ -57,7 +59,7 @@ class Rejections:
             return None
         return min(self._rewards)
 
-    def describe(self, limits: dict[str, float]) -> str:
+    def describe(self, limits: Mapping[CostName, float]) -> str:
         """Limits and, where they were counted, the least that a rejected architecture costs."""
         return ", ".join(
             f"{name} limited to {limit:.4g}"

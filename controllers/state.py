@@ -16,7 +16,8 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``halfway``: id, slot, reward.
 - ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds; where the run has a cost target also
   penalty: what controller and rankings take off reward and half-way reward (:func:`controllers.costs.objective`).
-- ``stop``: candidate, slot, halfway, metrics, cost, seconds, perhaps penalty. Never in ``top10.json``, answers no duplicate.
+- ``stop``: candidate, slot, halfway, metrics, cost, seconds, perhaps penalty. Never in ``top10.json``,
+  answers no duplicate.
 - ``failure``: candidate, slot, reason, metrics, cost, seconds.
 - ``rejection``: candidate, slot, reason (the limits that it exceeds), cost, seconds, observed (the reward that the
   controller saw of it; None: it was forgotten). Not counted in the budget.
@@ -31,7 +32,8 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``setup_failure``: slot, error.
 - ``selection``: id, reward, hash, architecture, scores (by hash), seconds. The stage's best was named from
   outside (by full training, say); the seconds do not count as the run's.
-- ``stage_end``: reason (``budget``, ``converged`` or ``rejected``: too many in a row), best {id, reward, hash, architecture}.
+- ``stage_end``: reason (``budget``, ``converged`` or ``rejected``: too many in a row), best {id, reward (less its
+  penalty), hash, architecture}.
 - ``run_end``: reason (``budget`` or ``error``), error.
 """
 

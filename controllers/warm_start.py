@@ -41,7 +41,9 @@ class WarmStart:
             out.
     """
 
-    def __init__(self, runs: Sequence[Path], space: SearchSpace, fingerprint: str | None, plan: SearchPlan) -> None:
+    def __init__(
+        self, runs: Sequence[Path], space: SearchSpace, fingerprint: str | None, plan: SearchPlan
+    ) -> None:
         self._runs = list(dict.fromkeys(runs))
         self._space, self._fingerprint, self._plan = space, fingerprint, plan
 
@@ -66,9 +68,7 @@ class WarmStart:
             else:
                 raise reasons[0]
 
-    def evaluations(
-        self, stage: Stage, fixed: Mapping[str, Part]
-    ) -> tuple[list[Evaluation], dict[str, str]]:
+    def evaluations(self, stage: Stage, fixed: Mapping[str, Part]) -> tuple[list[Evaluation], dict[str, str]]:
         """Of all runs in their order; and for each that has none for this stage, why.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from controllers.base import Candidate, Result
 from controllers.costs import CostLimits, CostTarget
@@ -54,7 +55,7 @@ class CostGate:
         latency = self._proxy.latency(candidate.architecture, candidate.widths)
         return math.nan if latency is None else 1e3 * latency.median_s
 
-    def _require(self, names: list[str]) -> None:
+    def _require(self, names: Sequence[str]) -> None:
         for name in names:
             if not math.isfinite(self.cost.get(name, math.nan)):
                 raise RuntimeError(f"the proxy task must tell {name}, got {self.cost.get(name)}")

@@ -44,8 +44,9 @@ from controllers.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
-from nasperc.search.recipe import Recipe, SearchRecipe
+from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
+from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker, describe
 

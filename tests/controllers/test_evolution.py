@@ -66,5 +66,7 @@ def test_of_many_external_rewards_the_best_stay():
     given = [(0, 0, 0, 0, 0, 0, 1), (1, 0, 0, 0, 0, 1, 1), (2, 0, 0, 1, 1, 1, 1), (0, 1, 1, 0, 0, 0, 0)]
     for reward, each in zip((9.0, 1.0, 8.0, 2.0), given, strict=True):
         controller.observe_external(tokens.architecture(each), reward)
-    assert {tuple(member) for member, _ in controller.state_dict()["population"]} == set(map(tuple, (given[0], given[2], given[3])))
+    assert {tuple(member) for member, _ in controller.state_dict()["population"]} == set(
+        map(tuple, (given[0], given[2], given[3]))
+    )
     assert distance(given[0], tokens.tokens(controller.propose().architecture)) == 1
