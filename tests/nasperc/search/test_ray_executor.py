@@ -18,6 +18,7 @@ from nasperc.search.ray_executor import NAMESPACE, gpus_per_worker, ray, start_r
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
+from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.top10 import read_top10
 
 MakeRecipe = Callable[..., Recipe]

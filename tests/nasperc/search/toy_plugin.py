@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from controllers.base import Candidate, Result
+from controllers.costs import COSTS
 from nasperc.evaluation.latency import Latency
 from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
@@ -100,6 +101,7 @@ class ToyProxy(ProxyTask):
     """The reward is a function of the seed, which follows from the architecture."""
 
     Recipe = ToyProxyRecipe
+    costs = frozenset(COSTS)
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, ToyProxyRecipe)
@@ -157,8 +159,14 @@ class ToyProxy(ProxyTask):
         on_progress("train", 1.0)
         reward = float("nan") if id in recipe.nan else toy_reward(candidate.seed)
         return Result(
-            "completed", reward, reward - 0.1, {"val_loss": 1 - reward}, {"flops": 1e6, "params": 1e3}, 0.5
+            "completed", reward, reward - 0.1, {"val_loss": 1 - reward}, self.cost(candidate), 0.5
         )
+
+    def cost(self, candidate: Candidate) -> dict[str, float]:
+        """The higher the tokens the more multiply-accumulates."""
+        parts = candidate.architecture.parts.values()
+        total = sum(token for part in parts if not isinstance(part, str) for token in part)
+        return {"flops": 1e6 * (1 + total), "params": 1e3}
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
         seconds = widths[next(iter(widths))] / 1000
