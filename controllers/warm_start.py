@@ -148,7 +148,7 @@ class WarmStart:
         if not isinstance(reward, int | float) or not math.isfinite(reward):
             raise TypeError(f"a reward must be a finite number, not {reward}")
         penalty = 0.0 if target is None else target.penalty(event["cost"])
-        return Evaluation(str(run), event["id"], architecture_from(event, self._space), reward - penalty)
+        return Evaluation(str(run), int(event["id"]), architecture_from(event, self._space), reward - penalty)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,15 @@ from controllers.costs import CostLimits, CostTarget, objective
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("2.5e9", 2.5e9), ("2.5G", 2.5e9), ("300M", 3e8), ("12k", 1.2e4), ("1T", 1e12), (" 7 ", 7.0), (20, 20.0)],
+    [
+        ("2.5e9", 2.5e9),
+        ("2.5G", 2.5e9),
+        ("300M", 3e8),
+        ("12k", 1.2e4),
+        ("1T", 1e12),
+        (" 7 ", 7.0),
+        (20, 20.0),
+    ],
 )
 def test_amounts(text: object, amount: float) -> None:
     assert CostLimits.model_validate({"flops": text}).amounts == {"flops": pytest.approx(amount, rel=1e-15)}

@@ -13,7 +13,9 @@ from controllers.rejections import WINDOW, Rejections
 
 ALL = [(a, b, c, d) for a in range(3) for b in range(3) for c in range(3) for d in range(3)]
 # No two alike next to each other, and no two the same network: 21 of them.
-DIFFERENT = [t for t in ALL if all(x != y for x, y in zip(t, t[1:], strict=False)) and (t[0] < t[1] or t[0] == t[2])]
+DIFFERENT = [
+    t for t in ALL if all(x != y for x, y in zip(t, t[1:], strict=False)) and (t[0] < t[1] or t[0] == t[2])
+]
 
 
 def rejected(flops: float = 9.0, **cost: float) -> Result:

@@ -158,9 +158,7 @@ class ToyProxy(ProxyTask):
         time.sleep(recipe.seconds)
         on_progress("train", 1.0)
         reward = float("nan") if id in recipe.nan else toy_reward(candidate.seed)
-        return Result(
-            "completed", reward, reward - 0.1, {"val_loss": 1 - reward}, self.cost(candidate), 0.5
-        )
+        return Result("completed", reward, reward - 0.1, {"val_loss": 1 - reward}, self.cost(candidate), 0.5)
 
     def cost(self, candidate: Candidate) -> dict[str, float]:
         """The higher the tokens the more multiply-accumulates."""
