@@ -76,13 +76,16 @@ class CostTarget(BaseModel):
             raise ValueError("a cost target needs both --cost-weight and --cost-target")
         return values
 
-    def penalty(self, cost: Mapping[str, float]) -> float:
+    def penalty(self, cost: Mapping[str, float | None]) -> float:
         """What is taken off the reward.
 
         Raises:
             KeyError: the cost is not known.
         """
-        return self.weight * math.log(max(cost[self.cost], self.target) / self.target)
+        amount = cost.get(self.cost)
+        if amount is None:
+            raise KeyError(self.cost)
+        return self.weight * math.log(max(amount, self.target) / self.target)
 
 
 def objective(event: Mapping[str, Any]) -> float:

@@ -10,7 +10,10 @@ from controllers.costs import CostTarget
 
 
 def defect(result: Result, target: CostTarget | None = None) -> str | None:
-    """Why a result is a failure; None when it is not one. With a cost target its cost must be known."""
+    """Why a result is a failure; None when it is not one. With a cost target its cost must be known.
+
+    Whatever a task measured must be finite: where one of its numbers is not, the others are not to be trusted.
+    """
     if result.status == "failed":
         return result.reason or "no reason given"
     if result.status == "rejected":
@@ -18,13 +21,19 @@ def defect(result: Result, target: CostTarget | None = None) -> str | None:
     if target is not None and number(result.cost.get(target.cost)) is None:
         return f"a cost target needs {target.cost}, but got {result.cost.get(target.cost)}"
     completed = result.status == "completed"
-    reward = result.reward if completed else result.halfway
-    if number(reward) is not None:
-        return None
-    return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
+    needed = result.reward if completed else result.halfway
+    if number(needed) is None:
+        return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {needed}"
+    measured = {"half-way reward": result.halfway}
+    measured |= {f"metric {name}": value for name, value in result.metrics.items()}
+    measured |= {f"cost {name}": value for name, value in result.cost.items()}
+    for name, value in measured.items():
+        if value is not None and number(value) is None:
+            return f"the {name} must be a finite number, but got {value}"
+    return None
 
 
-def finite_values(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """JSON has no NaN: what is not finite becomes null."""
     return {name: number(value) for name, value in values.items()}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from controllers.base import Candidate, Proposal
+from controllers.candidate_events import candidate_to
 from controllers.early_stop import early_stop_threshold
 from controllers.plan import SearchPlan
 from controllers.record import RunRecord
 from controllers.seeds import derive_seed
-from controllers.state import candidate_to
 from search_spaces.base import SearchSpace
 
 

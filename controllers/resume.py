@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controllers.base import Controller
+from controllers.candidate_events import architecture_from
 from controllers.costs import objective
 from controllers.journal import Event
 from controllers.learner import Learner
 from controllers.plan import SearchPlan
 from controllers.snapshot import read_snapshot
-from controllers.state import architecture_from
 from nasperc.errors import InputError
 from search_spaces.base import ORIGINAL, Part, SearchSpace, TokenSpace
 

@@ -18,18 +18,20 @@ from typing import Any, Literal
 
 from controllers.answers import Answer, Finished, RunStatus, Wait
 from controllers.base import Candidate, Result
+from controllers.candidate_events import candidate_to, summary
 from controllers.costs import objective
-from controllers.hand_out import candidate_again, lost_candidates
+from controllers.hand_out import lost_tries, without_owner
 from controllers.journal import Event
 from controllers.measured import defect, finite_values, number
 from controllers.opening import open_run
+from controllers.pause import most_fail, pause_values
 from controllers.plan import SearchPlan
 from controllers.proposing import draw_candidate
 from controllers.record import RunRecord
 from controllers.resume import ControllerFactory
 from controllers.stage_rules import StageRules
 from controllers.staging import end_stage, start_stage, warm_up
-from controllers.state import Pending, RunState, candidate_to, summary
+from controllers.state import Pending, RunState
 from controllers.warm_start import WarmStart
 from search_spaces.base import Architecture, SearchSpace
 
@@ -82,35 +84,21 @@ class ControllerService:
     def ask(self, slot: int) -> Answer:
         """What ``slot`` shall do next.
 
-        A slot that owns a pending candidate gets it back once; asking again fails it, since its worker has
-        died twice. Then candidates without an owner (of an interrupted run) and those past their time limit
-        are handed out, then a new proposal is made.
+        A slot that owns a pending candidate has lost it: its worker died. That try is given up, as is every one
+        past its time limit; after its first a candidate is tried once more. Candidates without an owner (of a
+        try that was given up, or of an interrupted run) are handed out first, then a new proposal is made.
         """
-        if self._state.ended is not None:
-            return self._finished()
-        candidate = self._hand_out_again(slot)
-        if candidate is not None:
-            self._run.commit()
-            return self._with_latency(candidate)
+        if self._state.ended is None:
+            limit, now = self.plan.candidate_time_limit, self._run.clock()
+            for lost in lost_tries(self._state.pending, slot, limit, now):
+                self._try_failed(lost.id, lost.reason, True, {"slot": lost.slot})
         while self._state.ended is None:
-            if self._state.stage is None:
-                start_stage(self._run, self.space, self.plan, self._factory, self._rules.bounds)
-                continue
-            if self._warm_start is not None and not self._state.stage.warm:
-                warm_up(self._run, self.space, self._warm_start)
-            reason = self._rules.over(self._state, self._run.clock())
-            if reason is None:
-                candidate = draw_candidate(self._run, self.space, self.plan, slot)
-                if candidate is None:
-                    continue
+            answer = self._next(slot)
+            if answer is not None:
                 self._run.commit()
-                return self._with_latency(candidate)
-            if self._state.pending or self._rules.needs_selection(self._state):
-                self._run.commit()
-                return Wait()
-            end_stage(self._run, reason)
+                return self._with_latency(answer) if isinstance(answer, Candidate) else answer
         self._run.commit()
-        return self._finished()
+        return Finished(self._state.ended["reason"], self._state.ended["error"])
 
     def tell(self, slot: int, id: int, result: Result) -> None:
         """The result of a candidate. Telling again, or after it was failed, is without effect.
@@ -118,7 +106,8 @@ class ControllerService:
         Raises:
             ValueError: the run never proposed ``id``.
         """
-        if self._known_id(id) is None:
+        pending = self._known_id(id)
+        if pending is None:
             return
         target = self.plan.cost_target
         failure = defect(result, target)
@@ -126,10 +115,13 @@ class ControllerService:
             "slot": slot,
             "metrics": finite_values(result.metrics),
             "cost": finite_values(result.cost),
-            "seconds": number(result.seconds),
+            "seconds": number(result.seconds) or 0.0,
         }
         if failure is not None:
-            self._fail(id, failure, measured)
+            # Told again, or given up already: the machine's failures count once a try.
+            if result.transient and pending.slot != slot:
+                return
+            self._try_failed(id, failure, result.transient, measured)
         elif result.status == "rejected":
             self._reject(id, result.reason or "no reason given", measured)
         else:
@@ -205,17 +197,28 @@ class ControllerService:
         """Give the journal back. The run may be resumed."""
         self._run.close()
 
-    # Pending candidates
-
-    def _hand_out_again(self, slot: int) -> Candidate | None:
-        pending, limit, now = self._state.pending, self.plan.candidate_time_limit, self._run.clock()
-        for lost in lost_candidates(pending, slot, limit, now):
-            self._fail(lost.id, lost.reason, {"slot": lost.slot})
-        again = candidate_again(pending, slot, limit, now)
-        if again is None:
+    def _next(self, slot: int) -> Candidate | Wait | None:
+        """One step towards the answer for ``slot``; None when another one is needed."""
+        state, run = self._state, self._run
+        if state.stage is None:
+            start_stage(run, self.space, self.plan, self._factory, self._rules.bounds)
             return None
-        self._run.record("reassign", id=again.id, slot=slot, reason=again.reason)
-        return pending[again.id].candidate
+        if self._warm_start is not None and not state.stage.warm:
+            warm_up(run, self.space, self._warm_start)
+        again, over = without_owner(state.pending), self._rules.over(state, run.clock())
+        if again is None and over is not None:
+            if state.pending or self._rules.needs_selection(state):
+                return Wait()
+            end_stage(run, over)
+            return None
+        if most_fail(state.recent):
+            run.record("pause", **pause_values(state, self.space))
+            return None
+        if again is not None:
+            reason = "tried once more" if again.retried else "the run was resumed"
+            run.record("reassign", id=again.candidate.id, slot=slot, reason=reason)
+            return again.candidate
+        return draw_candidate(run, self.space, self.plan, slot)
 
     def _with_latency(self, candidate: Candidate) -> Candidate:
         """With what was measured of the same architecture before it was stopped or lost."""
@@ -250,20 +253,17 @@ class ControllerService:
             learner.observe(id, candidate.architecture, observed)
             self._run.record_update()
 
-    def _fail(self, id: int, reason: str, measured: dict[str, Any]) -> None:
-        nothing = {"metrics": {}, "cost": {}, "seconds": 0.0}
-        self._run.record(
-            "failure",
-            **candidate_to(self._state.pending[id].candidate),
-            reason=reason,
-            **{**nothing, **measured},
-        )
+    def _try_failed(self, id: int, reason: str, transient: bool, measured: dict[str, Any]) -> None:
+        pending = self._state.pending[id]
+        measured = {"metrics": {}, "cost": {}, "seconds": 0.0, **measured}
+        if transient and not pending.retried:
+            spent = {key: measured[key] for key in ("slot", "cost", "seconds")}
+            self._run.record("retry", id=id, reason=reason, **spent)
+            return
+        told = {"reason": reason, "transient": transient, "retried": pending.retried}
+        self._run.record("failure", **candidate_to(pending.candidate), **told, **measured)
         assert self._run.learner is not None
         self._run.learner.fail(id)
-
-    def _finished(self) -> Finished:
-        assert self._state.ended is not None
-        return Finished(self._state.ended["reason"], self._state.ended["error"])
 
     @property
     def _state(self) -> RunState:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from controllers.candidate_events import summary
 from controllers.learner import Learner
 from controllers.plan import SearchPlan
 from controllers.record import RunRecord
 from controllers.resume import ControllerFactory
 from controllers.seeds import derive_seed
 from controllers.stage_rules import Bounds
-from controllers.state import summary
 from controllers.warm_start import WarmStart
 from search_spaces.base import SearchSpace, Stage, TokenSpace
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from controllers.candidate_events import architecture_from
 from controllers.journal import Event, Journal
 from controllers.plan import SearchPlan
 from controllers.record import JOURNAL
-from controllers.state import architecture_from
 from nasperc.errors import InputError
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 

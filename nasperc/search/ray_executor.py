@@ -48,7 +48,8 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.service_actor import ServiceActor
-from nasperc.search.worker import SlotWorker, describe
+from nasperc.search.worker import SlotWorker
+from proxy_tasks.failure import describe
 
 NAMESPACE = "nasperc"
 POLL_S = 0.5

@@ -28,12 +28,36 @@ def test_a_reward_that_is_not_finite_is_a_failure(bench: Bench, status: str, rew
     assert service.status().best is None
 
 
-def test_a_halfway_reward_that_is_not_finite_is_left_out(bench: Bench) -> None:
-    service = bench.open(early_stop_k=1.0, early_stop_minimum=2)
-    for reward in (1.0, 3.0, math.nan):
-        id = candidate(service.ask(0)).id
-        service.tell(0, id, completed(0.5, halfway=reward))
-    assert candidate(service.ask(0)).threshold == pytest.approx(2 - math.sqrt(2))
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (Result("completed", 0.5, halfway=math.nan), "half-way reward must be a finite number, but got nan"),
+        (
+            Result("completed", 0.5, metrics={"ap": -math.inf}),
+            "metric ap must be a finite number, but got -inf",
+        ),
+        (
+            Result("completed", 0.5, cost={"flops": math.inf}),
+            "cost flops must be a finite number, but got inf",
+        ),
+        (Result("stopped", halfway=0.5, metrics={"ap": math.nan}), "metric ap must be a finite number"),
+    ],
+)
+def test_so_is_any_other_number_that_is_not_finite(bench: Bench, result: Result, reason: str) -> None:
+    service = bench.open()
+    service.ask(0)
+    service.tell(0, 0, result)
+    (failure,) = events(service, "failure")
+    assert reason in failure["reason"]
+    assert bench.controller.told == [("fail", 0)]
+
+
+def test_what_was_not_measured_is_no_failure(bench: Bench) -> None:
+    service = bench.open()
+    service.ask(0)
+    service.tell(0, 0, Result("completed", 0.5, metrics={"ap": None}))
+    (completion,) = events(service, "completion")
+    assert completion["metrics"] == {"ap": None}
 
 
 def test_a_stage_without_a_completed_candidate_ends_the_run(tmp_path: Path) -> None:

@@ -11,15 +11,18 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_a_slot_gets_its_candidate_back_once(bench: Bench) -> None:
+def test_a_slot_whose_worker_died_gets_its_candidate_back_once(bench: Bench) -> None:
     service = bench.open()
     first = candidate(service.ask(0))
     assert service.ask(0) == first
+    (retry,) = events(service, "retry")
+    assert (retry["id"], retry["slot"]) == (0, 0)
     second = candidate(service.ask(0))
     assert second.id == 1
     (failure,) = events(service, "failure")
-    assert failure["id"] == 0
-    assert "asked again twice" in failure["reason"]
+    assert (failure["id"], failure["slot"]) == (0, 0)
+    assert failure["reason"] == retry["reason"] == "its worker asked again: the process had died"
+    assert (failure["transient"], failure["retried"]) == (True, True)
     assert bench.controller.told == [("fail", 0)]
     # What comes late is too late: the controller has forgotten it.
     service.tell(0, 0, completed(9.0))
@@ -49,5 +52,6 @@ def test_a_candidate_that_is_overdue_twice_fails(bench: Bench) -> None:
     assert candidate(service.ask(1)).id == 0
     bench.clock.now += 61
     assert candidate(service.ask(2)).id == 1
-    (failure,) = events(service, "failure")
-    assert failure["reason"] == "no result within 60 s, twice"
+    (retry,), (failure,) = events(service, "retry"), events(service, "failure")
+    assert retry["reason"] == failure["reason"] == "no result within 60 s"
+    assert (retry["slot"], failure["slot"]) == (0, 1)

@@ -1,5 +1,6 @@
 """Candidates over a limit: what the journal, the controller and the budget see of them."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,7 @@ from controllers.rejections import WINDOW, Rejections
 
 ALL = [(a, b, c, d) for a in range(3) for b in range(3) for c in range(3) for d in range(3)]
 # No two alike next to each other, and no two the same network: 21 of them.
-DIFFERENT = [
-    t for t in ALL if all(x != y for x, y in zip(t, t[1:], strict=False)) and (t[0] < t[1] or t[0] == t[2])
-]
+DIFFERENT = [t for t in ALL if all(x != y for x, y in pairwise(t)) and (t[0] < t[1] or t[0] == t[2])]
 
 
 def rejected(flops: float = 9.0, **cost: float) -> Result:
@@ -154,3 +153,11 @@ def test_a_latency_is_handed_out_with_the_same_architecture(tmp_path: Path) -> N
     assert candidate(service.ask(0)).latency_ms == 12.5
     service.close()
     assert candidate(bench.open().ask(0)).latency_ms == 12.5
+
+
+def test_a_retry_has_the_latency_that_its_first_try_measured(tmp_path: Path) -> None:
+    service = Bench(tmp_path).open()
+    first = candidate(service.ask(0))
+    service.tell(0, 0, Result("failed", reason="out of memory", transient=True, cost={"latency_ms": 3.5}))
+    again = candidate(service.ask(0))
+    assert (again.id, again.seed, again.latency_ms) == (0, first.seed, 3.5)
