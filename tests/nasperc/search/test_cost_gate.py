@@ -56,7 +56,13 @@ def make_candidate(latency_ms: float | None = None) -> Candidate:
         ({"flops": 7e6}, None, ["cost"], {"flops": 7e6, "params": 1e3}, None),
         ({"flops": 6e6}, None, ["cost"], {"flops": 7e6, "params": 1e3}, "flops 7e+06 exceed"),
         # Nobody waits for a latency that decides nothing.
-        ({"params": 10, "latency_ms": 1}, None, ["cost"], {"flops": 7e6, "params": 1e3}, "params 1000 exceed"),
+        (
+            {"params": 10, "latency_ms": 1},
+            None,
+            ["cost"],
+            {"flops": 7e6, "params": 1e3},
+            "params 1000 exceed",
+        ),
         ({"latency_ms": 15}, None, ["latency"], {"latency_ms": 16.0}, "latency_ms 16 exceed the limit of 15"),
         ({}, "latency_ms", ["latency"], {"latency_ms": 16.0}, None),
         ({"params": 1e3, "latency_ms": 16}, None, ["cost", "latency"], None, None),

@@ -73,7 +73,11 @@ def test_written_and_read_a_front_for_each_stage_and_cost(path: Path) -> None:
     front = read_pareto(path)[0]
     assert [entry.rank for entry in front.entries] == [1, 2, 3]
     # What was measured; what the cost takes off elsewhere would count it twice.
-    assert [(entry.reward, entry.penalty) for entry in front.entries] == [(0.9, 30.0), (0.5, 0.0), (0.4, 10.0)]
+    assert [(entry.reward, entry.penalty) for entry in front.entries] == [
+        (0.9, 30.0),
+        (0.5, 0.0),
+        (0.4, 10.0),
+    ]
 
 
 def test_without_costs_there_is_no_file(

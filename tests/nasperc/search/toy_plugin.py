@@ -98,6 +98,8 @@ class ToyProxyRecipe(BaseModel):
     # Stages leave a file each when they are prepared; an evaluation wants its own.
     prepares_stages: bool = False
     knows_latency: bool = False
+    # What the fingerprint is of.
+    measures: str = "toy"
 
 
 class ToyProxy(ProxyTask):
@@ -176,7 +178,7 @@ class ToyProxy(ProxyTask):
         return Latency(seconds, seconds, seconds, 1, "toy") if self._recipe.knows_latency else None
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(b"toy").hexdigest()
+        return hashlib.sha256(self._recipe.measures.encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         data = {"fingerprint": self.fingerprint(), "classes": ["toy"], "normalisation": "imagenet"}
