@@ -138,7 +138,7 @@ class SlotWorker:
         finally:
             watchdog.cancel()
         result = replace(result, cost={**result.cost, **self._gate.cost})
-        if result.status == "failed":
+        if result.transient:
             release_memory()
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)
 

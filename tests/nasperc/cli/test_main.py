@@ -144,12 +144,9 @@ def test_limits_and_warm_starts_of_a_table(empty_folder, monkeypatch, capsys):
         "search",
         "--space",
         "table:scores.csv",
-        "--executor",
-        "local",
-        "--controller",
-        "evolution",
-        "--budget",
-        "6",
+        "--executor=local",
+        "--controller=evolution",
+        "--budget=6",
     ]
     code, _, err = nasperc(monkeypatch, capsys, *table, "--max-flops", "2G")
     assert code == 2
@@ -168,7 +165,7 @@ def test_limits_and_warm_starts_of_a_table(empty_folder, monkeypatch, capsys):
     (empty_folder / "scores.csv").write_text("\n".join(["tokens,score", *rows, "40,9"]))
     code, _, err = nasperc(monkeypatch, capsys, *table, "--warm-start", "search-001")
     assert code == 2
-    assert "proxy fingerprint" in err
+    assert "a warm start must have the space of this run" in err
     code, _, err = nasperc(
         monkeypatch, capsys, "search", "--resume", "search-002", "--warm-start", "search-001"
     )
