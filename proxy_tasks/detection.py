@@ -58,6 +58,7 @@ class DetectionProxy(ProxyTask):
         self._cache: DetectionCache | None = None
         self._validation_ap: ValidationAP | None = None
         self._pyramids: dict[str, DetectionCache] = {}
+        self._counted: tuple[Candidate | None, dict[str, float]] = (None, {})
 
     @property
     def cache(self) -> DetectionCache:
@@ -183,7 +184,9 @@ class DetectionProxy(ProxyTask):
 
     def cost(self, candidate: Candidate) -> dict[str, float]:
         """See :meth:`ProxyTask.cost`."""
-        return self._cost(self.modules(candidate))
+        cost = self._cost(self.modules(candidate))
+        self._counted = (candidate, cost)
+        return cost
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
         """Of backbone and decoder on one crop, with random weights."""
@@ -216,7 +219,10 @@ class DetectionProxy(ProxyTask):
 
     def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
         modules = self.modules(candidate)
-        cost = self._cost(modules)
+        # Counting takes some 0.2 s: under a limit the worker has done it.
+        counted, cost = self._counted
+        if counted != candidate:
+            cost = self._cost(modules)
         training = self._training(candidate, modules)
         halfway, final = training.run(candidate.threshold, on_progress)
         last = final or halfway

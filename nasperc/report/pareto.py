@@ -57,6 +57,7 @@ def plot_pareto(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import EngFormatter
 
     stages = list(dict.fromkeys(stage for stage, _ in panels))
     costs = [cost for cost in COSTS if any(cost == each for _, each in panels)]
@@ -72,6 +73,7 @@ def plot_pareto(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
                     *zip(*reversed(front), strict=True), "o-", color=f"C{number}", where="post", label=run
                 )
             axis.set(title=f"stage {stage}", xlabel=LABELS[cost], ylabel="reward")
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.grid(alpha=0.3)
             if axis.lines:
                 axis.legend(title="Pareto front", loc="lower right", framealpha=0.6)

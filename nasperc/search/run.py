@@ -256,8 +256,8 @@ class _Search:
 
     def _ranking(self, proxy: ProxyTask) -> Table:
         target = self._recipe.search.cost_target
-        penalty = [] if target is None else [f"- {target.cost} penalty"]
-        table = Table("rank", "stage", "candidate", "reward", *penalty, "hash", "MACs", "parameters", "ms")
+        penalised = [] if target is None else ["penalised"]
+        table = Table("rank", "stage", "candidate", "reward", *penalised, "hash", "MACs", "parameters", "ms")
         for rank, event in enumerate(self._top10.events(), start=1):
             costs = [event["cost"].get(key) for key in ("flops", "params")]
             described = {**event["architecture"], "hash": event["hash"]}

@@ -88,7 +88,7 @@ def test_a_search_with_a_cost_target(tmp_path: Path, toy_recipe: MakeRecipe, con
     bodies = [event for event in events(folder, "completion") if event["stage"] == "body"]
     chosen = min(bodies, key=lambda event: event["penalty"] - event["reward"])
     assert heads[0]["architecture"]["parts"]["body"] == chosen["architecture"]["parts"]["body"]
-    assert "- flops penalty" in printed(console)
+    assert "penalised" in printed(console)
 
 
 def test_a_warm_start_from_another_run(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
