@@ -70,3 +70,7 @@ def test_of_many_external_rewards_the_best_stay():
         map(tuple, (given[0], given[2], given[3]))
     )
     assert distance(given[0], tokens.tokens(controller.propose().architecture)) == 1
+
+
+def test_a_generation_is_an_update():
+    assert EvolutionController(toy_tokens(), EvolutionRecipe(population=7), 0).rewards_per_update() == 7
