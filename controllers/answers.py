@@ -54,6 +54,7 @@ class RunStatus:
     completed: int
     stopped: int
     failed: int
+    rejected: int
     replayed: int
     redrawn: int
     pending: tuple[int, ...]

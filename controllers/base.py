@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from search_spaces.base import Architecture, TokenSpace
 
-Status = Literal["completed", "stopped", "failed"]
+Status = Literal["completed", "stopped", "failed", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Candidate:
     ``id``: unique in the run. ``widths``: channels by part, from the stage. ``hash``: canonical hash.
     ``seed``: derived from the run's seed and the hash, so the result is a function of (architecture, seed,
     threshold) alone. ``threshold``: stop when the half-way reward is below it; None = never. ``overrides``:
-    the stage's proxy keys.
+    the stage's proxy keys. ``latency_ms``: of this architecture, if it was measured before: it is not again.
     """
 
     id: int
@@ -32,6 +32,7 @@ class Candidate:
     seed: int
     threshold: float | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Result:
 
     ``reward``: the final reward (completed), None otherwise. ``halfway``: the half-way reward if it was
     measured; of a stopped candidate it is what the controller observes. ``cost``: ``flops`` (MACs),
-    ``params``; a metric or a cost that was not measured is None, one that is NaN or infinite makes the candidate
-    a failure. ``reason``: of a failure. ``transient``: its cause may be the machine (out of memory, a hang, a
-    device), so that another try may do better.
+    ``params``, ``latency_ms`` where it was asked for; a metric or a cost that was not measured is None, one that is
+    NaN or infinite makes the candidate a failure. ``reason``: of a failure, or of a rejection: it was not trained,
+    because it costs more than a limit allows. ``transient``: the cause of a failure may be the machine (out of
+    memory, a hang, a device), so that another try may do better.
     """
 
     status: Status
@@ -97,6 +99,11 @@ class Controller(ABC):
     @abstractmethod
     def observe_external(self, architecture: Architecture, reward: float) -> None:
         """A reward that was not proposed here (warm start)."""
+
+    def rewards_per_update(self) -> int:
+        """How many rewards an update learns from, 1 at least. Of as many, the service lets at most one be that of
+        a rejected architecture."""
+        return 1
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

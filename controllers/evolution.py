@@ -65,7 +65,15 @@ class EvolutionController(Controller):
         del self._pending[proposal_id]
 
     def observe_external(self, architecture: Architecture, reward: float) -> None:
-        self._join(self.tokens.tokens(architecture), reward)
+        """Joins as the youngest. Of a full population the worst leaves, not the oldest: the order in which another
+        run measured says nothing about age in this one."""
+        self._population.append((self.tokens.tokens(architecture), reward))
+        if len(self._population) > self.recipe.population:
+            self._population.remove(min(self._population, key=lambda member: member[1]))
+
+    def rewards_per_update(self) -> int:
+        """A generation: a rejected architecture is never a parent, but takes the place of one."""
+        return self.recipe.population
 
     def _join(self, tokens: Tokens, reward: float) -> None:
         self._population = [*self._population, (tokens, reward)][-self.recipe.population :]

@@ -55,6 +55,10 @@ class Learner:
         if proposal is not None:
             self.controller.fail(proposal)
 
+    def rewards_per_update(self) -> int:
+        """See :meth:`Controller.rewards_per_update`."""
+        return self.controller.rewards_per_update()
+
     def diagnostics(self) -> dict[str, float | None]:
         """Scalars of the last update."""
         return finite_values(self.controller.diagnostics())

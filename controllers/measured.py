@@ -6,15 +6,20 @@ import math
 from collections.abc import Mapping
 
 from controllers.base import Result
+from controllers.costs import CostTarget
 
 
-def defect(result: Result) -> str | None:
-    """Why a result is a failure; None when it is not one.
+def defect(result: Result, target: CostTarget | None = None) -> str | None:
+    """Why a result is a failure; None when it is not one. With a cost target its cost must be known.
 
     Whatever a task measured must be finite: where one of its numbers is not, the others are not to be trusted.
     """
     if result.status == "failed":
         return result.reason or "no reason given"
+    if result.status == "rejected":
+        return None
+    if target is not None and number(result.cost.get(target.cost)) is None:
+        return f"a cost target needs {target.cost}, but got {result.cost.get(target.cost)}"
     completed = result.status == "completed"
     needed = result.reward if completed else result.halfway
     if number(needed) is None:

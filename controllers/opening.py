@@ -18,7 +18,12 @@ FORMAT = 1
 
 
 def open_run(
-    run: RunRecord, space: SearchSpace, plan: SearchPlan, factory: ControllerFactory, session: str
+    run: RunRecord,
+    space: SearchSpace,
+    plan: SearchPlan,
+    factory: ControllerFactory,
+    session: str,
+    fingerprint: str | None,
 ) -> None:
     """Bring a fresh record to the state that its journal implies, and say so in the journal.
 
@@ -28,6 +33,7 @@ def open_run(
         plan: budget and terms.
         factory: makes the controller of a stage.
         session: names the driver.
+        fingerprint: of the proxy task; None: not known.
 
     Raises:
         InputError: the journal is of another space, seed or format, or its events make no run.
@@ -42,10 +48,11 @@ def open_run(
             plan=plan.model_dump(mode="json"),
             space={"name": space.name, "version": space.version, "variant": space.variant},
             stages=[asdict(stage) for stage in space.stages()],
+            fingerprint=fingerprint,
         )
         run.commit()
         return
-    replay = _fold(run, events, space, plan, factory)
+    replay = _fold(run, events, space, plan, factory, fingerprint)
     ended = run.state.ended
     if ended is not None and (ended["error"] is None or run.state.session == session):
         return
@@ -65,12 +72,17 @@ def open_run(
 
 
 def _fold(
-    run: RunRecord, events: Sequence[Event], space: SearchSpace, plan: SearchPlan, factory: ControllerFactory
+    run: RunRecord,
+    events: Sequence[Event],
+    space: SearchSpace,
+    plan: SearchPlan,
+    factory: ControllerFactory,
+    fingerprint: str | None,
 ) -> ControllerReplay:
     replay = ControllerReplay(run.folder, space, factory)
     line = 1
     try:
-        check_journal(events, space, plan, FORMAT, run.journal.path)
+        check_journal(events, space, plan, FORMAT, run.journal.path, fingerprint)
         for line, event in enumerate(events, start=1):  # noqa: B007 (told in the error)
             run.state.apply(event)
         run.learner = replay.run(events)

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from controllers.costs import CostLimits, CostTarget
 from nasperc.errors import InputError
 from search_spaces.base import Stage
 
@@ -27,6 +28,10 @@ class SearchPlan(BaseModel):
         early_stop_k: stop at half time below mean - k * std of earlier half-way rewards; None: never.
         early_stop_minimum: completed candidates of the stage before anything is stopped.
         max_replays: known proposals in a row after which the stage has converged.
+        max_rejections: rejected candidates in a row after which the stage ends.
+        limits: what a candidate may cost. The worker rejects those that exceed them; the plan is what the journal says
+            of them.
+        cost_target: what rewards are measured against beside; None: rewards are what the proxy task gives.
         max_setup_failures: failed worker set-ups in a row (without any result between them) that end the run.
         outside_selection: the best of a stage that later ones build on is named from outside, not by reward.
         snapshot_every: journal events between two snapshots of the controller.
@@ -42,6 +47,9 @@ class SearchPlan(BaseModel):
     early_stop_k: float | None = None
     early_stop_minimum: int = Field(20, ge=2)
     max_replays: int = Field(500, gt=0)
+    max_rejections: int = Field(500, gt=0)
+    limits: CostLimits = CostLimits()
+    cost_target: CostTarget | None = None
     max_setup_failures: int = Field(3, gt=0)
     outside_selection: bool = False
     snapshot_every: int = Field(50, gt=0)

@@ -201,6 +201,9 @@ class PPOController(Controller):
             log_probs = self.policy(tokens[None], masks[None])[0].gather(1, tokens[:, None])[:, 0]
         self._learn({"tokens": tokens, "masks": masks, "log_probs": log_probs}, reward)
 
+    def rewards_per_update(self) -> int:
+        return self.recipe.buffer or self.recipe.batch
+
     def _learn(self, episode: Episode, reward: float) -> None:
         recipe = self.recipe
         if self.baseline is None:

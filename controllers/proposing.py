@@ -13,7 +13,7 @@ from search_spaces.base import SearchSpace
 
 def draw_candidate(run: RunRecord, space: SearchSpace, plan: SearchPlan, slot: int) -> Candidate | None:
     """One draw of the stage's controller, recorded: a candidate for ``slot``, or None when the draw was known,
-    pending or failed."""
+    pending, failed or rejected."""
     stage, learner = run.state.stage, run.learner
     assert stage is not None
     assert learner is not None
@@ -26,8 +26,9 @@ def draw_candidate(run: RunRecord, space: SearchSpace, plan: SearchPlan, slot: i
         learner.replayed(proposal.id, known.reward)
         return None
     pending = any(pending.candidate.hash == hash for pending in run.state.pending.values())
-    if pending or hash in stage.failed:
-        run.record("redraw", **draw, reason="pending" if pending else "failed")
+    if pending or hash in stage.failed or hash in stage.rejections.hashes:
+        reason = "pending" if pending else "failed" if hash in stage.failed else "rejected"
+        run.record("redraw", **draw, reason=reason)
         learner.drop(proposal.id)
         return None
     candidate = _candidate(run, space, plan, proposal, hash)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from controllers.base import Controller
 from controllers.candidate_events import architecture_from
+from controllers.costs import objective
 from controllers.journal import Event
 from controllers.learner import Learner
 from controllers.plan import SearchPlan
@@ -18,12 +19,17 @@ ControllerFactory = Callable[[TokenSpace, int], Controller]
 
 
 def check_journal(
-    events: Sequence[Event], space: SearchSpace, plan: SearchPlan, format: int, path: Path
+    events: Sequence[Event],
+    space: SearchSpace,
+    plan: SearchPlan,
+    format: int,
+    path: Path,
+    fingerprint: str | None = None,
 ) -> None:
     """Check that a journal belongs to this run.
 
     Raises:
-        InputError: another format, space, variant, seed or stages.
+        InputError: another format, space, variant, seed or stages; another fingerprint, where both are known.
     """
     start = events[0]
     repair = "Resume with the recipe that stands in the run's folder, or begin a new run."
@@ -44,6 +50,13 @@ def check_journal(
             raise InputError(
                 f"a resumed run must keep its {label} ({expected})", value=found, where=path, repair=repair
             )
+    if fingerprint is not None and start.get("fingerprint") not in (None, fingerprint):
+        raise InputError(
+            f"a resumed run must measure what it measured before (fingerprint {fingerprint[:8]})",
+            value=str(start["fingerprint"])[:8],
+            where=path,
+            repair="Data, weights or the version of the proxy task have changed: restore them, or begin a new run.",
+        )
 
 
 class ControllerReplay:
@@ -109,10 +122,11 @@ class ControllerReplay:
                 learner.hand_out(event["id"], None)
             self.diverged = self.diverged or not same
         elif kind in ("completion", "stop"):
-            reward = event["reward"] if kind == "completion" else event["halfway"]
-            learner.observe(event["id"], architecture_from(event, self._space), reward)
-        elif kind == "failure":
+            learner.observe(event["id"], architecture_from(event, self._space), objective(event))
+        elif kind == "failure" or (kind == "rejection" and event["observed"] is None):
             learner.fail(event["id"])
+        elif kind == "rejection":
+            learner.observe(event["id"], architecture_from(event, self._space), event["observed"])
         elif kind == "external":
             learner.observe_external(architecture_from(event, self._space), event["reward"])
 

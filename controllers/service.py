@@ -19,6 +19,7 @@ from typing import Any, Literal
 from controllers.answers import Answer, Finished, RunStatus, Wait
 from controllers.base import Candidate, Result
 from controllers.candidate_events import candidate_to, summary
+from controllers.costs import objective
 from controllers.hand_out import lost_tries, without_owner
 from controllers.journal import Event
 from controllers.measured import defect, finite_values, number
@@ -29,8 +30,9 @@ from controllers.proposing import draw_candidate
 from controllers.record import RunRecord
 from controllers.resume import ControllerFactory
 from controllers.stage_rules import StageRules
-from controllers.staging import end_stage, start_stage
+from controllers.staging import end_stage, start_stage, warm_up
 from controllers.state import Pending, RunState
+from controllers.warm_start import WarmStart
 from search_spaces.base import Architecture, SearchSpace
 
 
@@ -47,10 +49,13 @@ class ControllerService:
         session: names the driver. A service that was restarted below the same driver gets the same name, and
             then pending candidates stay with the slots that train them; with a new name they are handed out
             first.
+        fingerprint: of the proxy task, for the journal.
+        warm_start: what controllers learn from before their first proposal.
         clock: seconds since the epoch.
 
     Raises:
-        InputError: the run has another writer; its journal is damaged, or of another space, seed or format.
+        InputError: the run has another writer; its journal is damaged, or of another space, seed, format or
+            fingerprint.
     """
 
     def __init__(
@@ -61,15 +66,17 @@ class ControllerService:
         plan: SearchPlan,
         *,
         session: str | None = None,
+        fingerprint: str | None = None,
+        warm_start: WarmStart | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.space, self.plan = space, plan
         self.stages = space.stages()
         self._rules = StageRules(plan, self.stages)
-        self._factory = controller_factory
+        self._factory, self._warm_start = controller_factory, warm_start
         self._run = RunRecord(Path(folder), space, plan.snapshot_every, clock)
         try:
-            open_run(self._run, space, plan, controller_factory, session or uuid.uuid4().hex)
+            open_run(self._run, space, plan, controller_factory, session or uuid.uuid4().hex, fingerprint)
         except BaseException:
             self._run.close()
             raise
@@ -89,7 +96,7 @@ class ControllerService:
             answer = self._next(slot)
             if answer is not None:
                 self._run.commit()
-                return answer
+                return self._with_latency(answer) if isinstance(answer, Candidate) else answer
         self._run.commit()
         return Finished(self._state.ended["reason"], self._state.ended["error"])
 
@@ -102,7 +109,8 @@ class ControllerService:
         pending = self._known_id(id)
         if pending is None:
             return
-        failure = defect(result)
+        target = self.plan.cost_target
+        failure = defect(result, target)
         measured = {
             "slot": slot,
             "metrics": finite_values(result.metrics),
@@ -114,11 +122,16 @@ class ControllerService:
             if result.transient and pending.slot != slot:
                 return
             self._try_failed(id, failure, result.transient, measured)
-        elif result.status == "completed":
-            rewards = {"reward": number(result.reward), "halfway": number(result.halfway)}
-            self._finish(id, "completion", {**measured, **rewards})
+        elif result.status == "rejected":
+            self._reject(id, result.reason or "no reason given", measured)
         else:
-            self._finish(id, "stop", {**measured, "halfway": number(result.halfway)})
+            rewards = {"halfway": number(result.halfway)}
+            if target is not None:
+                rewards["penalty"] = target.penalty(result.cost)
+            if result.status == "completed":
+                self._finish(id, "completion", {**measured, "reward": number(result.reward), **rewards})
+            else:
+                self._finish(id, "stop", {**measured, **rewards})
         self._run.commit()
 
     def halfway(self, slot: int, id: int, reward: float) -> None:
@@ -190,6 +203,8 @@ class ControllerService:
         if state.stage is None:
             start_stage(run, self.space, self.plan, self._factory, self._rules.bounds)
             return None
+        if self._warm_start is not None and not state.stage.warm:
+            warm_up(run, self.space, self._warm_start)
         again, over = without_owner(state.pending), self._rules.over(state, run.clock())
         if again is None and over is not None:
             if state.pending or self._rules.needs_selection(state):
@@ -205,6 +220,11 @@ class ControllerService:
             return again.candidate
         return draw_candidate(run, self.space, self.plan, slot)
 
+    def _with_latency(self, candidate: Candidate) -> Candidate:
+        """With what was measured of the same architecture before it was stopped or lost."""
+        assert self._state.stage is not None
+        return replace(candidate, latency_ms=self._state.stage.latency_ms.get(candidate.hash))
+
     # Learning
 
     def _known_id(self, id: int) -> Pending | None:
@@ -216,18 +236,32 @@ class ControllerService:
         candidate = self._state.pending[id].candidate
         self._run.record(event, **candidate_to(candidate), **measured)
         assert self._run.learner is not None
-        reward = measured["reward" if event == "completion" else "halfway"]
-        self._run.learner.observe(id, candidate.architecture, reward)
+        self._run.learner.observe(id, candidate.architecture, objective({"event": event, **measured}))
         self._run.record_update()
 
+    def _reject(self, id: int, reason: str, measured: Mapping[str, Any]) -> None:
+        stage, learner = self._state.stage, self._run.learner
+        assert stage is not None
+        assert learner is not None
+        candidate = self._state.pending[id].candidate
+        observed = stage.rejections.reward(learner.rewards_per_update())
+        spent = {key: measured[key] for key in ("slot", "cost", "seconds")}
+        self._run.record("rejection", **candidate_to(candidate), reason=reason, observed=observed, **spent)
+        if observed is None:
+            learner.fail(id)
+        else:
+            learner.observe(id, candidate.architecture, observed)
+            self._run.record_update()
+
     def _try_failed(self, id: int, reason: str, transient: bool, measured: dict[str, Any]) -> None:
-        pending, seconds = self._state.pending[id], measured.get("seconds", 0.0)
+        pending = self._state.pending[id]
+        measured = {"metrics": {}, "cost": {}, "seconds": 0.0, **measured}
         if transient and not pending.retried:
-            self._run.record("retry", id=id, slot=measured["slot"], reason=reason, seconds=seconds)
+            spent = {key: measured[key] for key in ("slot", "cost", "seconds")}
+            self._run.record("retry", id=id, reason=reason, **spent)
             return
-        nothing = {"metrics": {}, "cost": {}, "seconds": 0.0}
         told = {"reason": reason, "transient": transient, "retried": pending.retried}
-        self._run.record("failure", **candidate_to(pending.candidate), **told, **{**nothing, **measured})
+        self._run.record("failure", **candidate_to(pending.candidate), **told, **measured)
         assert self._run.learner is not None
         self._run.learner.fail(id)
 

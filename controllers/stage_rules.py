@@ -35,11 +35,13 @@ class StageRules:
             for bounds in zip(plan.candidate_bounds(stages), plan.second_bounds(stages), strict=True)
         ]
 
-    def over(self, state: RunState, now: float) -> Literal["budget", "converged"] | None:
+    def over(self, state: RunState, now: float) -> Literal["budget", "converged", "rejected"] | None:
         """Why the stage proposes nothing more; None while it goes on. Its candidates may still be pending."""
         assert state.stage is not None
         if state.stage.replays_in_a_row >= self._plan.max_replays:
             return "converged"
+        if state.stage.rejections.in_a_row >= self._plan.max_rejections:
+            return "rejected"
         if state.stage.selected:
             return "budget"
         candidates, seconds = self.bounds[state.stages_begun - 1]

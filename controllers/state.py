@@ -4,30 +4,39 @@
 (None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
 overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
 
-- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages.
+- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages, fingerprint (of the
+  proxy task: runs with the same one measure the same).
 - ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
   replayed from the start of the stage), diverged (the controller did not repeat the journal, see
   :mod:`controllers.resume`).
 - ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
   overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
 - ``proposal``: candidate, slot, proposal (the controller's own number).
-- ``retry``: id, slot, reason, seconds. A try failed for a reason that may be the machine's (its worker died, was
+- ``retry``: id, slot, reason, cost, seconds. A try failed for a reason that may be the machine's (its worker died, was
   out of memory, hung ...): the candidate stays pending, for one more try with the same id and seed.
 - ``reassign``: id, slot, reason. A pending candidate is handed out again.
 - ``halfway``: id, slot, reward.
-- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
-- ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
+- ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds; where the run has a cost target also
+  penalty: what controller and rankings take off reward and half-way reward (:func:`controllers.costs.objective`).
+- ``stop``: candidate, slot, halfway, metrics, cost, seconds, perhaps penalty. Never in ``top10.json``,
+  answers no duplicate.
 - ``failure``: candidate, slot, reason, transient (the last try's reason may be the machine's), retried, metrics,
   cost, seconds.
+- ``rejection``: candidate, slot, reason (the limits that it exceeds), cost, seconds, observed (the reward that the
+  controller saw of it; None: it was forgotten). Not counted in the budget.
 - ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
-- ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
-- ``external``: architecture, reward. Observed from outside.
+- ``redraw``: proposal, architecture, hash, reason (``pending``, ``failed`` or ``rejected``: what it equals).
+- ``external``: architecture, reward, and of a warm start also run and of (the other run and its candidate's id).
+  Observed from outside.
+- ``warm_start``: evaluations (how many ``external`` ones above this line are its), skipped (for each other run that
+  gave none, why).
 - ``update``: diagnostics. The controller has learned.
 - ``snapshot``: file, sha256. The controller's state after everything above this line.
 - ``setup_failure``: slot, error.
 - ``selection``: id, reward, hash, architecture, scores (by hash), seconds. The stage's best was named from
   outside (by full training, say); the seconds do not count as the run's.
-- ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
+- ``stage_end``: reason (``budget``, ``converged`` or ``rejected``: too many in a row), best {id, reward (less its
+  penalty), hash, architecture}.
 - ``pause``: reason (``paused``), error, failed (ids), common (the most frequent reason), shared (choices of theirs
   that others have not made). Most candidates fail: nothing is handed out until the run is resumed.
 - ``run_end``: reason (``budget`` or ``error``), error.
@@ -37,20 +46,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from controllers.answers import Best, RunStatus
 from controllers.base import Candidate
 from controllers.candidate_events import candidate_from
+from controllers.costs import objective
 from controllers.journal import Event
 from controllers.plan import SearchPlan
+from controllers.stage_state import StageState
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 EVENTS = frozenset(
     {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
     | {"proposal", "reassign", "halfway", "completion", "stop", "failure", "replay", "redraw", "external"}
-    | {"selection", "retry", "pause"}
+    | {"selection", "retry", "pause", "rejection", "warm_start"}
 )
 
 # Of this many finished candidates more than half must not have failed (controllers.pause).
@@ -79,22 +90,6 @@ class Outcome(NamedTuple):
     failure: str | None
 
 
-@dataclass
-class StageState:
-    """One stage so far. ``known``: completed candidates by canonical hash; ``failed``: hashes that are not drawn
-    again, ``suspect``: those that failed once for a reason that may be the machine's; ``selected``: ``best`` was
-    named from outside."""
-
-    name: str
-    known: dict[str, Best] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    suspect: set[str] = field(default_factory=set)
-    halfway: list[float] = field(default_factory=list)
-    best: Best | None = None
-    selected: bool = False
-    replays_in_a_row: int = 0
-
-
 class RunState:
     """Counts, pending candidates, what is known; ``apply`` takes the events in order, and nothing else
     changes it."""
@@ -106,9 +101,9 @@ class RunState:
         self.pending: dict[int, Pending] = {}
         self.best_parts: dict[str, Part] = {}
         self.best: Best | None = None
-        self.empty_stage: str | None = None
+        self.empty_stage: StageState | None = None
         self.next_id = 0
-        self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
+        self.completed = self.stopped = self.failed = self.rejected = self.replayed = self.redrawn = 0
         self.last_failure: str | None = None
         self.recent: deque[Outcome] = deque(maxlen=WINDOW)
         self.setup_failures = 0
@@ -136,6 +131,7 @@ class RunState:
             completed=self.completed,
             stopped=self.stopped,
             failed=self.failed,
+            rejected=self.rejected,
             replayed=self.replayed,
             redrawn=self.redrawn,
             pending=tuple(self.pending),
@@ -179,7 +175,7 @@ class RunState:
     def _stage_end(self, event: Event) -> None:
         assert self.stage is not None
         if self.stage.best is None:
-            self.empty_stage = self.stage.name
+            self.empty_stage = self.stage
         else:
             self.best_parts.update(self.stage.best.architecture.parts)
         self.stage = None
@@ -204,6 +200,7 @@ class RunState:
     def _retry(self, event: Event) -> None:
         pending = self.pending[event["id"]]
         pending.slot, pending.retried = None, True
+        self._stage_now().note_cost(pending.candidate.hash, event["cost"])
 
     def _reassign(self, event: Event) -> None:
         pending = self.pending[event["id"]]
@@ -212,21 +209,24 @@ class RunState:
     def _completion(self, event: Event) -> None:
         candidate = self._finish(event)
         self.completed += 1
-        stage, reward = self._stage_now(), event["reward"]
+        stage, reward = self._stage_now(), objective(event)
         measured = Best(candidate.id, candidate.stage, candidate.architecture, candidate.hash, reward)
         stage.known[candidate.hash] = measured
         if event["halfway"] is not None:
             stage.halfway.append(event["halfway"])
         if stage.best is None or reward > stage.best.reward:
             stage.best = self.best = measured
+        stage.rejections.learnt(reward)
 
     def _stop(self, event: Event) -> None:
         self._finish(event)
         self.stopped += 1
         self._stage_now().halfway.append(event["halfway"])
+        self._stage_now().rejections.learnt(objective(event))
 
     def _failure(self, event: Event) -> None:
-        candidate = self.pending.pop(event["id"]).candidate
+        candidate = self._take(event)
+        self._stage_now().rejections.kept()
         self.failed += 1
         self.last_failure = event["reason"]
         self.recent.append(Outcome(candidate.id, candidate.architecture, event["reason"]))
@@ -234,6 +234,12 @@ class RunState:
         # Twice the machine may have been at fault; whoever fails again as another candidate is not drawn any more.
         innocent = event.get("transient", False) and candidate.hash not in stage.suspect
         (stage.suspect if innocent else stage.failed).add(candidate.hash)
+
+    def _rejection(self, event: Event) -> None:
+        self._take(event)
+        self.setup_failures = 0
+        self.rejected += 1
+        self._stage_now().rejections.reject(event)
 
     def _replay(self, event: Event) -> None:
         self.replayed += 1
@@ -253,15 +259,28 @@ class RunState:
         """For the live views only: the result carries the half-way reward again."""
 
     def _external(self, event: Event) -> None:
-        """Known to the controller only."""
+        stage = self._stage_now()
+        stage.rejections.learnt(event["reward"])
+        if "run" in event:
+            stage.externals.add((event["run"], event["of"]))
+
+    def _warm_start(self, event: Event) -> None:
+        self._stage_now().warm = True
 
     def _snapshot(self, event: Event) -> None:
         """Read on resume only."""
 
     def _finish(self, event: Event) -> Candidate:
         self.setup_failures = 0
-        candidate = self.pending.pop(event["id"]).candidate
+        self._stage_now().rejections.kept()
+        candidate = self._take(event)
         self.recent.append(Outcome(candidate.id, candidate.architecture, None))
+        return candidate
+
+    def _take(self, event: Event) -> Candidate:
+        """The pending candidate that an event ends, with what was measured of it."""
+        candidate = self.pending.pop(event["id"]).candidate
+        self._stage_now().note_cost(candidate.hash, event["cost"])
         return candidate
 
     def _stage_now(self) -> StageState:

@@ -116,6 +116,10 @@ class SurrogateController(Controller):
         self._proposed.add(tokens)
         self._learn(tokens, reward)
 
+    def rewards_per_update(self) -> int:
+        policy = 1 if self._policy is None else self._policy.rewards_per_update()
+        return max(self._interval(), policy)
+
     def _learn(self, tokens: Tokens, reward: float) -> None:
         self._rewards[tokens] = reward
         self._since_training += 1

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from controllers.base import Candidate, Result
+from controllers.costs import CostName
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.evaluation.latency import Latency
@@ -48,6 +49,8 @@ class ProxyTask(ABC):
     """
 
     Recipe: ClassVar[type[BaseModel]]
+    # What it can tell of a candidate's cost, and limits may be set on.
+    costs: ClassVar[frozenset[CostName]] = frozenset()
     # What a finished search says to type next.
     next_command: ClassVar[str] = "nasperc fulltrain --arch {top10}"
 
@@ -85,8 +88,14 @@ class ProxyTask(ABC):
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """Train and measure one candidate; a candidate that raises or gives NaN comes back as ``failed``."""
 
+    def cost(self, candidate: Candidate) -> Mapping[str, float]:
+        """Of :attr:`costs` what can be counted without training: ``flops``, ``params``. Asked for where the recipe
+        limits them; the result of :meth:`evaluate` has them too."""
+        return {}
+
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
-        """Of the whole network with an architecture, for the ranking at a search's end; None: it cannot say."""
+        """Of the whole network with an architecture on one input, where the recipe limits it or aims at it, and for
+        the ranking at a search's end; None: it cannot say."""
         return None
 
     def notes(self) -> list[str]:

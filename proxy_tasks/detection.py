@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from controllers.base import Candidate, Result
+from controllers.costs import COSTS, CostName
 from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
@@ -45,6 +46,7 @@ class DetectionProxy(ProxyTask):
     """
 
     Recipe: ClassVar[type[BaseModel]] = DetectionProxyRecipe
+    costs: ClassVar[frozenset[CostName]] = frozenset(COSTS)
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, DetectionProxyRecipe)
@@ -56,6 +58,7 @@ class DetectionProxy(ProxyTask):
         self._cache: DetectionCache | None = None
         self._validation_ap: ValidationAP | None = None
         self._pyramids: dict[str, DetectionCache] = {}
+        self._counted: tuple[Candidate | None, dict[str, float]] = (None, {})
 
     @property
     def cache(self) -> DetectionCache:
@@ -179,6 +182,12 @@ class DetectionProxy(ProxyTask):
         recipe = self.recipe.model_dump(mode="json")
         return fingerprint({"cache": self.setup.contents, "recipe": recipe, "preset": preset, "space": space})
 
+    def cost(self, candidate: Candidate) -> dict[str, float]:
+        """See :meth:`ProxyTask.cost`."""
+        cost = self._cost(self.modules(candidate))
+        self._counted = (candidate, cost)
+        return cost
+
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
         """Of backbone and decoder on one crop, with random weights."""
         searched = Searched(self.space, architecture, widths)
@@ -210,8 +219,10 @@ class DetectionProxy(ProxyTask):
 
     def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
         modules = self.modules(candidate)
-        # Of neck and head, whether the neck is trained here or its features are cached.
-        cost = measure_module_cost(Decoder(modules), self._feature_shapes())
+        # Counting takes some 0.2 s: under a limit the worker has done it.
+        counted, cost = self._counted
+        if counted != candidate:
+            cost = self._cost(modules)
         training = self._training(candidate, modules)
         halfway, final = training.run(candidate.threshold, on_progress)
         last = final or halfway
@@ -227,8 +238,13 @@ class DetectionProxy(ProxyTask):
                 **({} if last.ap is None else {"ap": last.ap}),
                 **{f"seconds_{name}": value for name, value in training.stopwatch.summary().items()},
             },
-            cost={"flops": cost.flops // CROPS, "params": cost.params_trainable},
+            cost=cost,
         )
+
+    def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
+        """Of neck and head on one crop, whether the neck is trained here or its features are cached."""
+        cost = measure_module_cost(Decoder(modules), self._feature_shapes())
+        return {"flops": cost.flops // CROPS, "params": cost.params_trainable}
 
     def _feature_shapes(self) -> list[torch.Tensor]:
         """The features of ``CROPS`` crops on the meta device."""

@@ -12,6 +12,7 @@ from controllers.journal import Journal
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, latest_top10
 from nasperc.errors import InputError
+from nasperc.report.pareto import plot_pareto
 from nasperc.report.reward_curve import WINDOW, plot_reward_curves, reward_curves
 from nasperc.report.weight_sharing import fully_shared, plot_weight_sharing
 from nasperc.search.components import build_space
@@ -24,7 +25,8 @@ def report(
         str | None, typer.Option(help="A metric of the candidates instead of their reward, such as ap.")
     ] = None,
 ) -> None:
-    """Means of first and last rewards, the best, seconds a candidate; plots of Fig. 7.2 and 7.5."""
+    """Means of first and last rewards, the best, seconds a candidate; plots of Fig. 7.2 and 7.5, and of the rewards
+    against costs."""
     folders = [existing_run(run) for run in runs or [latest_top10().parent]]
     events = {run.path.name: Journal.read(run.journal) for run in folders}
     try:
@@ -57,6 +59,9 @@ def report(
     console.print(table)
     plot_reward_curves(curves, out, metric or "reward")
     console.print(f"{out} written", markup=False)
+    path = out.with_name("pareto.png")
+    if plot_pareto(events, path):
+        console.print(f"{path} written", markup=False)
     spaces = {run.path.name: build_space(run.read_recipe()) for run in folders}
     sharing = {name: fully_shared(journal, spaces[name]) for name, journal in events.items()}
     if any(len(proportions) > 1 for proportions in sharing.values()):

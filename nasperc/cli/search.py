@@ -50,6 +50,28 @@ def search(
         str | None,
         typer.Option(help="What the head stage builds on: proxy (best reward), or fulltrain:20 (7.4.1)."),
     ] = None,
+    max_flops: Annotated[
+        str | None,
+        typer.Option(
+            help="Reject above so many MACs before training (2.5G), counted as top10.json's cost is."
+        ),
+    ] = None,
+    max_params: Annotated[str | None, typer.Option(help="Reject above so many parameters (3M).")] = None,
+    max_latency_ms: Annotated[
+        str | None, typer.Option(help="Reject above so many ms for one image, measured on the workers.")
+    ] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="What --cost-weight is about: flops (default), params or latency_ms.")
+    ] = None,
+    cost_weight: Annotated[
+        float | None,
+        typer.Option(help="W of the cost-aware reward: reward - W * max(0, log(cost / T))."),
+    ] = None,
+    cost_target: Annotated[str | None, typer.Option(help="T of the cost-aware reward (2G).")] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run whose evaluations teach the controller first; repeatable."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
@@ -71,10 +93,16 @@ def search(
             finetune,
             views,
             select_fpn,
+            max_flops,
+            max_params,
+            max_latency_ms,
+            cost,
+            cost_weight,
+            cost_target,
             seed,
             name,
         )
-        if any(value is not None for value in typed) or strict or set_:
+        if any(value is not None for value in typed) or strict or warm_start or set_:
             raise InputError(
                 "a resumed run keeps its recipe",
                 value="options that would change it",
@@ -112,7 +140,17 @@ def search(
             "controller": _drop_none({"name": controller}),
             "proxy": _drop_none({"name": proxy, "finetune": finetune, "views": views}),
             "search": _drop_none(
-                {"workers": workers, "budget": budget, "executor": executor, "select": select_fpn}
+                {
+                    "workers": workers,
+                    "budget": budget,
+                    "executor": executor,
+                    "select": select_fpn,
+                    "limits": _drop_none(
+                        {"flops": max_flops, "params": max_params, "latency_ms": max_latency_ms}
+                    ),
+                    "cost_target": _drop_none({"cost": cost, "weight": cost_weight, "target": cost_target}),
+                    "warm_start": [str(existing_run(run).path) for run in warm_start or []] or None,
+                }
             ),
         }
     )

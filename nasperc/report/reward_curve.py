@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from controllers.costs import objective
+
 WINDOW = 30
 
 
@@ -44,6 +46,8 @@ class RewardCurve:
 def reward_curves(events: Sequence[Mapping[str, Any]], metric: str | None = None) -> list[RewardCurve]:
     """One curve a stage, in the order of the stages, from a journal's events.
 
+    Rewards as the controller saw them: less what a cost target takes off.
+
     Args:
         events: of a journal.
         metric: take this metric of the candidates instead of the reward (Fig. 7.9 shows AP under two rewards).
@@ -55,7 +59,7 @@ def reward_curves(events: Sequence[Mapping[str, Any]], metric: str | None = None
     for event in events:
         if event["event"] == "completion":
             rewards, seconds = stages.setdefault(str(event["stage"]), ([], []))
-            rewards.append(float(event["reward"] if metric is None else event["metrics"][metric]))
+            rewards.append(float(objective(event) if metric is None else event["metrics"][metric]))
             seconds.append(float(event["seconds"]))
     return [
         RewardCurve(stage, tuple(rewards), tuple(seconds)) for stage, (rewards, seconds) in stages.items()

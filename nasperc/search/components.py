@@ -10,6 +10,7 @@ from controllers.base import Controller
 from controllers.plan import SearchPlan
 from controllers.resume import ControllerFactory
 from controllers.service import ControllerService
+from controllers.warm_start import WarmStart
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, parse_recipe
 from proxy_tasks.base import ProxyTask, TaskContext
@@ -64,6 +65,8 @@ def build_plan(recipe: Recipe) -> SearchPlan:
             "candidate_time_limit": limit_s,
             "early_stop_k": search.early_stop_k,
             "early_stop_minimum": search.early_stop_minimum,
+            "limits": search.limits,
+            "cost_target": search.cost_target,
             "outside_selection": search.select != "proxy" or _prepares_stages(recipe),
         }
     )
@@ -74,14 +77,36 @@ def _prepares_stages(recipe: Recipe) -> bool:
     return bool(component.prepares_stages(component.Recipe.model_validate(recipe.proxy.options)))
 
 
-def open_service(recipe: Recipe | Mapping[str, Any], folder: Path, session: str) -> ControllerService:
+def build_warm_start(recipe: Recipe, space: SearchSpace, fingerprint: str | None) -> WarmStart | None:
+    """What the controllers of a run learn from beforehand; None: nothing."""
+    if not recipe.search.warm_start:
+        return None
+    return WarmStart(recipe.search.warm_start, space, fingerprint, build_plan(recipe))
+
+
+def open_service(
+    recipe: Recipe | Mapping[str, Any], folder: Path, session: str, fingerprint: str | None = None
+) -> ControllerService:
     """The controller service of a run folder, rebuilt from its journal if there is one.
+
+    Args:
+        recipe: resolved.
+        folder: of the run.
+        session: names the driver.
+        fingerprint: of the proxy task; None: not known.
 
     Raises:
         InputError: the run has another writer; its journal does not fit the recipe.
     """
     if not isinstance(recipe, Recipe):
         recipe = parse_recipe(recipe, where=str(folder))
+    space = build_space(recipe)
     return ControllerService(
-        folder, build_space(recipe), controller_factory(recipe), build_plan(recipe), session=session
+        folder,
+        space,
+        controller_factory(recipe),
+        build_plan(recipe),
+        session=session,
+        fingerprint=fingerprint,
+        warm_start=build_warm_start(recipe, space, fingerprint),
     )

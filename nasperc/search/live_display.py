@@ -53,7 +53,7 @@ class PlainDisplay(SearchDisplay):
         now = time.time()
         if progress.stage != self._stage:
             self._stage, self._next = progress.stage, 0.0
-        state = (progress.stage, progress.done, progress.replayed, progress.last_failure)
+        state = (progress.stage, progress.done, progress.rejected, progress.replayed, progress.last_failure)
         if state == self._shown or (now < self._next and not progress.finished):
             return
         self._shown, self._next = state, now + self._every_s
@@ -89,12 +89,14 @@ def line(progress: SearchProgress, now: float) -> str:
         f"[{_stage(progress)}]",
         f"{progress.done}{_of(progress)} done",
         f"({progress.completed} completed, {progress.stopped} stopped, {progress.failed} failed,"
-        f" {progress.replayed} replayed)",
-        f"best {_number(progress.best)}",
+        f" {progress.replayed} replayed{_rejected(progress)})",
+        f"best {_best(progress)}",
         f"mean of last {WINDOW} {_number(progress.moving_average)}",
         f"{_rate(progress, now)}/h",
         f"{duration(progress.seconds_left(now))} left",
     ]
+    if progress.warm:
+        parts.append(f"{progress.warm} evaluations of other runs learnt from")
     if progress.failed and progress.last_failure:
         parts.append(f"last failure: {progress.last_failure[:160]}")
     return "  ".join(parts)
@@ -107,10 +109,10 @@ def panel(progress: SearchProgress, now: float) -> RenderableType:
     grid.add_row(
         "candidates",
         f"{progress.done}{_of(progress)}: {progress.completed} completed, {progress.stopped} stopped,"
-        f" {progress.failed} failed, {progress.replayed} replayed",
+        f" {progress.failed} failed, {progress.replayed} replayed{_rejected(progress)}",
     )
     whose = f" (candidate {progress.best_id})" if progress.best_id is not None else ""
-    grid.add_row("best reward", f"{_number(progress.best)}{whose}")
+    grid.add_row("best reward", f"{_best(progress)}{whose}")
     grid.add_row(f"mean of last {WINDOW}", _number(progress.moving_average))
     grid.add_row("speed", f"{_rate(progress, now)} candidates an hour")
     gone, left = duration(progress.elapsed(now)), duration(progress.seconds_left(now))
@@ -122,6 +124,10 @@ def panel(progress: SearchProgress, now: float) -> RenderableType:
         grid.add_row("controller", "  ".join(numbers))
     if progress.last_failure:
         grid.add_row("last failure", Text(progress.last_failure[:200]))
+    if progress.warm:
+        grid.add_row("warm start", f"{progress.warm} evaluations of other runs")
+    if progress.last_rejection:
+        grid.add_row("last rejection", Text(progress.last_rejection[:200]))
     bar = ProgressBar(total=1.0, completed=progress.fraction(now))
     return Panel(Group(bar, grid), title="nasperc search", title_align="left")
 
@@ -195,6 +201,19 @@ def _of(progress: SearchProgress) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _best(progress: SearchProgress) -> str:
+    """What rankings go by and, where its cost took something off, the reward itself."""
+    if progress.best is None or not progress.best_penalty:
+        return _number(progress.best)
+    return (
+        f"{_number(progress.best)} (reward {_number(progress.best + progress.best_penalty)} before its cost)"
+    )
+
+
+def _rejected(progress: SearchProgress) -> str:
+    return f", {progress.rejected} rejected" if progress.rejected else ""
 
 
 def _rate(progress: SearchProgress, now: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controllers.costs import objective
 from controllers.journal import Event
 from search_spaces.base import ORIGINAL, SearchSpace, parse_architecture
 
@@ -28,31 +29,39 @@ class SearchProgress:
     """How a run stands. Rewards are of the current stage: those of different stages are not comparable.
 
     Attributes:
-        completed, stopped, failed, replayed, redrawn: counts of the whole run.
-        best, best_id: of the current stage (or the one that ended last).
+        completed, stopped, failed, rejected, replayed, redrawn: counts of the whole run.
+        best, best_id: of the current stage (or the one that ended last); ``best_penalty``: what its cost has taken off.
         last_reward: of the last completed candidate, or the half-way reward of a stopped one.
+        last_rejection: which limit was exceeded.
+        warm: evaluations of other runs that the stage's controller has learnt from; ``not_warm``: why runs gave none.
         running: by slot.
         diagnostics: of the controller's last update.
         last_failure: reason of the last failure.
-        converged: stages that ended because only known architectures were proposed.
+        converged: stages that ended because only known architectures were proposed; ``over_limits``: because too many
+            in a row were rejected.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self.stages: tuple[str, ...] = ()
         self.stage: str | None = None
-        self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
+        self.completed = self.stopped = self.failed = self.rejected = self.replayed = self.redrawn = 0
         self.best: float | None = None
         self.best_id: int | None = None
+        self.best_penalty = 0.0
         self.last_reward: float | None = None
         self.last_seconds = 0.0
         self.last_failure: str | None = None
+        self.last_rejection: str | None = None
+        self.warm = 0
+        self.not_warm: list[str] = []
         self.running: dict[int, Running] = {}
         self.diagnostics: dict[str, float] = {}
         self.candidate_seconds = 0.0
         self.finished = False
         self.error: str | None = None
         self.converged: list[str] = []
+        self.over_limits: list[str] = []
         self.plan: Mapping[str, Any] = {}
         self._rewards: deque[float] = deque(maxlen=WINDOW)
         self._free: tuple[str, ...] = ()
@@ -145,12 +154,15 @@ class SearchProgress:
     def _stage_start(self, event: Event) -> None:
         self.stage, self._free = event["stage"], tuple(event["free"])
         self.best = self.best_id = None
+        self.best_penalty, self.warm = 0.0, 0
         self._rewards.clear()
         self._proposed.clear()
 
     def _stage_end(self, event: Event) -> None:
         if event["reason"] == "converged":
             self.converged.append(event["stage"])
+        if event["reason"] == "rejected":
+            self.over_limits.append(event["stage"])
 
     def _proposal(self, event: Event) -> None:
         self.running[event["slot"]] = Running(event["id"], event["slot"], event["time"])
@@ -168,20 +180,30 @@ class SearchProgress:
     def _completion(self, event: Event) -> None:
         self._finish(event)
         self.completed += 1
-        reward = self.last_reward = event["reward"]
+        reward = self.last_reward = objective(event)
         self._rewards.append(reward)
         if self.best is None or reward > self.best:
-            self.best, self.best_id = reward, event["id"]
+            self.best, self.best_id, self.best_penalty = reward, event["id"], event.get("penalty", 0.0)
 
     def _stop(self, event: Event) -> None:
         self._finish(event)
         self.stopped += 1
-        self.last_reward = event["halfway"]
+        self.last_reward = objective(event)
 
     def _failure(self, event: Event) -> None:
         self._finish(event)
         self.failed += 1
         self.last_failure = f"candidate {event['id']}: {event['reason']}"
+
+    def _rejection(self, event: Event) -> None:
+        self._forget(event["id"])
+        self.rejected += 1
+        self.candidate_seconds += event["seconds"]
+        self.last_rejection = f"candidate {event['id']}: {event['reason']}"
+
+    def _warm_start(self, event: Event) -> None:
+        self.warm = event["evaluations"]
+        self.not_warm = [f"{event['stage']}: {reason}" for reason in event["skipped"].values()]
 
     def _setup_failure(self, event: Event) -> None:
         self.last_failure = f"worker {event['slot']} could not be set up: {event['error']}"

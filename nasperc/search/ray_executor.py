@@ -44,8 +44,9 @@ from controllers.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
-from nasperc.search.recipe import Recipe, SearchRecipe
+from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
+from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker
 from proxy_tasks.failure import describe
@@ -204,8 +205,9 @@ class RayExecutor(Executor):
     folder must lie on a file system that all of them share.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, session: str, fingerprint: str | None = None) -> None:
         self._recipe, self._folder, self._session = recipe, RunFolder(folder.resolve()), session
+        self._fingerprint = fingerprint
         self._name = f"controller-{folder.name}-{session[:8]}"
         self._started_ray = False
         self._actor: Any = None
@@ -226,7 +228,7 @@ class RayExecutor(Executor):
         node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = actor_class.options(
             name=self._name, namespace=NAMESPACE, scheduling_strategy=node
-        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session)
+        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session, self._fingerprint)
         self._deaths = _SlotDeaths(self._actor)
         self._thread = threading.Thread(
             target=self._run_slots, args=(self._deaths, gpus), name="ray-tune", daemon=True
@@ -299,6 +301,7 @@ class RayExecutor(Executor):
             "completed": progress.completed,
             "stopped": progress.stopped,
             "failed": progress.failed,
+            "rejected": progress.rejected,
             "replayed": progress.replayed,
             "slot_restarts": self._deaths.count if self._deaths else 0,
         }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasperc.assembly.decoder_recipe import DecoderRecipe
 from nasperc.assembly.detector import BaselineKind
@@ -19,54 +18,10 @@ from nasperc.data.recipe import DataRecipe
 from nasperc.errors import InputError
 from nasperc.evaluation.recipe import CostRecipe
 from nasperc.plugins import KINDS, load_component
+from nasperc.search.search_recipe import SearchRecipe
 from nasperc.training.recipe import TrainingRecipe
 
-BUDGET = re.compile(r"(?P<count>[0-9]+)|(?P<time>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
 SUFFIXES = {".yaml", ".yml"}
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class SearchRecipe(BaseModel):
-    """Budget, workers and stopping rules of the run itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # "200": trained candidates; "4h", "30m": wall time.
-    budget: str = "200"
-    workers: int = Field(default=2, ge=1)
-    # None: 1 where CUDA is visible, else 0.
-    gpus_per_worker: float | None = Field(default=None, ge=0)
-    executor: Literal["ray", "local"] = "ray"
-    # Stop half-way when the reward < mean - k * std of earlier half-way rewards; None = never.
-    early_stop_k: float | None = 1.0
-    early_stop_minimum: int = Field(default=20, ge=2)
-    candidate_time_limit_s: float = Field(default=3600.0, gt=0)
-    # Memory of one worker process beside what it shares; None = no limit.
-    worker_memory_gib: float | None = Field(default=None, gt=0)
-    # Which architecture of a stage the next one builds on: proxy = the best reward, fulltrain:20 = the best of
-    # the 20 best rewards after full training (thesis 7.4.1).
-    select: str = Field(default="proxy", pattern=r"^(proxy|fulltrain:[1-9][0-9]{0,3})$")
-    top: int = Field(default=10, ge=1)
-    ray_address: str | None = None
-    dashboard: bool = True
-
-    @field_validator("budget", mode="before")
-    @classmethod
-    def _budget_is_count_or_time(cls, value: object) -> str:
-        text = str(value)
-        if not BUDGET.fullmatch(text) or float(text.rstrip("smhd")) <= 0:
-            raise ValueError("a budget is a number of candidates (200) or a time (90s, 30m, 4h, 2d)")
-        return text
-
-    @property
-    def candidates(self) -> int | None:
-        """The budget in trained candidates; None when it is a time."""
-        return int(self.budget) if self.budget.isdigit() else None
-
-    @property
-    def seconds(self) -> float | None:
-        """The budget in seconds of wall time; None when it counts candidates."""
-        return None if self.budget.isdigit() else float(self.budget[:-1]) * SECONDS[self.budget[-1]]
 
 
 class ComponentSection(BaseModel):
@@ -156,6 +111,7 @@ def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
         except ValidationError as error:
             raise _input_error(error, model, where, prefix=f"{kind}.") from error
         resolved[kind] = ComponentSection(name=section.name, **options.model_dump(mode="json"))
+    recipe.search.check_costs(recipe.proxy.name, where)
     recipe.model.head_preset()
     return recipe.model_copy(update=resolved)
 

@@ -10,13 +10,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from controllers.costs import objective
 from controllers.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search.between_stages import BetweenStages, Selector
-from nasperc.search.components import build_plan, build_proxy, build_space, controller_factory
+from nasperc.search.components import (
+    build_plan,
+    build_proxy,
+    build_space,
+    build_warm_start,
+    controller_factory,
+)
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
 from nasperc.search.local_executor import LocalExecutor
+from nasperc.search.pareto import ParetoFronts
 from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder, resolve_paths
@@ -71,10 +79,14 @@ def run_search(
     console.print(f"run folder: {run.path}", highlight=False, markup=False)
     try:
         proxy = _prepare(recipe, space, run, console)
+        fingerprint = proxy.fingerprint()
+        warm_start = build_warm_start(recipe, space, fingerprint)
+        if warm_start is not None and not resume:
+            warm_start.check()
         search = _Search(recipe, space, run, proxy.description())
         between = BetweenStages(recipe, space, run, proxy, selector, console)
         between.begin(Journal.read(run.journal) if run.journal.exists() else [])
-        with _executor(recipe, run) as executor:
+        with _executor(recipe, run, fingerprint) as executor:
             search.follow(executor, console, between)
     except KeyboardInterrupt:
         console.print(
@@ -129,24 +141,24 @@ def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Consol
     return proxy
 
 
-def _executor(recipe: Recipe, run: RunFolder) -> Executor:
+def _executor(recipe: Recipe, run: RunFolder, fingerprint: str) -> Executor:
     session = uuid.uuid4().hex
     if recipe.search.executor == "local":
-        return LocalExecutor(recipe, run.path, session)
+        return LocalExecutor(recipe, run.path, session, fingerprint)
     from nasperc.search.ray_executor import RayExecutor
 
-    return RayExecutor(recipe, run.path, session)
+    return RayExecutor(recipe, run.path, session, fingerprint)
 
 
 class _Search:
-    """What the driver keeps of a running search, folded from the journal: views and ``top10.json``."""
+    """What the driver keeps of a running search, folded from the journal: views, ``top10.json``, ``pareto.json``."""
 
     def __init__(
         self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]
     ) -> None:
         self._recipe, self._space, self._run, self._description = recipe, space, run, description
         self.progress = SearchProgress(space)
-        self._top10 = Top10(recipe.search.top)
+        self._top10, self._fronts = Top10(recipe.search.top), ParetoFronts()
         self._seen = 0
         self._unwritten = False
         self._next_write = 0.0
@@ -159,11 +171,11 @@ class _Search:
         scalars = SearchScalars(self._run.tensorboard)
         try:
             while self._follow_stage(executor, console, scalars):
-                self._write_top10()
+                self._write()
                 between.go_on(executor, self._description)
         finally:
             scalars.close()
-            self._write_top10()
+            self._write()
 
     def _follow_stage(self, executor: Executor, console: Console, scalars: SearchScalars) -> bool:
         """Run on; True when a stage waits for what it needs from outside, False at the end of the run."""
@@ -188,11 +200,14 @@ class _Search:
                 "a search must be able to train candidates",
                 value=progress.error,
                 where=self._run.path,
-                repair=f"Remove the cause, then: nasperc search --resume {self._run.path}",
+                repair="Begin a new run with higher limits."
+                if progress.rejected and not progress.completed
+                else f"Remove the cause, then: nasperc search --resume {self._run.path}",
             )
+        rejected = f"{progress.rejected} rejected, " if progress.rejected else ""
         console.print(
             f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
-            f"failed, {progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
+            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
             highlight=False,
         )
         for stage in progress.converged:
@@ -201,6 +216,15 @@ class _Search:
                 highlight=False,
                 markup=False,
             )
+        for stage in progress.over_limits:
+            console.print(
+                f"the stage {stage} ended early: too many candidates in a row exceeded a limit, the last: "
+                f"{progress.last_rejection}",
+                highlight=False,
+                markup=False,
+            )
+        for reason in progress.not_warm:
+            console.print(f"no warm start for the stage {reason}", highlight=False, markup=False)
         console.print(self._ranking(proxy))
         next_command = proxy.next_command.format(top10=self._run.top10, run=self._run.path)
         console.print(
@@ -216,34 +240,41 @@ class _Search:
         for event in events:
             self.progress.apply(event)
             scalars.apply(event, self.progress)
-            self._unwritten |= self._top10.apply(event)
+            ranked, on_front = self._top10.apply(event), self._fronts.apply(event)
+            self._unwritten |= ranked or on_front
         if events:
             executor.publish(self.progress)
         if self._unwritten and time.monotonic() >= self._next_write:
-            self._write_top10()
+            self._write()
             scalars.flush()
         display.update(self.progress)
 
-    def _write_top10(self) -> None:
+    def _write(self) -> None:
         self._top10.write(self._run.top10, self._recipe, self._space, self._description)
+        self._fronts.write(self._run.pareto, self._recipe)
         self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S
 
     def _ranking(self, proxy: ProxyTask) -> Table:
-        table = Table("rank", "stage", "candidate", "reward", "hash", "MACs", "parameters", "ms")
+        target = self._recipe.search.cost_target
+        penalised = [] if target is None else ["penalised"]
+        table = Table("rank", "stage", "candidate", "reward", *penalised, "hash", "MACs", "parameters", "ms")
         for rank, event in enumerate(self._top10.events(), start=1):
             costs = [event["cost"].get(key) for key in ("flops", "params")]
             described = {**event["architecture"], "hash": event["hash"]}
             architecture = self._space.from_dict(described, where=str(self._run.journal))
-            latency = proxy.latency(architecture, event["widths"])
+            latency_ms = event["cost"].get("latency_ms")
+            latency = None if latency_ms is not None else proxy.latency(architecture, event["widths"])
             if latency is not None:
+                latency_ms = 1e3 * latency.median_s
                 table.caption = f"ms: median latency of one image ({latency.device})"
             table.add_row(
                 str(rank),
                 event["stage"],
                 str(event["id"]),
                 f"{event['reward']:.4f}",
+                *([] if target is None else [f"{objective(event):.4f}"]),
                 event["hash"][:8],
                 *("-" if cost is None else f"{cost:.3g}" for cost in costs),
-                "-" if latency is None else f"{1e3 * latency.median_s:.1f}",
+                "-" if latency_ms is None else f"{latency_ms:.1f}",
             )
         return table

@@ -18,7 +18,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The resolved recipe, the journal, ``top10.json``, TensorBoard events; while it runs, files of Ray."""
+    """Resolved recipe, journal, ``top10.json``, ``pareto.json``, TensorBoard events; while it runs, files of Ray."""
 
     path: Path
 
@@ -33,6 +33,10 @@ class RunFolder:
     @property
     def top10(self) -> Path:
         return self.path / "top10.json"
+
+    @property
+    def pareto(self) -> Path:
+        return self.path / "pareto.json"
 
     @property
     def tensorboard(self) -> Path:

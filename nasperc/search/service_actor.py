@@ -17,12 +17,14 @@ from nasperc.search.components import open_service
 class ServiceActor:
     """The controller service in its own process; Ray restarts it, and it rebuilds itself from the journal."""
 
-    def __init__(self, recipe: Mapping[str, Any], folder: str, session: str) -> None:
+    def __init__(
+        self, recipe: Mapping[str, Any], folder: str, session: str, fingerprint: str | None = None
+    ) -> None:
         self._ready: set[int] = set()
         self._refusal: InputError | None = None
         self._broken: InputError | OSError | None = None
         try:
-            self._service = open_service(recipe, Path(folder), session)
+            self._service = open_service(recipe, Path(folder), session, fingerprint)
         except InputError as error:
             # Raised by the first call: an error in the constructor would only reach the driver as text.
             self._refusal = error

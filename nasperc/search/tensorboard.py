@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from controllers.costs import objective
 from controllers.journal import Event
 from nasperc.search.progress import SearchProgress
 
@@ -14,7 +15,8 @@ from nasperc.search.progress import SearchProgress
 class SearchScalars:
     """Writes scalars; the step is the number of candidates done, the time is the event's own.
 
-    ``reward/{candidate,halfway,best,moving_average}``; ``controller/{baseline,entropy,approx_kl,...}`` as the
+    ``reward/{candidate,halfway,best,moving_average}``, with a cost target ``reward/penalised`` (what it takes off is
+    off best and mean, too); ``controller/{baseline,entropy,approx_kl,...}`` as the
     controller reports them; ``share/<kind>/<choice>`` over the last 50 proposals; ``candidate/seconds``.
     """
 
@@ -30,6 +32,8 @@ class SearchScalars:
                 self._write(f"controller/{name}", value, event, progress)
         if kind == "completion":
             self._write("reward/candidate", event["reward"], event, progress)
+            if "penalty" in event:
+                self._write("reward/penalised", objective(event), event, progress)
             assert progress.best is not None
             assert progress.moving_average is not None
             self._write("reward/best", progress.best, event, progress)

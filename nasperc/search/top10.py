@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from controllers.costs import objective
 from controllers.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.components import build_space
@@ -30,7 +31,9 @@ class _Space(BaseModel):
     variant: str
 
 
-class _Entry(BaseModel):
+class EntryModel(BaseModel):
+    """An entry as it stands in the file; ``rank`` counts up from 1."""
+
     model_config = ConfigDict(extra="forbid")
 
     rank: int = Field(ge=1)
@@ -41,6 +44,7 @@ class _Entry(BaseModel):
     widths: dict[str, int]
     seed: int = Field(ge=0)
     reward: float = Field(allow_inf_nan=False)
+    penalty: float = Field(0.0, ge=0, allow_inf_nan=False)
     halfway: float | None = None
     metrics: dict[str, float | None]
     cost: dict[str, float | None]
@@ -59,12 +63,15 @@ class _File(BaseModel):
     data: dict[str, Any]
     weights: dict[str, Any]
     search_cost_hours: float = Field(ge=0)
-    entries: list[_Entry] = Field(min_length=1)
+    entries: list[EntryModel] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Top10Entry:
-    """One architecture that was trained to its end on the proxy task; ``seed``: of that training."""
+    """One architecture that was trained to its end on the proxy task.
+
+    ``seed``: of that training; ``reward``: as it was measured; ``penalty``: what its cost takes off in rankings.
+    """
 
     rank: int
     id: int
@@ -76,6 +83,12 @@ class Top10Entry:
     reward: float
     metrics: Mapping[str, float | None]
     cost: Mapping[str, float | None]
+    penalty: float = 0.0
+
+    @property
+    def objective(self) -> float:
+        """What entries of one stage are ranked by."""
+        return self.reward - self.penalty
 
 
 @dataclass(frozen=True)
@@ -97,9 +110,9 @@ class Top10:
     """The best completed candidates, collected from the journal's events.
 
     Rewards of different stages are not comparable (other widths, other proxy settings), so the stages are
-    ranked first: entries of the last stage, best reward first, then, where those are fewer than ``size``, of
-    the stage before it. At equal rewards the earlier candidate is better. A canonical hash appears once, in
-    its last stage.
+    ranked first: entries of the last stage, best reward first (less its penalty, where the run has a cost target),
+    then, where those are fewer than ``size``, of the stage before it. At equal rewards the earlier candidate is
+    better. A canonical hash appears once, in its last stage.
     """
 
     def __init__(self, size: int) -> None:
@@ -110,7 +123,7 @@ class Top10:
 
     def apply(self, event: Event) -> bool:
         """Take one event; True if the ranking has changed."""
-        if event["event"] in {"completion", "stop", "failure", "retry"}:
+        if event["event"] in {"completion", "stop", "failure", "retry", "rejection"}:
             self.cost_hours += event["seconds"] / 3600.0
         if event["event"] == "stage_start":
             self._stages.insert(0, event["stage"])
@@ -121,7 +134,7 @@ class Top10:
         if any(known["hash"] == event["hash"] for known in ranked):
             return False
         ranked.append(event)
-        ranked.sort(key=lambda known: (-known["reward"], known["id"]))
+        ranked.sort(key=lambda known: (-objective(known), known["id"]))
         del ranked[self.size :]
         return event in ranked
 
@@ -154,16 +167,25 @@ class Top10:
             "data": description.get("data", {}),
             "weights": description.get("weights", {}),
             "search_cost_hours": self.cost_hours,
-            "entries": [_entry(rank, event) for rank, event in enumerate(events, start=1)],
+            "entries": entries_of(events),
         }
         write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
         return True
 
 
-def _entry(rank: int, event: Event) -> dict[str, Any]:
+def entries_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Completions as entries, ranked in this order."""
     measured = ("reward", "halfway", "metrics", "cost", "seconds")
     keys = ("id", "stage", "architecture", "hash", "widths", "seed", *measured)
-    return {"rank": rank, **{key: event[key] for key in keys}, "status": "completed"}
+    return [
+        {
+            "rank": rank,
+            **{key: event[key] for key in keys},
+            "penalty": event.get("penalty", 0.0),
+            "status": "completed",
+        }
+        for rank, event in enumerate(events, start=1)
+    ]
 
 
 def read_top10(path: str | Path) -> Top10File:
@@ -204,7 +226,7 @@ def read_top10(path: str | Path) -> Top10File:
         raise InputError(
             "the space of top10.json must be its recipe's", value=file.space.name, where=path, repair=repair
         )
-    entries = tuple(_read_entry(entry, space, f"{path}, rank {entry.rank}") for entry in file.entries)
+    entries = tuple(read_entry(entry, space, f"{path}, rank {entry.rank}") for entry in file.entries)
     if [entry.rank for entry in entries] != list(range(1, len(entries) + 1)):
         raise InputError(
             "ranks must count up from 1", value=[entry.rank for entry in entries], where=path, repair=repair
@@ -217,10 +239,10 @@ def read_top10(path: str | Path) -> Top10File:
             repair=repair,
         )
     for first_entry, second_entry in pairwise(entries):
-        if first_entry.stage == second_entry.stage and first_entry.reward < second_entry.reward:
+        if first_entry.stage == second_entry.stage and first_entry.objective < second_entry.objective:
             raise InputError(
-                "entries of a stage must be ordered by reward",
-                value=f"{first_entry.reward} before {second_entry.reward}",
+                "entries of a stage must be ordered by reward (less its penalty)",
+                value=f"{first_entry.objective} before {second_entry.objective}",
                 where=f"{path}, rank {second_entry.rank}",
                 repair=repair,
             )
@@ -237,7 +259,12 @@ def read_top10(path: str | Path) -> Top10File:
     )
 
 
-def _read_entry(entry: _Entry, space: SearchSpace, where: str) -> Top10Entry:
+def read_entry(entry: EntryModel, space: SearchSpace, where: str) -> Top10Entry:
+    """Check one entry: its architecture by space and hash, its widths.
+
+    Raises:
+        InputError: they do not fit.
+    """
     architecture = space.from_dict({**entry.architecture, "hash": entry.hash}, where=where)
     for part, width in entry.widths.items():
         if width < 1 or not math.isfinite(width):
@@ -258,4 +285,5 @@ def _read_entry(entry: _Entry, space: SearchSpace, where: str) -> Top10Entry:
         reward=entry.reward,
         metrics=entry.metrics,
         cost=entry.cost,
+        penalty=entry.penalty,
     )

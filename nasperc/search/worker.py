@@ -15,6 +15,7 @@ from controllers.answers import Answer, Finished, Wait
 from controllers.base import Candidate, Result
 from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
+from nasperc.search.cost_gate import CostGate
 from nasperc.search.memory_limit import memory_limit, room_below
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
@@ -65,6 +66,7 @@ class SlotWorker:
         self._limit = self.recipe.search.candidate_time_limit_s
         self._end_hung = end_hung
         self._proxy: ProxyTask | None = None
+        self._gate: CostGate | None = None
         self.evaluating = False
 
     def setup(self) -> None:
@@ -86,6 +88,7 @@ class SlotWorker:
                 repair="Give more, or leave the key out.",
             )
         self._proxy = proxy
+        self._gate = CostGate(proxy, self.recipe.search.limits, self.recipe.search.cost_target)
 
     def step(self, service: Service) -> bool:
         """Ask, train one candidate, tell; False when the run has ended.
@@ -111,8 +114,8 @@ class SlotWorker:
         return True
 
     def evaluate(self, candidate: Candidate) -> Result:
-        """The result of one candidate; whatever it raises becomes a failure."""
-        assert self._proxy is not None, "setup() comes first"
+        """The result of one candidate, or its rejection; whatever it raises becomes a failure."""
+        assert self._proxy is not None and self._gate is not None, "setup() comes first"  # noqa: PT018
         start = time.monotonic()
 
         def on_progress(phase: str, fraction: float) -> None:
@@ -127,13 +130,14 @@ class SlotWorker:
             with memory_limit(self.recipe.search.worker_memory_gib):
                 self.evaluating = True
                 try:
-                    result = self._proxy.evaluate(candidate, on_progress)
+                    result = self._gate.reject(candidate) or self._proxy.evaluate(candidate, on_progress)
                 finally:
                     self.evaluating = False
         except Exception as error:
             result = failed(error)
         finally:
             watchdog.cancel()
+        result = replace(result, cost={**result.cost, **self._gate.cost})
         if result.transient:
             release_memory()
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)

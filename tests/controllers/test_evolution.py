@@ -58,3 +58,19 @@ def test_learns_better_than_random():
     tokens = toy_tokens(choices=4, body=5, head=3)
     random = late_mean(RandomController(tokens, RandomRecipe(), 0))
     assert late_mean(EvolutionController(tokens, EvolutionRecipe(), 0)) > random + 1.5
+
+
+def test_of_many_external_rewards_the_best_stay():
+    tokens = toy_tokens(choices=3, body=1, head=6)
+    controller = EvolutionController(tokens, EvolutionRecipe(population=3, sample=200), 0)
+    given = [(0, 0, 0, 0, 0, 0, 1), (1, 0, 0, 0, 0, 1, 1), (2, 0, 0, 1, 1, 1, 1), (0, 1, 1, 0, 0, 0, 0)]
+    for reward, each in zip((9.0, 1.0, 8.0, 2.0), given, strict=True):
+        controller.observe_external(tokens.architecture(each), reward)
+    assert {tuple(member) for member, _ in controller.state_dict()["population"]} == set(
+        map(tuple, (given[0], given[2], given[3]))
+    )
+    assert distance(given[0], tokens.tokens(controller.propose().architecture)) == 1
+
+
+def test_a_generation_is_an_update():
+    assert EvolutionController(toy_tokens(), EvolutionRecipe(population=7), 0).rewards_per_update() == 7

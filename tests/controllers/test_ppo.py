@@ -199,3 +199,8 @@ def test_learns_better_than_random() -> None:
 def test_unknown_key_is_refused() -> None:
     with pytest.raises(ValidationError):
         PPORecipe(learningrate=1e-3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("recipe", "rewards"), [({"batch": 10}, 10), ({"batch": 1, "buffer": 100}, 100)])
+def test_an_update_learns_from_a_batch_or_a_buffer(recipe: dict[str, int], rewards: int) -> None:
+    assert PPOController(toy_tokens(), PPORecipe(**recipe), 0).rewards_per_update() == rewards

@@ -8,6 +8,7 @@ from controllers.random_search import RandomController, RandomRecipe
 class TestRandomController(ControllerTests):
     controller = RandomController
     recipe = RandomRecipe()
+    learning = None
 
     def test_is_uniform_over_the_allowed_choices(self) -> None:
         controller = RandomController(toy_tokens(choices=3, body=2, head=0), RandomRecipe(), 0)

@@ -20,7 +20,9 @@ RESULTS = [
     Result("stopped", halfway=0.2),
     Result("failed", reason="the loss is nan"),
     Result("failed", reason="out of memory", transient=True),
+    Result("rejected", reason="flops exceed the limit", cost={"flops": 9.0}),
 ]
+ENDS = ("completion", "stop", "failure", "rejection")
 SLOT = st.integers(0, 2)
 ACTIONS = st.one_of(
     st.tuples(st.just("ask"), SLOT),
@@ -63,10 +65,11 @@ def test_any_schedule(actions: list[tuple[object, ...]]) -> None:
 
 
 def check(events: list[Event], pending: tuple[int, ...], drivers: int) -> None:
-    ends = Counter(event["id"] for event in events if event["event"] in ("completion", "stop", "failure"))
+    ends = Counter(event["id"] for event in events if event["event"] in ENDS)
     proposed = [event["id"] for event in events if event["event"] == "proposal"]
     assert proposed == list(range(len(proposed)))
-    assert len(proposed) <= 12
+    # Rejected ones are not counted.
+    assert len(proposed) - sum(event["event"] == "rejection" for event in events) <= 12
     # Each ends once or is pending.
     assert sorted([*ends, *pending]) == proposed
     assert set(ends.values()) <= {1}
@@ -92,7 +95,7 @@ def check(events: list[Event], pending: tuple[int, ...], drivers: int) -> None:
         elif kind == "retry":
             assert owners[id] == event["slot"]
             owners[id] = None
-        elif kind in ("completion", "stop", "failure"):
+        elif kind in ENDS:
             assert not event.get("transient") or owners[id] == event["slot"]
             owners.pop(id)
     assert sorted(owners) == sorted(pending)

@@ -21,19 +21,25 @@ SMALL = SurrogateRecipe(
 )
 
 
+LEARNING = {"pool": 150, "hidden": 32, "steps": 60}
+
+
 class TestSurrogateController(ControllerTests):
     controller = SurrogateController
     recipe = SMALL
+    learning = LEARNING
 
 
 class TestSurrogateWithPolicy(ControllerTests):
     controller = SurrogateController
     recipe = SMALL.model_copy(update={"proposer": "policy"})
+    learning = LEARNING
 
 
 class TestSurrogateWithBoth(ControllerTests):
     controller = SurrogateController
     recipe = SMALL.model_copy(update={"proposer": "both"})
+    learning = LEARNING
 
 
 def rewards_of(controller, count):
@@ -113,3 +119,9 @@ def test_a_policy_of_its_own_is_saved_and_trained():
 def test_normal_scores(rewards):
     expected = norm.ppf((rankdata(rewards) - 0.5) / len(rewards))
     np.testing.assert_allclose(normal_scores(torch.tensor(rewards, dtype=torch.float64)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("proposer", "rewards"), [("mutants", 4), ("policy", 9), ("both", 9)])
+def test_an_update_is_a_training_of_the_ensemble_and_of_the_policy(proposer, rewards):
+    recipe = SMALL.model_copy(update={"proposer": proposer, "policy": PPORecipe(hidden=8, batch=9)})
+    assert SurrogateController(toy_tokens(), recipe, 0).rewards_per_update() == rewards

@@ -95,6 +95,10 @@ def test_a_result_carries_losses_and_cost(task: DetectionProxy, make_candidate: 
     decoder = task.training(make_candidate(task)).decoder
     assert result.cost["params"] == sum(p.numel() for p in decoder.parameters())
     assert result.cost["flops"] > result.cost["params"]
+    # It is counted without training, too, and what is counted first changes nothing.
+    assert task.cost(make_candidate(task)) == result.cost
+    assert task.evaluate(make_candidate(task)).reward == result.reward
+    assert set(result.cost) | {"latency_ms"} == task.costs
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,12 @@ def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, m
             ["search", "--weights", "nowhere.pth", "--normalisation", "tf", "--executor", "local"],
             "nowhere.pth",
         ),
+        (["search", "--max-flops", "-3"], "search.limits.flops"),
+        (["search", "--max-params", "many"], "search.limits.params"),
+        (["search", "--cost-weight", "0.2"], "both --cost-weight and --cost-target"),
+        (["search", "--cost", "params"], "both --cost-weight and --cost-target"),
+        (["search", "--cost-weight", "-1", "--cost-target", "2G"], "search.cost_target.weight"),
+        (["search", "--warm-start", "nowhere"], "nowhere"),
         (["fulltrain", "--arch", "nowhere.json"], "nowhere.json"),
         (["fulltrain"], "nasperc search"),
         (["export", "architecture"], "nasperc search"),
@@ -129,6 +135,42 @@ def test_any_controller_searches_a_table(empty_folder, monkeypatch, capsys):
         # 25 of 27: at most two better ones are missing.
         assert top10["entries"][0]["reward"] >= 5.0
         assert top10["task"] == "table"
+
+
+def test_limits_and_warm_starts_of_a_table(empty_folder, monkeypatch, capsys):
+    rows = [f"{a}{b},{a + 2 * b}" for a in range(4) for b in range(4)]
+    (empty_folder / "scores.csv").write_text("\n".join(["tokens,score", *rows]))
+    table = [
+        "search",
+        "--space",
+        "table:scores.csv",
+        "--executor=local",
+        "--controller=evolution",
+        "--budget=6",
+    ]
+    code, _, err = nasperc(monkeypatch, capsys, *table, "--max-flops", "2G")
+    assert code == 2
+    assert "the proxy task table knows (it knows none)" in err
+    assert not (empty_folder / "runs").exists()
+    code, _, err = nasperc(monkeypatch, capsys, *table)
+    assert code == 0, err
+    code, out, err = nasperc(monkeypatch, capsys, *table, "--seed", "5", "--warm-start", "search-001")
+    assert code == 0, err
+    assert "6 evaluations of other runs learnt from" in out
+    assert (
+        "warm_start:\n  - " + str(empty_folder)
+        in (empty_folder / "runs" / "search-002" / "recipe.yaml").read_text()
+    )
+    # Of another table nothing can be learnt.
+    (empty_folder / "scores.csv").write_text("\n".join(["tokens,score", *rows, "40,9"]))
+    code, _, err = nasperc(monkeypatch, capsys, *table, "--warm-start", "search-001")
+    assert code == 2
+    assert "a warm start must have the space of this run" in err
+    code, _, err = nasperc(
+        monkeypatch, capsys, "search", "--resume", "search-002", "--warm-start", "search-001"
+    )
+    assert code == 2
+    assert "a resumed run keeps its recipe" in err
 
 
 def test_a_bad_table_is_one_line(empty_folder, monkeypatch, capsys):

@@ -28,6 +28,11 @@ def test_curves_by_stage_leave_everything_but_completions_out(tmp_path):
     assert (tmp_path / "curve.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_rewards_are_less_what_their_cost_takes_off():
+    events = [{"event": "completion", "stage": "fpn", "reward": -2.0, "penalty": 0.5, "seconds": 1.0}]
+    assert reward_curves(events)[0].rewards == (-2.5,)
+
+
 def test_a_metric_instead_of_the_reward():
     events = [
         {"event": "completion", "stage": "fpn", "reward": -2.0, "seconds": 1.0, "metrics": {"ap": 0.25}},

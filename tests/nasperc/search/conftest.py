@@ -55,7 +55,7 @@ def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
             defaults["stages"] = [{"name": stage.name} for stage in toy_space.stages()]
         if kind == "stage_start":
             defaults = {"free": [stage]}
-        if kind in {"proposal", "completion", "stop", "failure"}:
+        if kind in {"proposal", "completion", "stop", "failure", "rejection"}:
             parts = values.pop("parts", {"body": (0, 0, 0, 0, values["id"]), "head": "original"})
             architecture = toy_space.architecture(parts)
             defaults = {
@@ -68,6 +68,8 @@ def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
         if kind in {"completion", "stop", "failure"}:
             cost = {"flops": 2e9}
             defaults |= {"halfway": 0.25, "metrics": {"val_loss": 0.5}, "cost": cost, "seconds": 36.0}
+        if kind == "rejection":
+            defaults |= {"reason": "flops over", "observed": None, "cost": {"flops": 9e9}, "seconds": 3.6}
         return {"event": kind, "time": time, "stage": stage, **defaults, **values}
 
     return make

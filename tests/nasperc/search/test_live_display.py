@@ -35,6 +35,23 @@ def text(renderable: object, terminal: bool = False) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_costs_and_other_runs_are_shown(toy_space: SearchSpace, make_event: MakeEvent) -> None:
+    progress = running(toy_space, make_event, 1000.0)
+    for event in (
+        make_event("warm_start", 940.0, evaluations=12, skipped={}),
+        make_event("rejection", 980.0, id=2, reason="flops 3 exceed [2]"),
+        make_event("completion", 990.0, id=3, reward=1.0, penalty=0.25),
+    ):
+        progress.apply(event)
+    said = line(progress, 1000.0)
+    assert "0 replayed, 1 rejected)" in said
+    assert "best 0.7500 (reward 1.0000 before its cost)" in said
+    assert "12 evaluations of other runs" in said
+    shown = text(panel(progress, 1000.0))
+    for part in ("1 rejected", "reward 1.0000", "candidate 2: flops 3 exceed [2]", "12 evaluations"):
+        assert part in shown
+
+
 def test_a_line_says_how_the_search_stands(toy_space: SearchSpace, make_event: MakeEvent) -> None:
     said = line(running(toy_space, make_event, 1000.0), 1000.0)
     for part in (

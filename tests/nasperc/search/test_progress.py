@@ -40,6 +40,33 @@ def test_counts_best_and_mean(progress: SearchProgress, make_event: MakeEvent) -
     assert progress.last_failure == "candidate 3: NaN"
 
 
+def test_a_rejection_frees_its_slot_and_is_not_counted(
+    progress: SearchProgress, make_event: MakeEvent
+) -> None:
+    progress.apply(make_event("rejection", 1010.0, id=1, slot=1, reason="flops 3 exceed the limit of 2"))
+    assert (progress.rejected, progress.done, list(progress.running)) == (1, 0, [0])
+    assert progress.last_rejection == "candidate 1: flops 3 exceed the limit of 2"
+    assert progress.candidate_seconds == 3.6
+    progress.apply(make_event("stage_end", reason="rejected"))
+    assert (progress.over_limits, progress.converged) == (["body"], [])
+
+
+def test_the_best_is_the_best_after_its_penalty(progress: SearchProgress, make_event: MakeEvent) -> None:
+    progress.apply(make_event("completion", 1010.0, id=0, reward=0.5, penalty=0.25))
+    progress.apply(make_event("completion", 1020.0, id=1, reward=0.75, penalty=1.0))
+    assert (progress.best, progress.best_id, progress.best_penalty) == (0.25, 0, 0.25)
+    assert progress.moving_average == 0.0
+    progress.apply(make_event("stop", 1030.0, id=2, halfway=0.5, penalty=1.0))
+    assert progress.last_reward == -0.5
+
+
+def test_a_warm_start_is_of_its_stage(progress: SearchProgress, make_event: MakeEvent) -> None:
+    progress.apply(make_event("warm_start", evaluations=12, skipped={"runs/x": "it differs"}))
+    assert (progress.warm, progress.not_warm) == (12, ["body: it differs"])
+    progress.apply(make_event("stage_start", 1011.0, "head"))
+    assert progress.warm == 0
+
+
 def test_a_retry_is_no_failure_and_a_pause_ends_like_an_error(
     progress: SearchProgress, make_event: MakeEvent
 ) -> None:

@@ -100,6 +100,13 @@ def test_circle_of_bases_is_refused(tmp_path):
         ("model.preset=nas", "nas_fcos"),
         ("model.backbone.name=resnet5000", "mobilenet_v2"),
         ("model.preset_overrides={nms: 1}", "preset override"),
+        ("search.limits.flops=-1", "search.limits.flops"),
+        ("search.limits.flops=2.5X", "search.limits.flops"),
+        ("search.limits.watts=3", "flops"),
+        ("search.cost_target.weight=0.1", "both --cost-weight and --cost-target"),
+        ("search.cost_target={weight: -0.1, target: 1G}", "search.cost_target.weight"),
+        ("search.cost_target={weight: 0.1, target: 0}", "search.cost_target.target"),
+        ("search.cost_target={cost: watts, weight: 0.1, target: 1G}", "search.cost_target.cost"),
         ("seed", "key=value"),
         ("search.workers=0", "search.workers"),
         ("controller.name=pppo", "ppo"),
@@ -109,6 +116,25 @@ def test_circle_of_bases_is_refused(tmp_path):
 def test_bad_settings_name_the_key_and_the_repair(setting, message):
     with pytest.raises(InputError, match=message):
         load_recipe("demo", settings=[setting])
+
+
+def test_costs_as_they_are_typed_in_yaml_and_survive_a_round_trip():
+    settings = ["search.limits={flops: 2.5e9, params: 3M}", "search.cost_target={weight: 0.2, target: 2G}"]
+    recipe = load_recipe("demo", settings=settings)
+    assert recipe.search.limits.amounts == {"flops": 2.5e9, "params": 3e6}
+    assert recipe.search.cost_target is not None
+    assert recipe.search.cost_target.model_dump() == {"cost": "flops", "weight": 0.2, "target": 2e9}
+    assert parse_recipe(yaml.safe_load(yaml.safe_dump(recipe.to_dict())), where="test") == recipe
+
+
+@pytest.mark.parametrize("setting", ["search.limits.flops=1", "search.cost_target={weight: 1, target: 1}"])
+def test_a_proxy_task_without_costs_says_so(tmp_path, setting):
+    (tmp_path / "scores.csv").write_text("tokens,score\n0,1\n1,2\n")
+    overrides = [
+        {"space": {"name": "table", "file": str(tmp_path / "scores.csv")}, "proxy": {"name": "table"}}
+    ]
+    with pytest.raises(InputError, match=r"the proxy task table knows \(it knows none\), but got flops"):
+        load_recipe("table", overrides, [setting])
 
 
 def test_rows_are_mappings(tmp_path):

@@ -59,3 +59,12 @@ def test_a_resumed_run_writes_every_scalar_once(
     write(tmp_path / "tb", toy_space, events[:4])
     resumed = write(tmp_path / "tb", toy_space, events)
     assert resumed == write(tmp_path / "undisturbed", toy_space, events)
+
+
+def test_with_a_cost_target_there_are_both_rewards(
+    tmp_path: Path, toy_space: SearchSpace, events: list[Event]
+) -> None:
+    scalars = write(tmp_path / "tb", toy_space, [{**event, "penalty": 0.125} for event in events])
+    assert scalars["reward/candidate"] == [(1, 0.5, 110.0), (3, 0.25, 130.0)]
+    assert scalars["reward/penalised"] == [(1, 0.375, 110.0), (3, 0.125, 130.0)]
+    assert scalars["reward/best"] == [(1, 0.375, 110.0), (3, 0.375, 130.0)]

@@ -66,6 +66,29 @@ def test_an_architecture_appears_once(make_event: MakeEvent) -> None:
     assert [event["id"] for event in top10.events()] == [0]
 
 
+def test_a_penalty_moves_the_rank_and_leaves_the_reward(
+    tmp_path: Path, make_event: MakeEvent, toy_recipe: Callable[..., Recipe], toy_space: SearchSpace
+) -> None:
+    top10 = Top10(size=3)
+    top10.apply(make_event("stage_start"))
+    for id, (reward, penalty) in enumerate([(0.9, 0.5), (0.6, 0.0), (0.5, 0.1)]):
+        top10.apply(make_event("completion", id=id, reward=reward, penalty=penalty))
+    assert not top10.apply(make_event("rejection", id=3))
+    assert top10.cost_hours == pytest.approx((3 * 36 + 3.6) / 3600)
+    path = tmp_path / "top10.json"
+    assert top10.write(path, toy_recipe(), toy_space, DESCRIPTION)
+    entries = read_top10(path).entries
+    assert [(entry.id, entry.reward, entry.penalty) for entry in entries] == [
+        (1, 0.6, 0.0),
+        (0, 0.9, 0.5),
+        (2, 0.5, 0.1),
+    ]
+    assert [entry.objective for entry in entries] == pytest.approx([0.6, 0.4, 0.4])
+    change(path, "entries.1.penalty", -1.0)
+    with pytest.raises(InputError, match=r"not valid at entries.1.penalty"):
+        read_top10(path)
+
+
 def test_nothing_is_written_without_a_completion(
     tmp_path: Path, make_event: MakeEvent, toy_recipe: Callable[..., Recipe], toy_space: SearchSpace
 ) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from controllers.base import Candidate, Result
+from controllers.costs import COSTS
 from nasperc.evaluation.latency import Latency
 from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
@@ -97,12 +98,15 @@ class ToyProxyRecipe(BaseModel):
     # Stages leave a file each when they are prepared; an evaluation wants its own.
     prepares_stages: bool = False
     knows_latency: bool = False
+    # What the fingerprint is of.
+    measures: str = "toy"
 
 
 class ToyProxy(ProxyTask):
     """The reward is a function of the seed, which follows from the architecture."""
 
     Recipe = ToyProxyRecipe
+    costs = frozenset(COSTS)
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, ToyProxyRecipe)
@@ -161,16 +165,20 @@ class ToyProxy(ProxyTask):
         time.sleep(recipe.seconds)
         on_progress("train", 1.0)
         reward = float("nan") if id in recipe.nan else toy_reward(candidate.seed)
-        return Result(
-            "completed", reward, reward - 0.1, {"val_loss": 1 - reward}, {"flops": 1e6, "params": 1e3}, 0.5
-        )
+        return Result("completed", reward, reward - 0.1, {"val_loss": 1 - reward}, self.cost(candidate), 0.5)
+
+    def cost(self, candidate: Candidate) -> dict[str, float]:
+        """The higher the tokens the more multiply-accumulates."""
+        parts = candidate.architecture.parts.values()
+        total = sum(token for part in parts if not isinstance(part, str) for token in part)
+        return {"flops": 1e6 * (1 + total), "params": 1e3}
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
         seconds = widths[next(iter(widths))] / 1000
         return Latency(seconds, seconds, seconds, 1, "toy") if self._recipe.knows_latency else None
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(b"toy").hexdigest()
+        return hashlib.sha256(self._recipe.measures.encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         data = {"fingerprint": self.fingerprint(), "classes": ["toy"], "normalisation": "imagenet"}
