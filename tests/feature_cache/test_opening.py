@@ -136,7 +136,7 @@ def test_memory_and_output_of_the_child_are_limited(
     limited = f"import sys; sys.path.insert(0, {str(opening._PROBE.parent)!r}); from probe import _limit; _limit()\n"
     for code in ("print('{\"a\": ' + '1' * (3 << 30))", "while True: print('x' * 1000)"):
         probe_with(monkeypatch, tmp_path, limited + code)
-        with pytest.raises(InputError, match="no answer|SIGXFSZ"):
+        with pytest.raises(InputError, match=r"no answer|SIGXFSZ"):
             read_header(cache)
 
 
