@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation."
 
@@ -35,7 +35,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             ):
                 raise InputError(
                     "a COCO polygon must be a list of x, y pairs in or near the image",
-                    value=_short(polygon),
+                    value=shown(polygon),
                     where=where,
                     repair=_REPAIR,
                 )
@@ -43,7 +43,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), list | str):
         raise InputError(
             "a COCO segmentation must be polygons or run lengths {size, counts}",
-            value=_short(segmentation),
+            value=shown(segmentation),
             where=where,
             repair=_REPAIR,
         )
@@ -61,7 +61,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
     if not whole or sum(runs) != size[0] * size[1]:
         raise InputError(
             "run lengths must be >= 0 and add up to the image's area",
-            value=f"a sum of {sum(runs)} instead of {size[0] * size[1]}" if whole else _short(counts),
+            value=f"a sum of {sum(runs)} instead of {size[0] * size[1]}" if whole else shown(counts),
             where=where,
             repair=_REPAIR,
         )
@@ -102,8 +102,3 @@ def _runs(counts: str) -> list[int]:
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
     return [-1] if shift else runs
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -17,11 +17,14 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from nasperc.data.dataset import DetectionDataset, Record
-from nasperc.data.image import IMAGE_SUFFIXES, read_size
+from nasperc.data.image import IMAGE_SUFFIXES, LONGEST_SIDE, read_size
 from nasperc.data.report import Box, BoxCheck
 from nasperc.errors import InputError
+from nasperc.plain_files import MOST_BYTES, read_bounded
 
 _REPAIR = "Mend the annotation."
+# An image's objects take kilobytes.
+MOST_XML_BYTES = 16 << 20
 
 
 def voc_splits(path: Path) -> tuple[str, ...]:
@@ -122,14 +125,23 @@ def _box(item: Element, size: tuple[int, int], file: Path, check: BoxCheck) -> B
 def _stems(path: Path, split: str) -> list[str]:
     file = path / "ImageSets" / "Main" / f"{split}.txt"
     try:
-        stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(file, MOST_BYTES).decode()
+    except (OSError, ValueError) as error:
         raise InputError(
             "a VOC split must be a readable list of image stems",
             value=error,
             where=file,
             repair=f"Splits found: {', '.join(voc_splits(path)) or 'none'}.",
         ) from error
+    stems = [line.strip() for line in text.splitlines() if line.strip()]
+    outside = next((stem for stem in stems if "/" in stem or "\\" in stem or "\0" in stem), None)
+    if outside is not None:
+        raise InputError(
+            "a VOC split must list stems, which are no paths",
+            value=repr(outside),
+            where=file,
+            repair="Take the line off the list.",
+        )
     if not stems:
         raise InputError(
             "a VOC split must list images", value="an empty file", where=file, repair="Fill the list."
@@ -165,7 +177,7 @@ def _images(path: Path) -> dict[str, Path]:
 
 def _parse(file: Path) -> Element:
     try:
-        root: Any = fromstring(file.read_bytes(), forbid_dtd=False)
+        root: Any = fromstring(read_bounded(file, MOST_XML_BYTES), forbid_dtd=False)
     except OSError as error:
         raise InputError(
             "an image of a split must have an annotation",
@@ -173,7 +185,8 @@ def _parse(file: Path) -> Element:
             where=file,
             repair="Add the file (without objects if there are none), or take the image off the split.",
         ) from error
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    # LookupError: an encoding that Python does not have.
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise InputError(
             "a VOC annotation must be well-formed XML without entities",
             value=error,
@@ -195,6 +208,13 @@ def _size(root: Element, file: Path) -> tuple[int, int] | None:
     if size is None:
         return None
     height, width = int(_number(size, "height", file)), int(_number(size, "width", file))
+    if max(height, width) > LONGEST_SIDE:
+        raise InputError(
+            f"an image's width and height must be at most {LONGEST_SIDE}",
+            value=f"{width:g}x{height:g}",
+            where=file,
+            repair=_REPAIR,
+        )
     return (height, width) if height > 0 and width > 0 else None
 
 

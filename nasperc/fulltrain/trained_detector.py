@@ -12,7 +12,7 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.errors import InputError
 from nasperc.models.detector import Detector
-from nasperc.plugins import load_component
+from nasperc.plugins import load_component, require_named_plugins
 from nasperc.search.recipe import ComponentSection
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.recipe import TrainingRecipe
@@ -103,6 +103,7 @@ def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
             scale = float(values.get("anchor_scale", 1.0))
             return Baseline(widths["fpn"], widths["head"], int(values["depth"]), kind, scale)
     section = ComponentSection.model_validate(description["space"])
+    require_named_plugins({"space": {"name": section.name}}, where=where)
     component = load_component("space", section.name)
     space = component(component.Recipe.model_validate(section.options))
     return Searched(space, space.from_dict(values["architecture"], where=where), widths)

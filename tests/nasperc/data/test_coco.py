@@ -201,7 +201,7 @@ def double(key: str):
         (first("annotations", "category_id", 77), "category id must be listed, but got 77"),
         (first("annotations", "image_id", 77), "must name a listed image, but got 77"),
         (first("images", "id", "one"), "must have 'id'"),
-        (first("images", "height", 0), "must be > 0"),
+        (first("images", "height", 0), "must be from 1 to 65535"),
         (first("images", "file_name", "gone.png"), "'gone.png' in none of them"),
         (first("categories", "name", "cat"), "category name must be unique"),
         (double("images"), "image id must be unique"),
