@@ -9,7 +9,7 @@ from typing import Any
 from controllers.base import Controller
 from controllers.journal import Event
 from controllers.plan import SearchPlan
-from controllers.snapshot import read_snapshot
+from controllers.snapshot import bad_snapshot, read_snapshot
 from controllers.state import architecture_from
 from nasperc.errors import InputError
 from search_spaces.base import ORIGINAL, Part, SearchSpace, Stage, TokenSpace
@@ -85,8 +85,13 @@ class ControllerReplay:
                 continue
             state = read_snapshot(self._folder, events[number]["file"], events[number]["sha256"])
             if state is not None:
-                controller.load_state_dict(state["controller"])
-                proposals = dict(state["proposals"])
+                try:
+                    controller.load_state_dict(state["controller"])
+                    proposals = dict(state["proposals"])
+                # Tensors of other shapes, keys that are missing, other types: each controller has its own ways.
+                except Exception as error:
+                    path = self._folder / events[number]["file"]
+                    raise bad_snapshot(path, f"{type(error).__name__}: {error}") from error
                 self.snapshot, later = events[number]["file"], number + 1
                 break
         for event in events[later:]:

@@ -227,7 +227,15 @@ class ControllerService:
             self._controller, self._proposals = replay.run(events)
         except InputError:
             raise
-        except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise InputError(
                 "the events of a journal must make a run",
                 value=f"{type(error).__name__}: {error}",

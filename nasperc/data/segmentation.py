@@ -10,6 +10,7 @@ import numpy as np
 from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation."
+_MOST_BITS = 32
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) -> Any | None:
@@ -84,7 +85,7 @@ def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _runs(counts: str) -> list[int]:
-    """The run lengths of COCO's compressed string; [-1] for a string that ends within a number.
+    """The run lengths of COCO's compressed string; [-1] for a string that ends within a number, or for no such one.
 
     Each character carries five bits and a continuation bit, low bits first, sign extended; from the fourth
     run on the difference to the run before the last is stored.
@@ -93,6 +94,9 @@ def _runs(counts: str) -> list[int]:
     value = shift = 0
     for character in counts:
         code = ord(character) - 48
+        # Another character, or a number that no image has: the library would compute with it all the same.
+        if not 0 <= code < 64 or shift > _MOST_BITS:
+            return [-1]
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:

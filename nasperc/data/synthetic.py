@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 
 from nasperc.data.synthetic_scene import SHAPES, Scene, draw_scene
 from nasperc.errors import InputError
+from nasperc.plain_files import read_json
 
 _VERSION = 1
 _MARKER = "synthetic.json"
@@ -90,7 +91,7 @@ def _is_written(folder: Path, recipe: dict[str, Any]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / _MARKER).read_text())
+        found = read_json(folder / _MARKER)
     except (OSError, ValueError):
         found = "something else"
     if found != recipe:
