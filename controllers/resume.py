@@ -100,7 +100,7 @@ class ControllerReplay:
         return controller, proposals
 
     def _token_space(self, start: Event) -> TokenSpace:
-        stage = next(stage for stage in self._stages if stage.name == start["stage"])
+        stage = {stage.name: stage for stage in self._stages}[start["stage"]]
         best: dict[str, Part] = {
             name: ORIGINAL if part == ORIGINAL else tuple(part) for name, part in start["fixed"].items()
         }

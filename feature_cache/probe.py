@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import sys
 from typing import Any
@@ -68,12 +69,18 @@ def _limit() -> None:
             resource.setrlimit(kind, (most, most))
 
 
-if __name__ == "__main__":
+def main(path: str, output: int) -> None:
+    """Limit this process, and write what is found in ``path`` to the file descriptor ``output``."""
     _limit()
     try:
-        found = probe(sys.argv[1])
+        found = probe(path)
+    except OSError as error:
+        found = {"error": str(error)}
     except Exception as error:
-        found = {
-            "error": f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
-        }
-    json.dump(found, sys.stdout)
+        found = {"error": f"{type(error).__name__}: {error}"}
+    with os.fdopen(output, "w") as file:
+        json.dump(found, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.stdout.fileno())
