@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -259,7 +259,7 @@ def _image_folder(path: Path, file: Path, first: str) -> Path:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a number that fits a float; JSON has longer ones."""
     return isinstance(value, float) or (type(value) is int and abs(value) < _LARGEST)
 
@@ -285,7 +285,7 @@ def _get(entry: Any, key: str, kind: type, file: Path) -> Any:
             where=file,
             repair=_REPAIR,
         )
-    if kind is int and not -(2**63) <= value < 2**63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise InputError(
             f"'{key}' of a COCO entry must have at most 64 bits", value=value, where=file, repair=_REPAIR
         )

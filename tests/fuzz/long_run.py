@@ -119,8 +119,13 @@ class Trial:
         draw = Random(seed)
         if not data or draw.random() < 0.5:
             data = draw.choice(self.seeds)
-        for _ in range(draw.choice((1, 1, 2, 4))):
-            data = self.target.mutate(data, draw)
+        try:
+            for _ in range(draw.choice((1, 1, 2, 4))):
+                data = self.target.mutate(data, draw)
+        except Exception:
+            # The fuzzer would wait for ever.
+            traceback.print_exc()
+            os._exit(3)
         return data
 
 

@@ -170,7 +170,7 @@ def plain_value(value: Any, draw: Random) -> Any:
             holder[key] = copy.deepcopy(other[at]) if at in _keys(other) else None
         case 4:
             holder[key] = [holder[key]] * draw.choice((1, 2, 300))
-        case 5 if type(holder[key]) in (int, float):
+        case 5 if type(holder[key]) in (int, float) and abs(holder[key]) < 1e300:
             holder[key] = draw.choice(
                 (-holder[key], holder[key] + 1, holder[key] * 10**9, float(holder[key]), 3.7)
             )
