@@ -43,11 +43,14 @@ def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any] | None
         InputError: it is the one that the journal names, and no snapshot.
     """
     path = folder / Path(name).name
-    if not path.is_file():
+    try:
+        content = path.read_bytes()
+    # Missing, or of a name that no file can have.
+    except (OSError, ValueError):
         return None
-    content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         return None
+    # The file again, not what was read: torch and the checks before it want one. A snapshot is never written twice.
     state = load_torch_file(path, rule="a snapshot must be a file of tensors and plain values", repair=REPLAY)
     if not isinstance(state, dict) or not {"controller", "proposals"} <= state.keys():
         raise bad_snapshot(path, "no controller in it")

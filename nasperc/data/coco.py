@@ -19,6 +19,8 @@ from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation file."
 _LARGEST = 1e15
+# What file systems take.
+LONGEST_NAME, LONGEST_PATH = 255, 2000
 _NAME = re.compile(r"instances_(?P<split>.+?)(?P<year>\d{4})?\.json")
 
 
@@ -218,10 +220,13 @@ def _images(content: dict[str, Any], file: Path) -> dict[int, dict[str, Any]]:
                 repair=_REPAIR,
             )
         name = PurePath(entry["file_name"])
-        if name.is_absolute() or ".." in name.parts or not _is_text(entry["file_name"]):
+        too_long = (
+            any(len(part) > LONGEST_NAME for part in name.parts) or len(entry["file_name"]) > LONGEST_PATH
+        )
+        if too_long or name.is_absolute() or ".." in name.parts or not _is_text(entry["file_name"]):
             raise InputError(
                 "an image's file name must lead to a place inside the data set",
-                value=repr(entry["file_name"]),
+                value=shown(entry["file_name"]),
                 where=file,
                 repair="Move or link the image there, and name it so.",
             )

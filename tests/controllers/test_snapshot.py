@@ -28,6 +28,7 @@ def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
     folder.mkdir()
     name, sha256 = write_snapshot(tmp_path, 1, {})
     assert read_snapshot(folder, f"../{name}", sha256) is None
+    assert read_snapshot(folder, "9" * 5000, sha256) is None
 
 
 def test_old_snapshots_are_deleted(tmp_path: Path) -> None:

@@ -205,6 +205,7 @@ def double(key: str):
         (first("images", "file_name", "gone.png"), "'gone.png' in none of them"),
         (first("images", "file_name", "../a.png"), "inside the data set"),
         (first("images", "file_name", "/etc/passwd"), "inside the data set"),
+        (first("images", "file_name", "9" * 256), "inside the data set"),
         (first("images", "file_name", "a\0.png"), "inside the data set"),
         (first("images", "file_name", "\ud800.png"), "inside the data set"),
         (first("images", "width", 10**12), "must be from 1 to 65535"),
