@@ -95,6 +95,8 @@ class Trial:
             self._fail(data, f"wrote {[file.name for file in self._room.iterdir()]}")
         if self.counts["inputs"] >= self.inputs:
             self.finish()
+        if self.counts["inputs"] % 500 == 0:
+            self._write(result_file(self.out, self.name).with_suffix(".part"))
 
     def _fail(self, data: bytes, trace: str) -> None:
         self.counts["failed"] += 1
@@ -107,12 +109,15 @@ class Trial:
 
     def finish(self) -> None:
         """Write the counts and end the process."""
+        self._write(result_file(self.out, self.name))
+        subprocess.run(["rm", "-rf", str(self._room)], check=True)
+        os._exit(0)
+
+    def _write(self, path: Path) -> None:
         found: dict[str, Any] = {name: self.counts[name] for name in COLUMNS}
         found |= {"seconds": round(time.monotonic() - self._started, 1)}
         found |= {"rules": dict(self.rules.most_common()), "failures": dict(Counter(self.failures))}
-        result_file(self.out, self.name).write_text(json.dumps(found, indent=1) + "\n")
-        subprocess.run(["rm", "-rf", str(self._room)], check=True)
-        os._exit(0)
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
     def mutated(self, data: bytes, seed: int) -> bytes:
         """An input made of ``data``, or of one of the valid documents."""
@@ -149,6 +154,7 @@ def run_atheris(name: str, inputs: int, seed: int, out: Path, seeds: Path) -> No
         "-rss_limit_mb=6000",
         "-timeout=120",
         "-verbosity=0",
+        "-report_slow_units=100000",
     ]
     atheris.Setup([sys.argv[0], *options, str(seeds)], trial.read, custom_mutator=mutate)
     atheris.Fuzz()

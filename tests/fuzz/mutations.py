@@ -321,7 +321,8 @@ def torch_file(data: bytes, draw: Random) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = {each.filename: archive.read(each) for each in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, KeyError, zlib.error):
+    # What was changed before makes zipfile fail in every way there is.
+    except Exception:
         return splice(data, draw)
     name = next((name for name in entries if name.endswith("data.pkl")), None)
     match draw.randrange(6):
