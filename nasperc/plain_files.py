@@ -56,8 +56,9 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"{len(text)} characters, more than {MOST_YAML_BYTES}")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    # PyYAML makes dates and the like of whatever text bears their tag: !!timestamp x, !!bool x.
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     check_plain(value, finite=False)
