@@ -245,14 +245,15 @@ def _read(name: str) -> tuple[str, str]:
             raise InputError(
                 "a recipe file must be readable text", value=error, where=path, repair="Check the path."
             ) from error
-    packaged = resources.files("experiments") / f"{name}.yaml"
-    if not packaged.is_file():
+    # Among the names, not as a path: a base: in a file may be ../anything, or longer than any name.
+    if name not in recipe_names():
         raise InputError(
             "a recipe must be a package recipe or a .yaml file",
             value=name,
             where="--recipe",
             repair=f"Package recipes: {', '.join(recipe_names())}.",
         )
+    packaged = resources.files("experiments") / f"{name}.yaml"
     return packaged.read_text(encoding="utf-8"), f"package recipe {name}"
 
 
