@@ -1,6 +1,7 @@
 # make demo: a whole search, training and export on a fresh machine (about 10 minutes on two cores).
 # make test: the tests.  make lint: ruff, mypy, import-linter.
 # make architectures: 10,000 random architectures of every space and variant, examined (hours; it goes on where it ended).
+# make fuzz: every reader of files against 10,000 bad inputs (hours on a busy machine; goes on where it was stopped).
 # make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
 # Each makes the virtual environment that it needs.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test architectures lint bench clean
+.PHONY: demo test architectures fuzz lint bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +45,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/search_overhead.py --nothing 300
 	$(BIN)/python benchmarks/search_overhead.py --candidates 12 --set proxy.iterations=20 --set proxy.finetune=false
 	$(BIN)/python benchmarks/proxy_gpu.py $(SMALL)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,fuzz]"
+	$(BIN)/python tests/fuzz/long_run.py --inputs 10000 --seed 0 --out build/fuzz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

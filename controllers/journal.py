@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from controllers.event_types import has_right_types
 from controllers.lock import RunLock
 from nasperc.errors import InputError
 
@@ -31,7 +32,8 @@ class Journal:
         path: the file; made when it does not exist. The lock stands beside it (``<name>.lock``).
 
     Raises:
-        InputError: another process writes it (the message names it); a line before the last one is damaged.
+        InputError: another process writes it (the message names it); a line before the last one is damaged;
+            a line is no event.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -111,7 +113,7 @@ class Journal:
         """Every whole event of a journal, which may be written at the same time.
 
         Raises:
-            InputError: no such file; a line before the last one is damaged.
+            InputError: no such file; a line before the last one is damaged; a line is no event.
         """
         path = Path(path)
         if not path.is_file():
@@ -137,7 +139,7 @@ def _decode(line: bytes) -> Event | None:
         return None
     try:
         event = json.loads(body + b"}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 
@@ -160,6 +162,13 @@ def _parse(content: bytes, path: Path) -> tuple[list[Event], list[int]]:
                 value=line[:60].decode(errors="replace"),
                 where=f"{path}, line {number}",
                 repair="The file was edited or the disk is failing: restore it, or cut it before that line.",
+            )
+        if not has_right_types(event):
+            raise InputError(
+                "a line of a journal must be an event as nasperc writes it",
+                value=line[:60].decode(errors="replace"),
+                where=f"{path}, line {number}",
+                repair="The file was edited, or written by another version: restore it.",
             )
         offset = min(offset + len(line) + 1, len(content))
         events.append(event)

@@ -11,6 +11,9 @@ from typing import IO
 
 from nasperc.errors import InputError
 
+# A pid and the name of a host.
+_MOST_CHARACTERS = 4096
+
 
 class RunLock:
     """An exclusive lock on a file that holds the writer's pid and host.
@@ -52,9 +55,9 @@ class RunLock:
     def _holder(self) -> tuple[int | None, str | None]:
         self._file.seek(0)
         try:
-            values = json.loads(self._file.read())
+            values = json.loads(self._file.read(_MOST_CHARACTERS))
             return int(values["pid"]), str(values["host"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             # Empty after a clean release; half-written when the holder died that very moment.
             return None, None
 

@@ -88,7 +88,15 @@ def _fold(
         run.learner = replay.run(events)
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, AssertionError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InputError(
             "the events of a journal must make a run",
             value=f"{type(error).__name__}: {error}",

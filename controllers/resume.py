@@ -11,7 +11,7 @@ from controllers.costs import objective
 from controllers.journal import Event
 from controllers.learner import Learner
 from controllers.plan import SearchPlan
-from controllers.snapshot import read_snapshot
+from controllers.snapshot import bad_snapshot, read_snapshot
 from nasperc.errors import InputError
 from search_spaces.base import ORIGINAL, Part, SearchSpace, TokenSpace
 
@@ -92,7 +92,12 @@ class ControllerReplay:
                 continue
             state = read_snapshot(self._folder, events[number]["file"], events[number]["sha256"])
             if state is not None:
-                learner.load_state_dict(state)
+                try:
+                    learner.load_state_dict(state)
+                # Tensors of other shapes, keys that are missing, other types: each controller has its own ways.
+                except Exception as error:
+                    path = self._folder / events[number]["file"]
+                    raise bad_snapshot(path, f"{type(error).__name__}: {error}") from error
                 self.snapshot, later = events[number]["file"], number + 1
                 break
         for event in events[later:]:
@@ -101,7 +106,7 @@ class ControllerReplay:
         return learner
 
     def _token_space(self, start: Event) -> TokenSpace:
-        stage = next(stage for stage in self._space.stages() if stage.name == start["stage"])
+        stage = {stage.name: stage for stage in self._space.stages()}[start["stage"]]
         best: dict[str, Part] = {
             name: ORIGINAL if part == ORIGINAL else tuple(part) for name, part in start["fixed"].items()
         }

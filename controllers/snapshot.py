@@ -10,6 +10,11 @@ from typing import Any
 
 import torch
 
+from nasperc.errors import InputError
+from nasperc.torch_files import load_torch_file
+
+REPLAY = "Delete the file: the run goes on from an older one, or from the start of the stage."
+
 
 def write_snapshot(folder: Path, number: int, state: dict[str, Any]) -> tuple[str, str]:
     """Write ``state`` (tensors and plain values) durably; returns the file's name and SHA-256.
@@ -32,13 +37,26 @@ def write_snapshot(folder: Path, number: int, state: dict[str, Any]) -> tuple[st
 
 
 def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any] | None:
-    """The state of a snapshot; None when the file is missing or not the one that the journal names."""
+    """The state of a snapshot; None when the file is missing or not the one that the journal names.
+
+    Raises:
+        InputError: it is the one that the journal names, and no snapshot.
+    """
     path = folder / Path(name).name
-    if not path.is_file():
+    try:
+        content = path.read_bytes()
+    # Missing, or of a name that no file can have.
+    except (OSError, ValueError):
         return None
-    content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         return None
-    state = torch.load(io.BytesIO(content), weights_only=True)
-    assert isinstance(state, dict)
+    # The file again, not what was read: torch and the checks before it want one. A snapshot is never written twice.
+    state = load_torch_file(path, rule="a snapshot must be a file of tensors and plain values", repair=REPLAY)
+    if not isinstance(state, dict) or not {"controller", "proposals"} <= state.keys():
+        raise bad_snapshot(path, "no controller in it")
     return state
+
+
+def bad_snapshot(path: Path, found: object) -> InputError:
+    """What a snapshot that cannot be used is answered with."""
+    return InputError("a snapshot must hold the controller's state", value=found, where=path, repair=REPLAY)

@@ -5,65 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
-from feature_cache.format import FORMAT, SCALE, VERSION, ZERO, Layout, fingerprint
+from feature_cache.format import SCALE, ZERO, fingerprint
+from feature_cache.header import Header
+from feature_cache.opening import read_header
 from feature_cache.quantise import dequantise
 from nasperc.errors import InputError
-
-REBUILD = "Delete the file: it is built again by the next run."
-
-
-class Header(NamedTuple):
-    """Everything of a cache file but the data. ``offsets``: of each dataset, in bytes from the start."""
-
-    records: int
-    fingerprint: str
-    contents: dict[str, Any]
-    attributes: dict[str, Any]
-    sha256: str
-    layouts: dict[str, Layout]
-    offsets: dict[str, int]
-    quantised: frozenset[str]
-
-
-def read_header(path: Path) -> Header:
-    """Layout and attributes of a cache file; the HDF5 library is not needed after this.
-
-    Raises:
-        InputError: no file, no cache, another version, or cut short.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            header = _header(file, path)
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise InputError(
-            "a cache file must exist", value="no such file", where=path, repair="Check the path."
-        ) from error
-    except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        text = str(error)
-        rule = (
-            "a cache must not be cut short" if "truncated" in text else "a cache must be a readable HDF5 file"
-        )
-        raise InputError(rule, value=text, where=path, repair=REBUILD) from error
-    for name, layout in header.layouts.items():
-        end = header.offsets[name] + layout.nbytes
-        if end > size:
-            raise InputError(
-                "a cache must not be cut short",
-                value=f"{size} bytes, {name} ends at {end}",
-                where=path,
-                repair=REBUILD,
-            )
-    return header
 
 
 class CacheReader:
@@ -76,7 +28,7 @@ class CacheReader:
         expect: the contents that the cache must have been made from; None takes any.
 
     Raises:
-        InputError: see :func:`read_header`; or the cache was made from other contents.
+        InputError: see :func:`feature_cache.opening.read_header`; or the cache was made from other contents.
     """
 
     def __init__(self, path: Path, expect: Mapping[str, Any] | None = None) -> None:
@@ -137,38 +89,6 @@ class CacheReader:
             self.device = device
             self._tensors.clear()
         return self
-
-
-def _header(file: h5py.File, path: Path) -> Header:
-    kind, version = file.attrs.get("format"), file.attrs.get("version")
-    if kind != FORMAT or version != VERSION:
-        raise InputError(
-            f"a feature cache must have the format {FORMAT!r}, version {VERSION}",
-            value=f"format {kind!r}, version {version}",
-            where=path,
-            repair=REBUILD if kind == FORMAT else "Give a cache file that nasperc wrote.",
-        )
-    found: dict[str, Layout] = {}
-    offsets: dict[str, int] = {}
-    quantised = set()
-    for name, dataset in file.items():
-        found[name] = Layout(dataset.shape, dataset.dtype)
-        offset = dataset.id.get_offset()
-        if offset is None:
-            raise ValueError(f"dataset {name} is not contiguous")
-        offsets[name] = offset
-        if dataset.attrs["encoding"] == "quantised":
-            quantised.add(name)
-    return Header(
-        records=int(file.attrs["count"]),
-        fingerprint=str(file.attrs["fingerprint"]),
-        contents=json.loads(file.attrs["contents"]),
-        attributes=json.loads(file.attrs["attributes"]),
-        sha256=str(file.attrs["sha256"]),
-        layouts=found,
-        offsets=offsets,
-        quantised=frozenset(quantised),
-    )
 
 
 def _other_contents(path: Path, header: Header, expect: Mapping[str, Any]) -> InputError:

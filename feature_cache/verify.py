@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_cache.format import canonical_json, checksum, fingerprint
-from feature_cache.reader import REBUILD, Header, read_header
+from feature_cache.header import Header
+from feature_cache.opening import REBUILD, probe_header
 from nasperc.errors import InputError
 
 BLOCK = 1 << 22
@@ -43,7 +44,7 @@ def verify(path: Path) -> VerifyReport:
     Raises:
         InputError: no cache, cut short, or changed since it was written.
     """
-    header = read_header(path)
+    header = probe_header(path)
     datasets = {name: (layout, _digest(path, header, name)) for name, layout in header.layouts.items()}
     found = checksum(fingerprint(header.contents), canonical_json(header.attributes), datasets)
     if found != header.sha256:

@@ -29,6 +29,8 @@ from feature_cache.format import (
     fingerprint,
     layouts,
 )
+from feature_cache.header import Header
+from feature_cache.opening import sign
 from feature_cache.quantise import quantise
 from nasperc.errors import InputError
 
@@ -196,6 +198,20 @@ class CacheWriter:
         finally:
             os.close(descriptor)
         os.replace(self._partial, self.path)
+        sign(self.path, self._header(sha256))
+
+    def _header(self, sha256: str) -> Header:
+        """What this process has written, without asking the file."""
+        return Header(
+            records=self.count,
+            fingerprint=fingerprint(self._contents),
+            contents=dict(self._contents),
+            attributes=self._attributes,
+            sha256=sha256,
+            layouts=self._layouts,
+            offsets=self._offsets,
+            quantised=frozenset(name for name, spec in self.specs.items() if spec.quantised),
+        )
 
     def _discard(self) -> None:
         if self._descriptor >= 0:

@@ -1,14 +1,18 @@
 """Finding components by name: search spaces, controllers, proxy tasks.
 
 The built-in ones register through entry points, the door that a plugin package uses too. A class in a plain file is
-named ``path/to/file.py:Class``.
+named ``path/to/file.py:Class``. Such a file is a program: it is run where its user names it (on the command line, or
+in the environment variable ``NASPERC_PLUGINS``), and not because a recipe, a ``top10.json`` or a checkpoint that
+came from elsewhere names it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,8 @@ KINDS = {
     "controller": "nasperc.controllers",
     "proxy": "nasperc.proxy_tasks",
 }
+# Plugin files that the user has named, like PATH.
+NAMED = "NASPERC_PLUGINS"
 
 
 def component_names(kind: str) -> list[str]:
@@ -56,6 +62,59 @@ def load_component(kind: str, name: str) -> type[Any]:
         where=f"recipe key {kind}.name",
         repair=f"Known: {known}.",
     )
+
+
+def name_plugins(sections: Mapping[str, Any]) -> None:
+    """Take note of the plugin files in recipe sections that the user typed; processes started later know them too."""
+    for _, name in _plugin_names(sections):
+        files = dict.fromkeys((*_named_files(), _file_of(name)))
+        os.environ[NAMED] = os.pathsep.join(map(str, files))
+
+
+def require_named_plugins(document: Mapping[str, Any], *, where: str) -> None:
+    """Check, before anything is loaded, that the plugin files in a recipe were named by the user.
+
+    Raises:
+        InputError: one was not.
+    """
+    for kind, name in _plugin_names(document):
+        file = _file_of(name)
+        if file not in _named_files():
+            raise InputError(
+                "a plugin file must be named by the user: it is a program, and a file from elsewhere may name any",
+                value=name,
+                where=f"{where}, {kind}.name",
+                repair=f"If you trust that file, set {NAMED}={file} and type the command again.",
+            )
+
+
+def require_registered(kind: str, name: str, *, where: str) -> None:
+    """Check that a name that stands in a file is no plugin file.
+
+    Raises:
+        InputError: it is one.
+    """
+    if ".py:" in name:
+        raise InputError(
+            f"the {kind} in a file must be a registered name",
+            value=name,
+            where=where,
+            repair="Correct the file.",
+        )
+
+
+def _plugin_names(sections: Mapping[str, Any]) -> list[tuple[str, str]]:
+    given = [(kind, sections.get(kind)) for kind in KINDS]
+    names = [(kind, section.get("name")) for kind, section in given if isinstance(section, Mapping)]
+    return [(kind, name) for kind, name in names if isinstance(name, str) and ".py:" in name]
+
+
+def _file_of(name: str) -> Path:
+    return Path(name.rpartition(":")[0]).resolve()
+
+
+def _named_files() -> list[Path]:
+    return [Path(file).resolve() for file in os.environ.get(NAMED, "").split(os.pathsep) if file]
 
 
 def _checked(component: Any, kind: str, name: str) -> type[Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nasperc.errors import InputError
+from nasperc.plain_files import DEEPEST, MOST_VALUES
 
+_CONTAINERS = (dict, list, tuple)
 # What torch found, among its advice to load the file unsafely.
 _FOUND = re.compile(r"(?:Trying to load unsupported|Unsupported) (?:(?!\. |\.?\n).)*")
 
@@ -23,13 +26,43 @@ def load_torch_file(path: Path, *, rule: str, repair: str) -> Any:
         repair: of the error.
 
     Raises:
-        InputError: missing, unreadable, cut short, or more than tensors and plain values.
+        InputError: missing, unreadable, cut short, compressed, or more than tensors and plain values.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _require_stored(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _require_bounded(content)
+        return content
     # Bytes that are no checkpoint make the unpickler fail in every way there is (IndexError and others).
     except Exception as error:
         raise InputError(rule, value=_reason(error), where=path, repair=repair) from error
+
+
+def _require_stored(path: Path) -> None:
+    """Check that a zip archive holds no more bytes than the file: torch stores, and never compresses."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    size = path.stat().st_size
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if compressed or sum(entry.file_size for entry in entries) > size:
+        raise ValueError("an archive that unpacks to more than it is, which torch does not write")
+
+
+def _require_bounded(content: Any) -> None:
+    """Check that what hangs together is not too much to go through: a pickle may hold a list in itself many times."""
+    below, seen, depth = [content], 0, 0
+    while below:
+        inner = [
+            each.values() if isinstance(each, dict) else each
+            for each in below
+            if isinstance(each, _CONTAINERS)
+        ]
+        seen, depth = seen + sum(map(len, inner)), depth + 1
+        if seen > MOST_VALUES or depth > DEEPEST:
+            raise ValueError(f"more than {MOST_VALUES} values, or nested more than {DEEPEST} deep")
+        below = [value for values in inner for value in values]
 
 
 def _reason(error: Exception) -> str:

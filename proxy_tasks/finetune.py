@@ -14,8 +14,10 @@ from nasperc.assembly.detector import Decoder as AnyDecoder
 from nasperc.assembly.detector import build_decoder
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
+from nasperc.errors import InputError
 from nasperc.models.fcos import FCOS
 from nasperc.models.heads.preset import FCOSPreset
+from nasperc.torch_files import load_torch_file
 from nasperc.training.loop import train
 from proxy_tasks.base import Progress
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
@@ -28,8 +30,8 @@ def is_finetuned(weights: Path | None) -> bool:
     if weights is None:
         return False
     try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception:
+        content = load_torch_file(weights, rule="weights must be readable", repair="")
+    except InputError:
         # Whatever is wrong with it, loading it into the backbone says so.
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT

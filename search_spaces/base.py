@@ -25,6 +25,8 @@ from search_spaces.diagram import Diagram
 Tokens = tuple[int, ...]
 Part = Tokens | Literal["original"]
 ORIGINAL: Literal["original"] = "original"
+# Channels that a file may ask for: more would be a slip of the finger or an attempt on the memory.
+WIDEST = 8192
 
 
 class Decision(NamedTuple):

@@ -16,6 +16,7 @@ from nasperc.models.necks.fpn import FPN
 from search_spaces.aggregations import AGGREGATION_LABELS
 from search_spaces.base import (
     ORIGINAL,
+    WIDEST,
     Architecture,
     BuildContext,
     Decision,
@@ -173,7 +174,7 @@ class FcosDecoder(SearchSpace):
 
 def _checked_widths(widths: Mapping[str, int]) -> tuple[int, int]:
     expected = {"fpn", "head"}
-    good = all(width > 0 and width % WIDTH_STEP == 0 for width in widths.values())
+    good = all(0 < width <= WIDEST and width % WIDTH_STEP == 0 for width in widths.values())
     if set(widths) != expected or not good:
         raise InputError(
             f"the widths of fcos_decoder are fpn and head, multiples of {WIDTH_STEP}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from nasperc.errors import InputError
 
 TOKENS = "tokens"
 SCORE = "score"
+MOST_BYTES = 256 << 20
+# Every beginning of an architecture is kept.
+MOST_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,20 @@ def read_score_table(path: Path, score: str | None = None) -> ScoreTable:
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        # What a few kilobytes unpack to may fill the memory.
+        with opener(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        rows = [row for row in csv.reader(text, strict=True) if row]
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise _bad("a table must be a readable CSV file (.csv or .csv.gz)", error, path) from error
     if not rows:
         raise _bad("a table must have a header", "an empty file", path)
     header = [name.strip() for name in rows[0]]
+    if len(header) > MOST_COLUMNS:
+        raise _bad(f"a table must have at most {MOST_COLUMNS} columns", len(header), path)
     if len(set(header)) < len(header) or not all(header):
         raise _bad("the columns of a table must have names, each its own", ", ".join(header), path)
     return header, rows[1:]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nasperc.assembly.detector import Baseline, BaselineKind, Decoder, Searched
+from nasperc.assembly.detector import DEEPEST, Baseline, BaselineKind, Decoder, Searched
 from nasperc.errors import InputError
-from search_spaces.base import SearchSpace
+from nasperc.plain_files import parse_json, read_json
+from search_spaces.base import WIDEST, SearchSpace
 
 
 class DecoderRecipe(BaseModel):
@@ -22,9 +22,9 @@ class DecoderRecipe(BaseModel):
 
     name: BaselineKind | Literal["searched"] = "fpn-fcos"
     architecture: str | None = None
-    fpn_width: int = Field(default=256, ge=32, multiple_of=32)
-    head_width: int = Field(default=256, ge=32, multiple_of=32)
-    depth: int = Field(default=4, ge=1)
+    fpn_width: int = Field(default=256, ge=32, le=WIDEST, multiple_of=32)
+    head_width: int = Field(default=256, ge=32, le=WIDEST, multiple_of=32)
+    depth: int = Field(default=4, ge=1, le=DEEPEST)
 
     @model_validator(mode="after")
     def _architecture_belongs_to_searched(self) -> Self:
@@ -54,10 +54,9 @@ def _read(architecture: str) -> tuple[dict[str, Any], str]:
     where = f"package file {architecture}" if in_package else architecture
     try:
         if in_package:
-            text = (resources.files("experiments") / f"{architecture}.json").read_text(encoding="utf-8")
+            values = parse_json((resources.files("experiments") / f"{architecture}.json").read_bytes())
         else:
-            text = Path(architecture).read_text(encoding="utf-8")
-        values = json.loads(text)
+            values = read_json(Path(architecture))
     except (OSError, ValueError) as error:
         raise InputError(
             "the architecture of a decoder must be a readable JSON file",

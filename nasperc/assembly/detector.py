@@ -23,6 +23,9 @@ from nasperc.models.necks.fpn import FPN
 from nasperc.models.retinanet import RetinaNet
 from search_spaces.base import Architecture, BuildContext, SearchSpace
 
+# Layers of a tower; a file may ask for any number.
+DEEPEST = 64
+
 BaselineKind = Literal["fpn-fcos", "deform-fpn-fcos", "fpn-retinanet"]
 # As the thesis calls them.
 BASELINE_NAMES: dict[BaselineKind, str] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.models.heads.preset import FCOSPreset, get_preset
 
@@ -33,7 +33,7 @@ class ModelRecipe(BaseModel):
             first = error.errors()[0]
             raise InputError(
                 "a preset override must be a key of the head preset with a valid value",
-                value=f"{'.'.join(map(str, first['loc']))}={first['input']!r} ({first['msg']})",
+                value=f"{'.'.join(map(str, first['loc']))}={shown(first['input'])} ({first['msg']})",
                 where="recipe key model.preset_overrides",
                 repair=f"Known keys: {', '.join(FCOSPreset.model_fields)}.",
             ) from error

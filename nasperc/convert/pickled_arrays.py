@@ -29,7 +29,7 @@ def load_pickled_arrays(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _unwrapped(_ArrayUnpickler(file, encoding="latin1").load())
+            return _unwrapped(_ArrayUnpickler(file, encoding="latin1").load(), {})
     except _RefusedNameError as error:
         raise InputError(
             "a pickle of weights may hold arrays and plain values only",
@@ -152,7 +152,10 @@ _ADMITTED: dict[str, dict[str, Any]] = {
 }
 
 
-def _unwrapped(content: Any) -> Any:
+def _unwrapped(content: Any, done: dict[int, Any]) -> Any:
+    # Each dict once: one that is held twice by each of many would take for ever.
     if isinstance(content, dict):
-        return {key: _unwrapped(value) for key, value in content.items()}
+        if id(content) not in done:
+            done[id(content)] = {key: _unwrapped(value, done) for key, value in content.items()}
+        return done[id(content)]
     return content.value if isinstance(content, _Array) else content

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from nasperc.errors import InputError
+from nasperc.plain_files import read_bounded
+
+# Thousands of classes take kilobytes.
+MOST_CLASSES_BYTES = 1 << 20
 
 
 def read_classes_file(file: Path) -> tuple[str, ...]:
@@ -14,14 +19,15 @@ def read_classes_file(file: Path) -> tuple[str, ...]:
         InputError: the file is missing, no UTF-8 text, empty, or names a class twice.
     """
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(file, MOST_CLASSES_BYTES).decode()
+    except (OSError, ValueError) as error:
         raise InputError(
             "a classes file must be readable text",
             value=error,
             where=file,
             repair="Write one class name a line.",
         ) from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise InputError(
             "a classes file must name classes",
@@ -29,12 +35,12 @@ def read_classes_file(file: Path) -> tuple[str, ...]:
             where=file,
             repair="Write one class name a line.",
         )
-    for k, name in enumerate(names):
-        if name in names[:k]:
-            raise InputError(
-                "a class must be named once",
-                value=f"'{name}' twice",
-                where=file,
-                repair="Remove one of the lines.",
-            )
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            "a class must be named once",
+            value=f"'{name}' twice",
+            where=file,
+            repair="Remove one of the lines.",
+        )
     return tuple(names)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from nasperc.data.dataset import DetectionDataset, Record
+from nasperc.data.image import LONGEST_SIDE
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.segmentation import check_segmentation
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation file."
+_LARGEST = 1e15
+# What file systems take.
+LONGEST_NAME, LONGEST_PATH = 255, 2000
 _NAME = re.compile(r"instances_(?P<split>.+?)(?P<year>\d{4})?\.json")
 
 
@@ -139,7 +144,9 @@ class _Objects:
         self.boxes.append(box)
         self.labels.append(label)
         self.crowd.append(bool(annotation.get("iscrowd", 0)))
-        self.areas.append(area if isinstance(area, int | float) else (box[2] - box[0]) * (box[3] - box[1]))
+        self.areas.append(
+            float(area) if _is_number(area) and math.isfinite(area) else (box[2] - box[0]) * (box[3] - box[1])
+        )
         self.segmentations.append(segmentation)
 
     def record(self, image_id: int, image: dict[str, Any], folder: Path, masks: bool) -> Record:
@@ -169,10 +176,14 @@ def _file(path: Path, split: str) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
+        # Not nasperc.plain_files: these may be half a gigabyte, and every field is checked where it is taken.
+        content = json.loads(file.read_bytes().decode())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            "a COCO annotation file must be well-formed JSON", value=error, where=file, repair=_REPAIR
+            "a COCO annotation file must be well-formed JSON in UTF-8",
+            value=error,
+            where=file,
+            repair=_REPAIR,
         ) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -187,6 +198,9 @@ def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
     categories = {_get(entry, "id", int, file): _get(entry, "name", str, file) for entry in entries}
     _unique((entry["id"] for entry in entries), "category id", file)
     _unique((entry["name"] for entry in entries), "category name", file)
+    for name in categories.values():
+        if not _is_text(name):
+            raise InputError("a category name must be text", value=repr(name), where=file, repair=_REPAIR)
     if not categories:
         raise InputError("a COCO file must list categories", value="none", where=file, repair=_REPAIR)
     return categories
@@ -197,9 +211,24 @@ def _images(content: dict[str, Any], file: Path) -> dict[int, dict[str, Any]]:
     for entry in content["images"]:
         images[_get(entry, "id", int, file)] = entry
         _get(entry, "file_name", str, file)
-        if min(_get(entry, "height", int, file), _get(entry, "width", int, file)) <= 0:
+        sides = _get(entry, "height", int, file), _get(entry, "width", int, file)
+        if not 0 < min(sides) <= max(sides) <= LONGEST_SIDE:
             raise InputError(
-                "an image's width and height must be > 0", value=entry, where=file, repair=_REPAIR
+                f"an image's width and height must be from 1 to {LONGEST_SIDE}",
+                value=entry,
+                where=file,
+                repair=_REPAIR,
+            )
+        name = PurePath(entry["file_name"])
+        too_long = (
+            any(len(part) > LONGEST_NAME for part in name.parts) or len(entry["file_name"]) > LONGEST_PATH
+        )
+        if too_long or name.is_absolute() or ".." in name.parts or not _is_text(entry["file_name"]):
+            raise InputError(
+                "an image's file name must lead to a place inside the data set",
+                value=shown(entry["file_name"]),
+                where=file,
+                repair="Move or link the image there, and name it so.",
             )
     if not images:
         raise InputError("a COCO file must list images", value="none", where=file, repair=_REPAIR)
@@ -210,7 +239,7 @@ def _images(content: dict[str, Any], file: Path) -> dict[int, dict[str, Any]]:
 
 def _box(annotation: dict[str, Any], size: tuple[int, int], file: Path, check: BoxCheck) -> Box | None:
     bbox = _get(annotation, "bbox", list, file)
-    if len(bbox) != 4 or not all(isinstance(x, int | float) for x in bbox):
+    if len(bbox) != 4 or not all(_is_number(x) for x in bbox):
         raise InputError("a COCO bbox must be [x, y, width, height]", value=bbox, where=file, repair=_REPAIR)
     x, y, width, height = bbox
     if width <= 0 or height <= 0:
@@ -235,9 +264,19 @@ def _image_folder(path: Path, file: Path, first: str) -> Path:
     )
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that fits a float; JSON has longer ones."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < _LARGEST)
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be the name of a file or of a class: JSON can write halves of characters."""
+    return "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _entry(entry: Any, file: Path) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise InputError("a COCO entry must be an object", value=repr(entry)[:80], where=file, repair=_REPAIR)
+        raise InputError("a COCO entry must be an object", value=shown(entry), where=file, repair=_REPAIR)
     return entry
 
 
@@ -247,9 +286,13 @@ def _get(entry: Any, key: str, kind: type, file: Path) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise InputError(
             f"a COCO entry must have '{key}' ({kind.__name__})",
-            value=repr(entry)[:120],
+            value=shown(entry),
             where=file,
             repair=_REPAIR,
+        )
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(
+            f"'{key}' of a COCO entry must have at most 64 bits", value=value, where=file, repair=_REPAIR
         )
     return value
 

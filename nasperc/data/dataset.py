@@ -73,12 +73,14 @@ class DetectionDataset:
             IndexError: there is no such image.
         """
         record = self.records[index]
+        # First the image: what its annotation says of its size may be anything, and masks would be made of it.
+        image = read_image(record.file, record.size)
         masks = None
         if record.segmentations is not None:
             stack = [decode_mask(each, record.size) for each in record.segmentations]
             masks = torch.from_numpy(np.stack(stack) if stack else np.zeros((0, *record.size), bool))
         return Sample(
-            image=read_image(record.file, record.size),
+            image=image,
             meta=Meta(record.image_id, record.file, record.size),
             boxes=torch.from_numpy(record.boxes.copy()),
             labels=torch.from_numpy(record.labels.copy()),

@@ -13,6 +13,12 @@ from torch import Tensor
 from nasperc.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
+# Others hand the file to a program (EPS to Ghostscript), or are seldom read and so seldom tested.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+# 1.5 GB as float32 RGB.
+MOST_PIXELS = 128_000_000
+# What an annotation may claim; also the most that a JPEG can have.
+LONGEST_SIDE = 65_535
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -23,29 +29,26 @@ def read_image(file: Path, size: tuple[int, int] | None = None) -> Tensor:
     annotation drawn on the turned picture shows itself by its size (turns by 90 degrees), which is an error.
 
     Args:
-        file: a JPEG, PNG, WebP or other file that pillow reads.
+        file: one of ``FORMATS``, whatever its name.
         size: (height, width) that the annotation states, checked when given.
 
     Raises:
         InputError: the file is missing, no image, cut short, or not of ``size``.
     """
     try:
-        with Image.open(file) as picture:
-            orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-            pixels = np.array(picture.convert("RGB"))
-    # SyntaxError is what pillow raises on a broken PNG.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            "an image must be readable",
-            value=error,
-            where=file,
-            repair="Replace the file, or take it off the split.",
-        ) from error
-    if size is not None and pixels.shape[:2] != size:
-        turned = orientation in (5, 6, 7, 8)
+        with _open(file) as picture:
+            found = picture.height, picture.width
+            # A file of another size is not decoded: it may be one that fills the memory.
+            fits = size is None or found == size
+            pixels = np.array(picture.convert("RGB")) if fits else np.empty(0, np.uint8)
+            turned = not fits and picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    # Bytes that are no image make pillow's decoders fail in every way there is.
+    except Exception as error:
+        raise _unreadable(file, error) from error
+    if size is not None and not fits:
         raise InputError(
             "an image must have the size that its annotation states",
-            value=f"{pixels.shape[1]}x{pixels.shape[0]} instead of {size[1]}x{size[0]}",
+            value=f"{found[1]}x{found[0]} instead of {size[1]}x{size[0]}",
             where=file,
             repair="The file carries an EXIF rotation: store it upright."
             if turned
@@ -86,12 +89,31 @@ def read_size(file: Path) -> tuple[int, int]:
         InputError: the file is missing or no image.
     """
     try:
-        with Image.open(file) as picture:
+        with _open(file) as picture:
             return picture.height, picture.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            "an image must be readable",
-            value=error,
-            where=file,
-            repair="Replace the file, or take it off the split.",
-        ) from error
+    except Exception as error:
+        raise _unreadable(file, error) from error
+
+
+def _open(file: Path) -> Image.Image:
+    """The image, of which only the header is read.
+
+    Raises:
+        Exception: whatever pillow raises; an image of more than ``MOST_PIXELS``.
+    """
+    if not file.is_file():
+        raise OSError("no such file")
+    picture = Image.open(file, formats=FORMATS)
+    if picture.width * picture.height > MOST_PIXELS:
+        picture.close()
+        raise ValueError(f"{picture.width}x{picture.height} pixels, more than {MOST_PIXELS / 1e6:g} million")
+    return picture
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(
+        "an image must be readable",
+        value=str(error) or type(error).__name__,
+        where=file,
+        repair="Replace the file, or take it off the split.",
+    )

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation."
+_MOST_BITS = 32
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) -> Any | None:
@@ -35,7 +36,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             ):
                 raise InputError(
                     "a COCO polygon must be a list of x, y pairs in or near the image",
-                    value=_short(polygon),
+                    value=shown(polygon),
                     where=where,
                     repair=_REPAIR,
                 )
@@ -43,7 +44,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), list | str):
         raise InputError(
             "a COCO segmentation must be polygons or run lengths {size, counts}",
-            value=_short(segmentation),
+            value=shown(segmentation),
             where=where,
             repair=_REPAIR,
         )
@@ -61,7 +62,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
     if not whole or sum(runs) != size[0] * size[1]:
         raise InputError(
             "run lengths must be >= 0 and add up to the image's area",
-            value=f"a sum of {sum(runs)} instead of {size[0] * size[1]}" if whole else _short(counts),
+            value=f"a sum of {sum(runs)} instead of {size[0] * size[1]}" if whole else shown(counts),
             where=where,
             repair=_REPAIR,
         )
@@ -84,7 +85,7 @@ def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _runs(counts: str) -> list[int]:
-    """The run lengths of COCO's compressed string; [-1] for a string that ends within a number.
+    """The run lengths of COCO's compressed string; [-1] for a string that ends within a number, or for no such one.
 
     Each character carries five bits and a continuation bit, low bits first, sign extended; from the fourth
     run on the difference to the run before the last is stored.
@@ -93,6 +94,9 @@ def _runs(counts: str) -> list[int]:
     value = shift = 0
     for character in counts:
         code = ord(character) - 48
+        # Another character, or a number that no image has: the library would compute with it all the same.
+        if not 0 <= code < 64 or shift > _MOST_BITS:
+            return [-1]
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:
@@ -102,8 +106,3 @@ def _runs(counts: str) -> list[int]:
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
     return [-1] if shift else runs
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasperc.errors import InputError
+from nasperc.plain_files import MOST_BYTES, read_bounded
 
 
 def read_split_list(
@@ -23,8 +24,8 @@ def read_split_list(
         InputError: the file is missing, no UTF-8 text or empty, or lists an image twice.
     """
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in read_bounded(file, MOST_BYTES).decode().splitlines()]
+    except (OSError, ValueError) as error:
         raise InputError(
             f"a {layout} split must be a readable list of image stems",
             value=error,
@@ -32,6 +33,14 @@ def read_split_list(
             repair=f"Splits found: {', '.join(splits) or 'none'}.",
         ) from error
     stems = [stem(line) for line in lines if line]
+    outside = next((stem for stem in stems if "/" in stem or "\\" in stem or "\0" in stem), None)
+    if outside is not None:
+        raise InputError(
+            f"a {layout} split must list stems, which are no paths",
+            value=repr(outside),
+            where=file,
+            repair="Take the line off the list.",
+        )
     if not stems:
         raise InputError(
             f"a {layout} split must list images", value="an empty file", where=file, repair="Fill the list."

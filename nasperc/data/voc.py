@@ -16,12 +16,15 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from nasperc.data.dataset import DetectionDataset, Record
-from nasperc.data.image import IMAGE_SUFFIXES, images_by_stem, read_size
+from nasperc.data.image import IMAGE_SUFFIXES, LONGEST_SIDE, images_by_stem, read_size
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.split_list import read_split_list
 from nasperc.errors import InputError
+from nasperc.plain_files import read_bounded
 
 _REPAIR = "Mend the annotation."
+# An image's objects take kilobytes.
+MOST_XML_BYTES = 16 << 20
 
 
 def voc_splits(path: Path) -> tuple[str, ...]:
@@ -125,7 +128,7 @@ def _stems(path: Path, split: str) -> list[str]:
 
 def _parse(file: Path) -> Element:
     try:
-        root: Any = fromstring(file.read_bytes(), forbid_dtd=False)
+        root: Any = fromstring(read_bounded(file, MOST_XML_BYTES), forbid_dtd=False)
     except OSError as error:
         raise InputError(
             "an image of a split must have an annotation",
@@ -133,7 +136,8 @@ def _parse(file: Path) -> Element:
             where=file,
             repair="Add the file (without objects if there are none), or take the image off the split.",
         ) from error
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    # LookupError: an encoding that Python does not have.
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise InputError(
             "a VOC annotation must be well-formed XML without entities",
             value=error,
@@ -155,6 +159,13 @@ def _size(root: Element, file: Path) -> tuple[int, int] | None:
     if size is None:
         return None
     height, width = int(_number(size, "height", file)), int(_number(size, "width", file))
+    if max(height, width) > LONGEST_SIDE:
+        raise InputError(
+            f"an image's width and height must be at most {LONGEST_SIDE}",
+            value=f"{width:g}x{height:g}",
+            where=file,
+            repair=_REPAIR,
+        )
     return (height, width) if height > 0 and width > 0 else None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.errors import InputError
+from nasperc.plain_files import read_json
 
 MARKER = "synthetic.json"
 
@@ -51,7 +52,7 @@ def _is_written(folder: Path, recipe: dict[str, Any]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / MARKER).read_text())
+        found = read_json(folder / MARKER)
     except (OSError, ValueError):
         found = "something else"
     if found != recipe:

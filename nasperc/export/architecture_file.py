@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nasperc.errors import InputError
-from nasperc.plugins import load_component
-from search_spaces.base import Architecture, SearchSpace, parse_architecture
+from nasperc.plain_files import read_json
+from nasperc.plugins import load_component, require_registered
+from search_spaces.base import WIDEST, Architecture, SearchSpace, parse_architecture
 
 _REPAIR = "Write it anew with nasperc export architecture."
 
@@ -64,6 +65,7 @@ def open_space(architecture: Architecture) -> SearchSpace:
     Raises:
         InputError: no such space, or not in that variant.
     """
+    require_registered("space", architecture.space, where="architecture")
     component = load_component("space", architecture.space)
     recipe = component.Recipe
     options = {"variant": architecture.variant} if "variant" in recipe.model_fields else {}
@@ -82,7 +84,7 @@ def open_space(architecture: Architecture) -> SearchSpace:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except OSError as error:
         raise InputError(
             "an architecture file must be readable",
@@ -97,9 +99,12 @@ def _read_object(path: Path) -> dict[str, Any]:
             where=f"{path}, line {error.lineno}, column {error.colno}",
             repair=_REPAIR,
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
-            "an architecture file must be JSON in UTF-8", value=error, where=path, repair=_REPAIR
+            "an architecture file must be JSON of plain values in UTF-8",
+            value=error,
+            where=path,
+            repair=_REPAIR,
         ) from error
     if not isinstance(values, dict):
         raise InputError(
@@ -111,9 +116,11 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _checked_widths(widths: Any, path: Path) -> dict[str, int] | None:
     if widths is None:
         return None
-    if not isinstance(widths, dict) or not all(type(width) is int and width > 0 for width in widths.values()):
+    if not isinstance(widths, dict) or not all(
+        type(width) is int and 0 < width <= WIDEST for width in widths.values()
+    ):
         raise InputError(
-            "widths must be positive whole numbers by part",
+            f"widths must be whole numbers from 1 to {WIDEST} by part",
             value=widths,
             where=f"{path}, key widths",
             repair='Expected for example {"fpn": 128, "head": 256}.',

@@ -17,13 +17,14 @@ from nasperc.assembly.detector import Baseline, Decoder, build_detector
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
-from nasperc.evaluation.coco_ap import coco_ap
+from nasperc.evaluation.coco_ap import CocoMetrics, coco_ap
 from nasperc.evaluation.cost import measure_cost
 from nasperc.evaluation.latency import Latency, device_name, measure_latency
 from nasperc.fulltrain.baseline import cost_size
 from nasperc.fulltrain.loss_log import LossLog
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.detector import Detector
+from nasperc.plain_files import read_json
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import write_atomically
 from nasperc.training.detect import detect_dataset
@@ -214,7 +215,7 @@ def _report_image(on_activity: Activity, split: str, images: int, done: int) -> 
 def _read_row(path: Path) -> dict[str, Any]:
     """What an earlier run wrote; nothing if that cannot be read, since measuring again costs minutes only."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -224,16 +225,30 @@ def _measured_before(row: Mapping[str, Any], splits: Mapping[str, DetectionDatas
     """Metrics of an earlier run, of those splits that are still the same."""
     try:
         metrics, measured_on = row["metrics"], row["measured_on"]
-        return {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
+        same = {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
+        return {name: values for name, values in same.items() if _is_measured(values)}
     except (KeyError, TypeError, AttributeError):
         # Nothing, or an older or broken file: trusting it could cost the table.
         return {}
 
 
+def _is_measured(values: Any) -> bool:
+    """Whether these are pycocotools' numbers, and those by class."""
+    try:
+        by_name = asdict(CocoMetrics(**values))
+        numbers = [*by_name.pop("per_class").values(), *by_name.values()]
+    except (TypeError, AttributeError):
+        return False
+    return all(type(number) in (int, float) for number in numbers)
+
+
 def _latency_before(row: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any] | None:
     """Latency of an earlier run at the same size, on a device of the same name with as many threads."""
     latency = row.get("latency")
-    if not isinstance(latency, dict) or not set(Latency._fields) <= set(latency):
+    if not isinstance(latency, dict) or set(Latency._fields) != set(latency):
+        return None
+    numbers = (value for key, value in latency.items() if key != "device")
+    if not all(type(value) in (int, float) and value >= 0 for value in numbers):
         return None
     same = row.get("cost_size") == list(size) and latency["device"] == device_name()
     return latency if same else None

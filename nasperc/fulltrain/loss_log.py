@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 _FLUSH_EVERY = 50
+_ITERATION = re.compile(r"[0-9]{1,12}")
 
 
 class LossLog:
@@ -59,6 +61,7 @@ class LossLog:
     def _lines_before(self, iteration: int) -> list[list[str]]:
         if not self._path.exists():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))[1:]
-        return [line for line in lines if line and line[0].isdigit() and int(line[0]) < iteration]
+        # A line that is damaged is left out: the log is for the eye, the checkpoint says what was trained.
+        with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
+            lines = [line.rstrip("\r\n").split(",") for line in file][1:]
+        return [line for line in lines if _ITERATION.fullmatch(line[0]) and int(line[0]) < iteration]

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, Searched, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.errors import InputError
 from nasperc.models.detector import Detector
-from nasperc.plugins import load_component
+from nasperc.plugins import load_component, require_named_plugins
 from nasperc.search.recipe import ComponentSection
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.recipe import TrainingRecipe
+from search_spaces.base import WIDEST
 
 _DESCRIPTION = ("task", "detector", "decoder", "space", "training", "classes", "normalisation")
 _KEYS = (*_DESCRIPTION, "model", "step", "finished")
@@ -79,7 +80,7 @@ def load_detector(path: Path) -> TrainedDetector:
     except InputError:
         raise
     # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             "a checkpoint's weights must fit the network that it describes",
             value=(str(error) or type(error).__name__).splitlines()[0],
@@ -98,11 +99,16 @@ def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
     """
     values = description["decoder"]
     widths = {str(part): int(width) for part, width in values["widths"].items()}
+    if not all(0 < width <= WIDEST for width in widths.values()):
+        raise ValueError(f"widths {widths}")
     for kind in BASELINE_NAMES:
         if values["kind"] == kind.replace("-", "_"):
-            scale = float(values.get("anchor_scale", 1.0))
-            return Baseline(widths["fpn"], widths["head"], int(values["depth"]), kind, scale)
+            scale, depth = float(values.get("anchor_scale", 1.0)), int(values["depth"])
+            if not 0 <= depth <= DEEPEST:
+                raise ValueError(f"a depth of {depth}")
+            return Baseline(widths["fpn"], widths["head"], depth, kind, scale)
     section = ComponentSection.model_validate(description["space"])
+    require_named_plugins({"space": {"name": section.name}}, where=where)
     component = load_component("space", section.name)
     space = component(component.Recipe.model_validate(section.options))
     return Searched(space, space.from_dict(values["architecture"], where=where), widths)

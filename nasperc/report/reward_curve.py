@@ -59,7 +59,10 @@ def reward_curves(events: Sequence[Mapping[str, Any]], metric: str | None = None
     for event in events:
         if event["event"] == "completion":
             rewards, seconds = stages.setdefault(str(event["stage"]), ([], []))
-            rewards.append(float(objective(event) if metric is None else event["metrics"][metric]))
+            value = objective(event) if metric is None else event["metrics"][metric]
+            if value is None:
+                raise KeyError(metric)
+            rewards.append(float(value))
             seconds.append(float(event["seconds"]))
     return [
         RewardCurve(stage, tuple(rewards), tuple(seconds)) for stage, (rewards, seconds) in stages.items()

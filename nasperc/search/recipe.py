@@ -8,16 +8,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasperc.assembly.decoder_recipe import DecoderRecipe
 from nasperc.assembly.detector import BaselineKind
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 from nasperc.evaluation.recipe import CostRecipe
-from nasperc.plugins import KINDS, load_component
+from nasperc.plain_files import MOST_YAML_BYTES, parse_yaml, read_bounded
+from nasperc.plugins import KINDS, load_component, name_plugins, require_named_plugins
 from nasperc.search.search_recipe import SearchRecipe
 from nasperc.training.recipe import TrainingRecipe
 
@@ -84,11 +84,13 @@ def load_recipe(
     Raises:
         InputError: unknown recipe, row or key; ill-typed value; broken YAML.
     """
+    typed = [*overrides, *map(parse_setting, settings)]
+    for override in typed:
+        name_plugins(override)
     document = _document(name)
-    for override in overrides:
+    require_named_plugins(document, where=f"recipe {name}")
+    for override in typed:
         document = merge(document, override)
-    for setting in settings:
-        document = merge(document, parse_setting(setting))
     return parse_recipe(document, where=f"recipe {name}")
 
 
@@ -149,11 +151,11 @@ def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     file_name, _, row = name.partition(":")
     text, where = _read(file_name)
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        document = parse_yaml(text)
+    except ValueError as error:
         raise InputError(
-            "a recipe must be YAML",
-            value=str(error).replace("\n", " "),
+            "a recipe must be YAML of plain values",
+            value=error,
             where=where,
             repair="Correct the file at that line.",
         ) from error
@@ -196,19 +198,20 @@ def _read(name: str) -> tuple[str, str]:
     path = Path(name)
     if path.suffix in SUFFIXES:
         try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
+            return read_bounded(path, MOST_YAML_BYTES).decode(), str(path)
+        except (OSError, ValueError) as error:
             raise InputError(
                 "a recipe file must be readable text", value=error, where=path, repair="Check the path."
             ) from error
-    packaged = resources.files("experiments") / f"{name}.yaml"
-    if not packaged.is_file():
+    # Among the names, not as a path: a base: in a file may be ../anything, or longer than any name.
+    if name not in recipe_names():
         raise InputError(
             "a recipe must be a package recipe or a .yaml file",
             value=name,
             where="--recipe",
             repair=f"Package recipes: {', '.join(recipe_names())}.",
         )
+    packaged = resources.files("experiments") / f"{name}.yaml"
     return packaged.read_text(encoding="utf-8"), f"package recipe {name}"
 
 
@@ -222,8 +225,8 @@ def parse_setting(setting: str) -> dict[str, Any]:
             repair="For example --set proxy.iterations=100.",
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text)
+    except ValueError as error:
         raise InputError(
             "the value of a setting must be YAML", value=text, where=f"--set {key}", repair="Quote it."
         ) from error
@@ -241,7 +244,7 @@ def _input_error(error: ValidationError, model: type[BaseModel], where: str, pre
     if first["type"] != "extra_forbidden":
         return InputError(
             f"recipe key {key} is not valid: {first['msg']}",
-            value=repr(first["input"])[:120],
+            value=shown(first["input"]),
             where=where,
             repair="Correct the value.",
         )

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from controllers.record import JOURNAL
 from nasperc.errors import InputError
+from nasperc.plain_files import MOST_YAML_BYTES, parse_yaml, read_bounded
+from nasperc.plugins import require_named_plugins
 from nasperc.search.recipe import Recipe, parse_recipe
 
 RUNS = Path("runs")
@@ -76,7 +78,7 @@ class RunFolder:
             InputError: no run there; the recipe was edited into something invalid.
         """
         try:
-            document = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+            document = parse_yaml(read_bounded(self.recipe, MOST_YAML_BYTES).decode())
         except OSError as error:
             raise InputError(
                 "a run folder must hold recipe.yaml",
@@ -84,10 +86,10 @@ class RunFolder:
                 where=self.path,
                 repair="Name the folder of a search run (nasperc runs lists them).",
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise InputError(
-                "a recipe must be YAML",
-                value=str(error).replace("\n", " "),
+                "a recipe must be YAML of plain values",
+                value=error,
                 where=self.recipe,
                 repair="Restore the file.",
             ) from error
@@ -98,6 +100,7 @@ class RunFolder:
                 where=self.recipe,
                 repair="Restore the file.",
             )
+        require_named_plugins(document, where=str(self.recipe))
         return parse_recipe(document, where=str(self.recipe))
 
 

@@ -32,8 +32,11 @@ def draw_sample(run: RunFolder, count: int, *, stage: str | None = None, seed: i
     recipe, top10 = run.read_recipe(), read_top10(run.top10)
     events = Journal.read(run.journal)
     completed: dict[str, dict[str, dict[str, object]]] = {}
+    # Its stage becomes part of a file name, so it is not taken from just any journal.
+    stages = {stage.name for stage in top10.space.stages()}
+    begun = {event["stage"]: event for event in events if event["event"] == "stage_start"}
     for event in events:
-        if event["event"] == "completion":
+        if event["event"] == "completion" and event["stage"] in stages & begun.keys():
             completed.setdefault(event["stage"], {}).setdefault(event["hash"], event)
     if stage is None:
         stage = max(completed, key=lambda name: len(completed[name]), default="")
@@ -47,7 +50,7 @@ def draw_sample(run: RunFolder, count: int, *, stage: str | None = None, seed: i
             repair=f"Completed by stage: {counts}.",
         )
     drawn = Top10(count)
-    drawn.apply(next(e for e in events if e["event"] == "stage_start" and e["stage"] == stage))
+    drawn.apply(begun[stage])
     for number in np.random.default_rng(seed).choice(len(available), count, replace=False):
         drawn.apply(available[number])
     path = run.path / f"sample-{stage}-{count}-{seed}.json"

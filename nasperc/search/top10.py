@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controllers.costs import objective
 from controllers.journal import Event
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
+from nasperc.plain_files import read_json
+from nasperc.plugins import require_named_plugins
 from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run_folder import write_atomically
-from search_spaces.base import Architecture, SearchSpace
+from search_spaces.base import WIDEST, Architecture, SearchSpace
 
 FORMAT = "nasperc-top10/1"
 
@@ -197,7 +198,7 @@ def read_top10(path: str | Path) -> Top10File:
     path = Path(path)
     repair = "Write it again: nasperc search --resume RUN rebuilds top10.json from the journal."
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError as error:
         raise InputError(
             "top10.json must exist",
@@ -207,7 +208,7 @@ def read_top10(path: str | Path) -> Top10File:
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(
-            "top10.json must be a readable JSON file", value=error, where=path, repair=repair
+            "top10.json must be a readable JSON file of plain values", value=error, where=path, repair=repair
         ) from error
     try:
         file = _File.model_validate(document)
@@ -216,10 +217,11 @@ def read_top10(path: str | Path) -> Top10File:
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InputError(
             f"top10.json is not valid at {key}: {first['msg']}",
-            value=repr(first["input"])[:80],
+            value=shown(first["input"]),
             where=path,
             repair=repair,
         ) from error
+    require_named_plugins(file.recipe, where=f"{path}, recipe")
     recipe = parse_recipe(file.recipe, where=f"{path}, recipe")
     space = build_space(recipe)
     if file.space.name != space.name:
@@ -267,9 +269,9 @@ def read_entry(entry: EntryModel, space: SearchSpace, where: str) -> Top10Entry:
     """
     architecture = space.from_dict({**entry.architecture, "hash": entry.hash}, where=where)
     for part, width in entry.widths.items():
-        if width < 1 or not math.isfinite(width):
+        if not 1 <= width <= WIDEST:
             raise InputError(
-                "a width must be at least 1",
+                f"a width must be from 1 to {WIDEST}",
                 value=f"{part}: {width}",
                 where=where,
                 repair="Restore the file.",

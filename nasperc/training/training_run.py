@@ -14,7 +14,7 @@ from torch import nn
 
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
@@ -118,14 +118,16 @@ class TrainingRun:
                 self.optimizer.load_state_dict(content["optimizer"])
                 if self.average is not None:
                     self.average.load_state_dict(content["average"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            self.step, self.seconds = int(content["step"]), float(content["seconds"])
+            self.finished = bool(content["finished"])
+        # Whatever type stands where another is expected.
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 "a checkpoint must fit the network",
-                value=str(error).splitlines()[0],
+                value=(str(error) or type(error).__name__).splitlines()[0],
                 where=path,
                 repair="Remove the file to start anew.",
             ) from error
-        self.step, self.seconds, self.finished = content["step"], content["seconds"], content["finished"]
 
     def finish(self) -> None:
         """Put the parameters to evaluate in place, and write the last checkpoint."""
@@ -147,4 +149,4 @@ def _difference(found: Any, wanted: Any) -> str:
         for key in sorted(found.keys() | wanted.keys()):
             if found.get(key) != wanted.get(key):
                 return f"{key}: {_difference(found.get(key), wanted.get(key))}"
-    return f"{str(found)[:60]} there, {str(wanted)[:60]} now"
+    return f"{shown(found)} there, {shown(wanted)} now"

@@ -15,7 +15,7 @@ from nasperc.errors import InputError
 EVENTS = [
     {"event": "a", "reward": 0.1, "text": 'é\n"crc":"'},
     {"event": "b", "parts": {"x": [1, 2]}},
-    {"n": None},
+    {"event": "c", "n": None},
 ]
 
 

@@ -14,6 +14,7 @@ from controllers.journal import Journal
 from controllers.plan import SearchPlan
 from controllers.ppo import PPOController, PPORecipe
 from controllers.service import ControllerService
+from controllers.snapshot import write_snapshot
 from nasperc.errors import InputError
 from search_spaces.base import TokenSpace
 
@@ -245,4 +246,16 @@ def test_journals_of_another_kind_are_refused(tmp_path: Path, event: dict[str, o
     journal.append(event)
     journal.close()
     with pytest.raises(InputError):
+        Bench(tmp_path).open()
+
+
+def test_a_snapshot_of_another_controller_is_refused(tmp_path: Path) -> None:
+    service = Bench(tmp_path).open()
+    service.ask(0)
+    service.close()
+    name, sha256 = write_snapshot(tmp_path, 9, {"controller": {"rng": [1, "x"]}, "proposals": {}})
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append({"event": "snapshot", "time": 0.0, "stage": "body", "file": name, "sha256": sha256})
+    journal.close()
+    with pytest.raises(InputError, match="must hold the controller's state"):
         Bench(tmp_path).open()

@@ -1,16 +1,21 @@
+import hashlib
 from pathlib import Path
 
+import pytest
 import torch
 
 from controllers.snapshot import read_snapshot, write_snapshot
+from nasperc.errors import InputError
+
+STATE = {"controller": {"weights": torch.arange(3)}, "proposals": {3: None}}
 
 
 def test_round_trip_and_damage(tmp_path: Path) -> None:
-    name, sha256 = write_snapshot(tmp_path, 7, {"weights": torch.arange(3), "numbers": {3: None}})
+    name, sha256 = write_snapshot(tmp_path, 7, STATE)
     state = read_snapshot(tmp_path, name, sha256)
     assert state is not None
-    assert torch.equal(state["weights"], torch.arange(3))
-    assert state["numbers"] == {3: None}
+    assert torch.equal(state["controller"]["weights"], torch.arange(3))
+    assert state["proposals"] == {3: None}
     content = bytearray((tmp_path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)
@@ -23,8 +28,19 @@ def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
     folder.mkdir()
     name, sha256 = write_snapshot(tmp_path, 1, {})
     assert read_snapshot(folder, f"../{name}", sha256) is None
+    assert read_snapshot(folder, "9" * 5000, sha256) is None
 
 
 def test_old_snapshots_are_deleted(tmp_path: Path) -> None:
     names = [write_snapshot(tmp_path, number, {})[0] for number in range(5)]
     assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
+
+
+def test_what_the_journal_names_may_still_be_no_snapshot(tmp_path: Path) -> None:
+    for state in ({"controller": {}}, [1], {}):
+        name, sha256 = write_snapshot(tmp_path, 1, state)
+        with pytest.raises(InputError, match="must hold the controller's state"):
+            read_snapshot(tmp_path, name, sha256)
+    (tmp_path / "controller-1.pt").write_bytes(b"no snapshot")
+    with pytest.raises(InputError, match="file of tensors"):
+        read_snapshot(tmp_path, "controller-1.pt", hashlib.sha256(b"no snapshot").hexdigest())

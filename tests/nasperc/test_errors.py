@@ -22,3 +22,15 @@ def test_a_kind_of_its_own_stays_what_it_is():
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is DivergedError
     assert str(copy) == str(error)
+
+
+def test_what_was_found_is_one_short_line_that_no_terminal_obeys():
+    bomb = ["x"]
+    for _ in range(64):
+        bomb = [bomb, bomb]
+    for value in ("\x1b[2J\r\n\ud800" * 3, "x" * 10_000, 1 << 100_000, bomb, {"a": bomb}):
+        error = InputError("a rule", value=value, where="file\x07\nname", repair="Mend it.")
+        assert len(str(error)) < 600
+        assert str(error).isprintable()
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert "\\x1b[2J\\r\\n\\ud800" in str(InputError("r", value="\x1b[2J\r\n\ud800", where="w", repair="m"))

@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import pytest
 import torch
@@ -50,3 +51,25 @@ def test_no_torch_file_at_all(tmp_path, data):
         load(tmp_path / "w.pth")
     assert "\n" not in str(error.value)
     assert "weights_only" not in str(error.value)
+
+
+def test_an_archive_larger_than_its_file_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1 << 20)}, tmp_path / "w.pth")
+    assert load(tmp_path / "w.pth")["a"].shape == (1 << 20,)
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as stored,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in stored.infolist():
+            bomb.writestr(entry.filename, stored.read(entry))
+    with pytest.raises(InputError, match="unpacks to more than it is"):
+        load(tmp_path / "bomb.pth")
+
+
+def test_lists_that_hold_one_another_are_refused(tmp_path):
+    laughs = [0]
+    for _ in range(50):
+        laughs = [laughs, laughs]
+    torch.save({"a": laughs}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="more than 1000000 values"):
+        load(tmp_path / "w.pth")

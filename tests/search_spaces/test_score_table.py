@@ -80,3 +80,16 @@ def test_unreadable_files_are_told(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match="readable"):
         read_score_table(path)
+
+
+def test_a_table_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("search_spaces.score_table.MOST_BYTES", 100)
+    with pytest.raises(InputError, match="more than 100 bytes"):
+        read_score_table(write(tmp_path / "bomb.csv.gz", COLUMNS + "\n" * 1_000_000))
+    assert read_score_table(write(tmp_path / "t.csv.gz", COLUMNS)).decisions == ("op", "width")
+
+
+def test_a_table_has_so_many_columns_at_most(tmp_path):
+    names = [f"c{n}" for n in range(1001)]
+    with pytest.raises(InputError, match="at most 1000 columns"):
+        read_score_table(write(tmp_path / "t.csv", ",".join(names)))

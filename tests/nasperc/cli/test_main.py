@@ -190,3 +190,28 @@ def test_a_missing_library_is_told_before_the_search(empty_folder, monkeypatch, 
     assert code == 2
     assert "nasperc[tpe]" in err
     assert not (empty_folder / "runs").exists()
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(3)) + "c: *c\n"
+HOSTILE = {
+    "a.json": (["export", "architecture", "--arch"], b'{"space": NaN}'),
+    "deep.json": (["export", "architecture", "--arch"], b"[" * 100_000),
+    "r.yaml": (["search", "--recipe"], LAUGHS.encode()),
+    "date.yaml": (["search", "--recipe"], b"seed: 2001-02-31"),
+    "top10.json": (["fulltrain", "--arch"], b'{"entries": [{"reward": ' + b"9" * 5000 + b"}]}"),
+    "c.pt": (["predict"], b"PK\x03\x04"),
+    "w.pkl": (["convert"], b"cos\nsystem\n(S'touch was-run'\ntR."),
+    "c.h5": (["cache", "verify"], b"\x89HDF\r\n\x1a\n" + b"\xff" * 500),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_one_line_and_exit_code_2(empty_folder, monkeypatch, capsys, name):
+    command, content = HOSTILE[name]
+    (empty_folder / name).write_bytes(content)
+    code, _, err = nasperc(monkeypatch, capsys, *command, name, *(["x.jpg"] if name == "c.pt" else []))
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.strip().isprintable()
+    assert sorted(file.name for file in empty_folder.iterdir()) == [name]

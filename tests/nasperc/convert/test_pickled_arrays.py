@@ -145,3 +145,11 @@ def test_a_damaged_pickle_is_read_or_refused(
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         load_pickled_arrays(tmp_path / "absent.pkl")
+
+
+def test_dicts_that_hold_one_another_are_read_once(tmp_path: Path) -> None:
+    laughs: dict[str, Any] = {"a": np.ones(1)}
+    for _ in range(60):
+        laughs = {"x": laughs, "y": laughs}
+    found = load(tmp_path, pickle.dumps(laughs))
+    assert found["x"] is found["y"]

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from nasperc.data.dataset import DetectionDataset, Record
-from nasperc.data.image import read_image, read_size
+from nasperc.data.image import FORMATS, read_image, read_size
 from nasperc.errors import InputError
 
 
@@ -147,3 +147,26 @@ def test_subset_keeps_order_classes_and_report(picture):
 def test_records_are_frozen(picture):
     with pytest.raises(dataclasses.FrozenInstanceError):
         record(picture).size = (1, 1)
+
+
+def test_a_file_is_what_its_bytes_say_and_no_program_is_asked(tmp_path):
+    """Pillow hands EPS to Ghostscript, whatever the name of the file."""
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match="must be readable"):
+        read_image(tmp_path / "a.png")
+    assert "EPS" not in FORMATS
+
+
+def test_an_image_that_would_fill_the_memory_is_not_decoded(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr("nasperc.data.image.MOST_PIXELS", 20)
+    for read in (read_image, read_size):
+        with pytest.raises(InputError, match="6x4 pixels, more than"):
+            read(picture)
+
+
+def test_masks_are_made_at_the_size_of_an_image_that_was_seen(picture):
+    runs = {"size": [60_000, 60_000], "counts": [3_600_000_000]}
+    wrong = record(picture, size=(60_000, 60_000), segmentations=(runs, runs))
+    with pytest.raises(InputError, match="6x4 instead of 60000x60000"):
+        DetectionDataset("toy", "train", ("cat", "dog"), [wrong])[0]

@@ -126,6 +126,7 @@ EXTERNAL = (
         (BOMB, "well-formed XML without entities"),
         (EXTERNAL, "well-formed XML without entities"),
         ('<?xml version="1.0"?><html></html>', "root element"),
+        ('<?xml version="1.0" encoding="x-none"?><annotation/>', "well-formed XML"),
         ("<object><bndbox/></object>", "must have a <name>"),
         ("<object><name>cat</name></object>", "must have a bndbox"),
         (voc_object("cat", 1, 1, "x", 5), "<xmax> must be a finite number"),
@@ -159,3 +160,17 @@ def test_missing_and_doubled_files_are_errors(tmp_path):
         read_voc(root, "train", ("cat",))
     with pytest.raises(InputError, match="masks are read from COCO"):
         read_voc(root, "train", ("cat",), masks=True)
+
+
+@pytest.mark.parametrize("stem", ["../../a", "/etc/passwd", "..\\a", "a\0b"])
+def test_a_stem_leads_nowhere_else(tmp_path, stem):
+    root = write_voc(tmp_path, {"a": ""})
+    (root / "ImageSets/Main/train.txt").write_text(f"a\n{stem}\n")
+    with pytest.raises(InputError, match="stems, which are no paths"):
+        voc_classes(root, "train")
+
+
+def test_a_size_that_no_image_has(tmp_path):
+    root = write_voc(tmp_path, {"a": ""}, stated=(10**9, 30))
+    with pytest.raises(InputError, match="at most 65535"):
+        read_voc(root, "train", ("cat",))

@@ -26,3 +26,11 @@ def test_nothing_is_touched_without_a_line(tmp_path):
     with LossLog(path):
         pass
     assert path.read_text() == "kept"
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"iteration,box\n1,1\n\xff\xfe\n\xc2\xb2,7\n" + b"9" * 5000 + b",1\n2,2\n\n")
+    with LossLog(path) as log:
+        log.write(3, {"box": 9.0})
+    assert path.read_text().split() == ["iteration,box", "1,1", "2,2", "3,9"]

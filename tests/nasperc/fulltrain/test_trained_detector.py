@@ -62,6 +62,8 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
         ({"decoder": None}, "must fit the network"),
         ({"decoder": {"kind": "fpn_fcos", "widths": [64, 64], "depth": 1}}, "must fit the network"),
         ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": "wide", "head": 64}, "depth": 1}}, "must fit"),
+        ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 64, "head": 10**9}, "depth": 1}}, "must fit"),
+        ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 64, "head": 64}, "depth": 10**9}}, "must fit"),
         ({"decoder": {"kind": "searched", "widths": {}, "architecture": 3}}, "must"),
         ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 48, "head": 48}, "depth": 1}}, "multiple of 32"),
         ({"space": "fcos_decoder", "decoder": {"kind": "searched", "widths": {}}}, "must fit the network"),

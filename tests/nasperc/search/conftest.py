@@ -9,11 +9,18 @@ import pytest
 from rich.console import Console
 
 from controllers.journal import Event
+from nasperc.plugins import NAMED
 from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, parse_recipe
 from search_spaces.base import SearchSpace
 
 PLUGIN = Path(__file__).with_name("toy_plugin.py")
+
+
+@pytest.fixture(autouse=True)
+def _named_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the user had typed the name of the toy plugin."""
+    monkeypatch.setenv(NAMED, str(PLUGIN))
 
 
 @pytest.fixture

@@ -169,3 +169,10 @@ def test_merge_keeps_what_is_not_overridden():
 def test_budgets(budget, count, seconds):
     search = Recipe(search={"budget": budget}).search
     assert (search.candidates, search.seconds) == (count, seconds)
+
+
+@pytest.mark.parametrize("base", ["../pyproject", "x" * 5000])
+def test_a_base_is_one_of_the_package_or_a_file(tmp_path, base):
+    (tmp_path / "r.yaml").write_text(f"base: {base}")
+    with pytest.raises(InputError, match=r"package recipe or a \.yaml file"):
+        load_recipe(str(tmp_path / "r.yaml"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from controllers.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
@@ -45,3 +46,17 @@ def test_another_stage(run: RunFolder) -> None:
 def test_what_cannot_be_drawn(run: RunFolder, count: int, stage: str | None) -> None:
     with pytest.raises(InputError, match="body 18, head 6"):
         draw_sample(run, count, stage=stage)
+
+
+def test_a_stage_of_the_journal_alone_names_no_file(run: RunFolder) -> None:
+    events = Journal.read(run.journal)
+    run.journal.unlink()
+    journal = Journal(run.journal)
+    outside = {"stage": "../../outside"}
+    journal.append(*({**event, **outside} if event.get("stage") == "body" else event for event in events))
+    journal.close()
+    before = sorted(run.path.parent.parent.rglob("*.json"))
+    assert {entry.stage for entry in read_top10(draw_sample(run, 3)).entries} == {"head"}
+    assert sorted(run.path.parent.parent.rglob("*.json")) == sorted(
+        [*before, run.path / "sample-head-3-0.json"]
+    )
