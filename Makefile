@@ -1,5 +1,6 @@
 # make demo: a whole search, training and export on a fresh machine (about 10 minutes on two cores).
 # make test: the tests.  make lint: ruff, mypy, import-linter.
+# make faults: every fault of tests/faults, with counts of what was lost, repeated and equal (about 20 minutes).
 # make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
 # Each makes the virtual environment that it needs.
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test faults lint bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+faults: $(STAMP)
+	$(BIN)/pytest tests/faults -m "faults or not faults"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
