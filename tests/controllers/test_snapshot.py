@@ -1,5 +1,7 @@
+import resource
 from pathlib import Path
 
+import pytest
 import torch
 
 from controllers.snapshot import read_snapshot, write_snapshot
@@ -28,3 +30,24 @@ def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
 def test_old_snapshots_are_deleted(tmp_path: Path) -> None:
     names = [write_snapshot(tmp_path, number, {})[0] for number in range(5)]
     assert sorted(path.name for path in tmp_path.iterdir()) == names[2:]
+
+
+def test_what_a_longer_journal_or_a_dead_process_left_is_deleted(tmp_path: Path) -> None:
+    for number in (10, 20, 30, 40):
+        write_snapshot(tmp_path, number, {})
+    (tmp_path / "controller-00000050.tmp").write_bytes(b"half")
+    # The journal was cut before 40 and 30.
+    name, sha256 = write_snapshot(tmp_path, 22, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["controller-00000020.pt", name]
+    assert read_snapshot(tmp_path, name, sha256) == {}
+
+
+def test_a_full_disk_leaves_nothing_of_a_snapshot(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_snapshot(tmp_path, 1, {"weights": torch.zeros(4096)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

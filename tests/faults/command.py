@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from faulty_plugin import read_evaluations
+from faulty_plugin import read_notes
 
 from controllers.journal import Event, Journal
 
@@ -24,13 +25,16 @@ PATIENCE_S = 240.0
 SESSIONS = ("run_start", "run_resume")
 
 
-def document(search: Mapping[str, Any], controller: str = "random", **proxy: Any) -> dict[str, Any]:
-    """A recipe of two stages with 1,287 and 8 networks; ``proxy`` goes to the faulty proxy task."""
+def document(
+    notes: Path, search: Mapping[str, Any], controller: str = "random", **proxy: Any
+) -> dict[str, Any]:
+    """A recipe of two stages with 1,287 and 8 networks; the faulty proxy task writes ``notes`` (a folder of its own
+    is made for them) and takes the keys ``proxy``."""
     return {
         "seed": 3,
         "space": {"name": f"{SPACE}:ToySpace", "body": 8, "choices": 6},
         "controller": {"name": controller},
-        "proxy": {"name": f"{PLUGIN}:FaultyProxy", **proxy},
+        "proxy": {"name": f"{PLUGIN}:FaultyProxy", "notes": str(notes / "evaluations.jsonl"), **proxy},
         "search": {"executor": "local", "dashboard": False, "early_stop_k": None, **search},
     }
 
@@ -43,14 +47,16 @@ class Command:
 
     def __init__(self, home: Path, recipe: Mapping[str, Any], *options: str, **settings: Any) -> None:
         self.run = home / "runs" / "run"
-        # Several may run at once.
-        self.output = home / f"output-{time.monotonic_ns()}.txt"
+        # Not beside the run, whose disk may be full; several may run at once.
+        self.output = Path(tempfile.mkstemp(prefix="nasperc-search-")[1])
         if (self.run / "recipe.yaml").exists():
             arguments = ["--resume", "runs/run", *options]
         else:
             home.mkdir(parents=True, exist_ok=True)
             (home / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe)))
             arguments = ["--recipe", "recipe.yaml", "--name", "run", *options]
+        self._said: str | None = None
+        self._notes = Path(recipe["proxy"]["notes"])
         self.sessions_before = len(self.sessions())
         with open(self.output, "w") as output:
             self.process = subprocess.Popen(
@@ -69,6 +75,8 @@ class Command:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self._said = self.said()
+        self.output.unlink()
 
     @property
     def journal(self) -> Path:
@@ -83,10 +91,11 @@ class Command:
         return self.events(*SESSIONS)
 
     def evaluations(self) -> list[dict[str, Any]]:
-        return read_evaluations(self.run.parent / "prepared")
+        return read_notes(self._notes)
 
     def said(self) -> str:
-        return self.output.read_text()
+        """What it has printed so far."""
+        return self.output.read_text() if self._said is None else self._said
 
     def until(self, ready: Callable[[], object]) -> bool:
         """Wait for ``ready``; False when the process ended before."""

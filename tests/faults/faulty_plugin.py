@@ -18,16 +18,16 @@ from pydantic import BaseModel, ConfigDict
 from controllers.base import Candidate, Result
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 
-EVALUATIONS = "evaluations.jsonl"
 RELEASE = "release"
 
 
 class FaultyProxyRecipe(BaseModel):
     """``seconds`` a candidate; what goes wrong, by candidate id. One that is held goes on once there is a file
-    ``release`` beside the notes."""
+    ``release`` beside the file of notes."""
 
     model_config = ConfigDict(extra="forbid")
 
+    notes: Path
     seconds: float = 0.0
     nan: tuple[int, ...] = ()
     inf: tuple[int, ...] = ()
@@ -45,10 +45,10 @@ class FaultyProxy(ProxyTask):
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, FaultyProxyRecipe)
-        self._recipe, self._folder = recipe, context.folder
+        self._recipe = recipe
 
     def prepare(self, on_progress: Progress = no_progress) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._recipe.notes.parent.mkdir(parents=True, exist_ok=True)
 
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         self._note("begin", candidate)
@@ -61,7 +61,7 @@ class FaultyProxy(ProxyTask):
             bytearray(2**62)
         if id in recipe.hangs:
             time.sleep(3600)
-        while id in recipe.held and not (self._folder / RELEASE).exists():
+        while id in recipe.held and not self._recipe.notes.with_name(RELEASE).exists():
             time.sleep(0.02)
         if id in recipe.crashes:
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -84,14 +84,13 @@ class FaultyProxy(ProxyTask):
         """One line, written at once: lines of several processes do not mix."""
         note = {"what": what, "id": candidate.id, "stage": candidate.stage, "hash": candidate.hash}
         line = json.dumps({**note, "seed": candidate.seed, "pid": os.getpid(), "time": time.time()}) + "\n"
-        descriptor = os.open(self._folder / EVALUATIONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(self._recipe.notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
 
 
-def read_evaluations(prepared: Path) -> list[dict[str, Any]]:
+def read_notes(path: Path) -> list[dict[str, Any]]:
     """What every worker noted, in order."""
-    lines = (prepared / EVALUATIONS).read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -30,7 +30,7 @@ def test_a_killed_driver_goes_on_where_its_journal_ends(
     moments: random.Random,
     undisturbed: MakeUndisturbed,
 ) -> None:
-    home, recipe = tmp_path / "home", document({"budget": "60"}, controller, seconds=0.05)
+    home, recipe = tmp_path / "home", document(tmp_path / "notes", {"budget": "60"}, controller, seconds=0.05)
     interruptions = []
     for _ in range(kills):
         with Command(home, recipe) as search:

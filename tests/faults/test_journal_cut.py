@@ -35,7 +35,7 @@ def test_every_record_that_ends_before_the_cut_is_known_and_the_run_goes_on(
     moments: random.Random,
     undisturbed: MakeUndisturbed,
 ) -> None:
-    whole = undisturbed(document({"budget": "40"}, controller))
+    whole = undisturbed(document(tmp_path / "notes", {"budget": "40"}, controller))
     content = (whole / "journal.jsonl").read_bytes()
     events = Journal.read(whole / "journal.jsonl")
     for cut in [moments.randrange(1, len(content)) for _ in range(cuts)]:

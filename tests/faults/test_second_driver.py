@@ -16,7 +16,7 @@ from tally import Tally
 def test_a_second_driver_is_refused_by_name_until_the_first_is_gone(
     tmp_path: Path, tally: Tally, undisturbed: MakeUndisturbed
 ) -> None:
-    home, recipe = tmp_path / "home", document({"budget": "24"}, held=[5])
+    home, recipe = tmp_path / "home", document(tmp_path / "notes", {"budget": "24"}, held=[5])
     with Command(home, recipe) as first:
         assert first.until(lambda: len(first.events("completion")) == 5), first.said()
         content = first.journal.read_bytes()
@@ -36,7 +36,7 @@ def test_a_second_driver_is_refused_by_name_until_the_first_is_gone(
     lock = first.journal.with_name("journal.jsonl.lock")
     assert lock.read_text() == ""
     lock.write_text(json.dumps({"pid": first.process.pid, "host": socket.gethostname()}))
-    (first.run.parent / "prepared" / RELEASE).touch()
+    (tmp_path / "notes" / RELEASE).touch()
     with Command(home, recipe) as third:
         assert third.finish() == 0, third.said()
     tally.ended(third.run, [interrupted], third.evaluations())
