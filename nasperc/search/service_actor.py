@@ -10,6 +10,7 @@ from typing import Any
 from controllers.answers import Answer, RunStatus
 from controllers.base import Result
 from controllers.journal import Event
+from controllers.service import ControllerService
 from nasperc.errors import InputError
 from nasperc.search.components import open_service
 
@@ -19,18 +20,24 @@ class ServiceActor:
 
     def __init__(self, recipe: Mapping[str, Any], folder: str, session: str) -> None:
         self._ready: set[int] = set()
-        self._refusal: InputError | None = None
         self._broken: InputError | OSError | None = None
+        self._opened: ControllerService | None = None
         try:
-            self._service = open_service(recipe, Path(folder), session)
-        except InputError as error:
-            # Raised by the first call: an error in the constructor would only reach the driver as text.
-            self._refusal = error
+            self._opened = open_service(recipe, Path(folder), session)
+        except (InputError, OSError) as error:
+            # Raised by every call: an error in the constructor would only reach the driver as text. A service that
+            # was restarted may meet one, too: a full disk, or another driver that has taken the run over.
+            self._broken = error
+
+    @property
+    def _service(self) -> ControllerService:
+        if self._opened is None:
+            assert self._broken is not None
+            raise self._broken
+        return self._opened
 
     def opened(self) -> int:
         """Number of events; raises what the constructor met."""
-        if self._refusal is not None:
-            raise self._refusal
         return self._service.status().events
 
     def ask(self, slot: int) -> Answer:
@@ -77,5 +84,5 @@ class ServiceActor:
             raise
 
     def close(self) -> None:
-        if self._refusal is None:
-            self._service.close()
+        if self._opened is not None:
+            self._opened.close()
