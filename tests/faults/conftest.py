@@ -47,7 +47,12 @@ def undisturbed(tmp_path: Path) -> MakeUndisturbed:
     def run(document: Mapping[str, Any]) -> Path:
         search = {**document["search"], "executor": "local"}
         # What takes time makes no difference to what is found.
-        proxy = {**document["proxy"], "seconds": 0.0, "held": [], "notes": str(tmp_path / "undisturbed.jsonl")}
+        proxy = {
+            **document["proxy"],
+            "seconds": 0.0,
+            "held": [],
+            "notes": str(tmp_path / "undisturbed.jsonl"),
+        }
         recipe = parse_recipe({**document, "search": search, "proxy": proxy}, where="test")
         folder = tmp_path / "undisturbed" / "run"
         run_search(recipe, folder, console=Console(file=io.StringIO()))

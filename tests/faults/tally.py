@@ -34,7 +34,11 @@ class Tally:
             evaluations: what the workers noted.
         """
         after = Journal.read(run / "journal.jsonl")
-        known = {tuple(map(str, (event["stage"], event["hash"]))) for b in interruptions for event in lost(b, after)}
+        known = {
+            tuple(map(str, (event["stage"], event["hash"])))
+            for b in interruptions
+            for event in lost(b, after)
+        }
         twice = repeated(after)
         again = trained_after_completion(after, evaluations)
         self.completed += sum(event["event"] == "completion" for event in after)

@@ -24,7 +24,9 @@ FAULTS = {
 def test_each_is_recorded_with_its_reason_and_the_search_goes_on(tmp_path: Path, tally: Tally) -> None:
     faults = {kind: ids for kind, (ids, _) in FAULTS.items()}
     search = {"executor": "ray", "workers": 2, "budget": "30", "candidate_time_limit_s": 5}
-    with Command(tmp_path / "home", document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)) as run:
+    with Command(
+        tmp_path / "home", document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)
+    ) as run:
         assert run.finish() == 0, run.said()
     reasons = {event["id"]: event["reason"] for event in run.events("failure")}
     assert set(reasons) == {id for ids in faults.values() for id in ids}

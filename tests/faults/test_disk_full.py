@@ -54,7 +54,9 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[int], None]]]:
     disk = tmp_path / "disk"
     disk.mkdir()
     # Enough for the recipe and the beginning of a journal.
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True
+    ).returncode:
         pytest.skip("mounting is not allowed here")
 
     def resize(kib: int) -> None:

@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Command, alive, descendants, document, kill_all
+from command import PATIENCE_S, Command, alive, descendants, document, kill_all
 from conftest import MakeUndisturbed
 from tally import Tally
 
 pytestmark = pytest.mark.faults
 WORKERS_KILLED, SERVICES_KILLED = 20, 10
-GONE_S = 60.0
 
 
 def wait_for_progress(search: Command, completions: int) -> None:
@@ -77,7 +76,7 @@ def test_a_killed_driver_or_node_is_resumed(
                 code = search.finish()
                 assert code not in (0, -signal.SIGKILL), search.said()
             tally.fault(f"Ray {victim} killed")
-            deadline = time.monotonic() + GONE_S
+            deadline = time.monotonic() + PATIENCE_S
             while any(alive(pid) for pid in family) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert not [pid for pid in family if alive(pid)], "processes were left behind"

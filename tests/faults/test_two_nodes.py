@@ -9,19 +9,19 @@ import pytest
 from command import Command, document
 from tally import Tally
 
-from nasperc.search.ray_executor import ray  # noqa: F401 (Ray reads the environment that this module sets)
+# Ray reads at its import what our module sets before it: niceness, for one.
+from nasperc.search.ray_executor import ray
+from ray.cluster_utils import Cluster
 
 
 @pytest.fixture
-def cluster() -> Iterator[object]:
-    from ray.cluster_utils import Cluster
-
+def cluster() -> Iterator[Cluster]:
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield found
     found.shutdown()
 
 
-def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, cluster: object) -> None:
+def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, cluster: Cluster) -> None:
     """Each node has room for one slot. What the lost one was training is trained by the other, at once."""
     second = cluster.add_node(num_cpus=1)
     recipe = document(
@@ -31,15 +31,14 @@ def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, cl
     )
     with Command(tmp_path / "home", recipe) as search:
         # Both slots are at work.
-        assert search.until(
-            lambda: {event["slot"] for event in search.events("completion")} == {0, 1}
-        ), search.said()
+        assert search.until(lambda: {event["slot"] for event in search.events("completion")} == {0, 1}), (
+            search.said()
+        )
         cluster.remove_node(second, allow_graceful=False)
         tally.fault("node removed")
         interrupted = search.events()
         assert search.finish() == 0, search.said()
     tally.ended(search.run, [interrupted], search.evaluations())
-    (end,) = search.events("run_end")
-    after = [event for event in search.events("completion")[len(interrupted) :]]
-    assert len(search.events("completion")) == 30, after
-    assert end["reason"] == "budget"
+    assert len(search.events("completion")) == 30
+    # At once: not after the hour that a candidate may take.
+    assert not search.events("failure")

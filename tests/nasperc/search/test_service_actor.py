@@ -39,7 +39,7 @@ def test_a_restarted_service_that_another_driver_has_replaced_says_so(
     recipe = toy_recipe().to_dict()
     first = ServiceActor(recipe, str(tmp_path), "first driver")
     second = ServiceActor(recipe, str(tmp_path), "second driver")
-    for call in (second.opened, second.status, lambda: second.ask(0), lambda: second.slot_died(0)):
+    for call in (second.opened, second.status, lambda: second.ask(0), lambda: second.slot_died(1)):
         with pytest.raises(InputError, match=r"one writer at a time.*holds it"):
             call()
     second.close()
