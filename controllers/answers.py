@@ -19,9 +19,9 @@ class Wait:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run has ended. ``error``: why it ended without a result; None when it went well."""
+    """The run has ended, or is paused. ``error``: why it ended without a result; None when it went well."""
 
-    reason: Literal["budget", "error"]
+    reason: Literal["budget", "error", "paused"]
     error: str | None = None
 
 

@@ -40,16 +40,19 @@ class Result:
 
     ``reward``: the final reward (completed), None otherwise. ``halfway``: the half-way reward if it was
     measured; of a stopped candidate it is what the controller observes. ``cost``: ``flops`` (MACs),
-    ``params``. ``reason``: of a failure.
+    ``params``; a metric or a cost that was not measured is None, one that is NaN or infinite makes the candidate
+    a failure. ``reason``: of a failure. ``transient``: its cause may be the machine (out of memory, a hang, a
+    device), so that another try may do better.
     """
 
     status: Status
     reward: float | None = None
     halfway: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    cost: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    cost: Mapping[str, float | None] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
+    transient: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the journal."""

@@ -1,4 +1,4 @@
-"""Which pending candidates are given up, and which one a slot that asks gets again."""
+"""Which tries of pending candidates are given up, and which candidate a slot that asks gets again."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ from controllers.state import Pending
 
 
 class Lost(NamedTuple):
-    """A pending candidate that was handed out twice without a result."""
+    """A try that ended without a result."""
 
     id: int
-    slot: int | None
+    slot: int
     reason: str
 
 
-class Again(NamedTuple):
-    """A pending candidate that is handed out again."""
-
-    id: int
-    reason: str
-
-
-def lost_candidates(pending: Mapping[int, Pending], slot: int, limit: float | None, now: float) -> list[Lost]:
-    """What is failed when ``slot`` asks: its worker has died with it twice, or it is overdue twice.
+def lost_tries(pending: Mapping[int, Pending], slot: int, limit: float | None, now: float) -> list[Lost]:
+    """What is given up when ``slot`` asks: what it owns, since its worker has died with it, and what is overdue.
 
     Args:
         pending: by id.
@@ -34,31 +27,13 @@ def lost_candidates(pending: Mapping[int, Pending], slot: int, limit: float | No
     """
     lost = []
     for id, candidate in pending.items():
-        if candidate.handed < 2:
-            continue
         if candidate.slot == slot:
-            lost.append(Lost(id, slot, "its worker asked again twice: it died or hung"))
-        elif _overdue(candidate, limit, now):
-            lost.append(Lost(id, candidate.slot, f"no result within {limit:g} s, twice"))
+            lost.append(Lost(id, slot, "its worker asked again: the process had died"))
+        elif candidate.slot is not None and limit is not None and now - candidate.since > limit:
+            lost.append(Lost(id, candidate.slot, f"no result within {limit:g} s"))
     return lost
 
 
-def candidate_again(
-    pending: Mapping[int, Pending], slot: int, limit: float | None, now: float
-) -> Again | None:
-    """What ``slot`` gets before anything new is proposed; arguments as in :func:`lost_candidates`.
-
-    Its own candidate first, so that it never owns two; then those without an owner and those overdue.
-    """
-    for id, candidate in sorted(pending.items(), key=lambda item: item[1].slot != slot):
-        if candidate.slot == slot:
-            return Again(id, "its worker asked again")
-        if candidate.slot is None:
-            return Again(id, "the run was resumed")
-        if _overdue(candidate, limit, now):
-            return Again(id, f"no result within {limit:g} s")
-    return None
-
-
-def _overdue(candidate: Pending, limit: float | None, now: float) -> bool:
-    return candidate.slot is not None and limit is not None and now - candidate.since > limit
+def without_owner(pending: Mapping[int, Pending]) -> Pending | None:
+    """The first candidate to be handed out again before anything new is proposed; None when there is none."""
+    return next((candidate for candidate in pending.values() if candidate.slot is None), None)

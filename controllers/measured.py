@@ -9,17 +9,26 @@ from controllers.base import Result
 
 
 def defect(result: Result) -> str | None:
-    """Why a result is a failure; None when it is not one."""
+    """Why a result is a failure; None when it is not one.
+
+    Whatever a task measured must be finite: where one of its numbers is not, the others are not to be trusted.
+    """
     if result.status == "failed":
         return result.reason or "no reason given"
     completed = result.status == "completed"
-    reward = result.reward if completed else result.halfway
-    if number(reward) is not None:
-        return None
-    return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {reward}"
+    needed = result.reward if completed else result.halfway
+    if number(needed) is None:
+        return f"the {'reward' if completed else 'half-way reward'} must be a finite number, but got {needed}"
+    measured = {"half-way reward": result.halfway}
+    measured |= {f"metric {name}": value for name, value in result.metrics.items()}
+    measured |= {f"cost {name}": value for name, value in result.cost.items()}
+    for name, value in measured.items():
+        if value is not None and number(value) is None:
+            return f"the {name} must be a finite number, but got {value}"
+    return None
 
 
-def finite_values(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
     """JSON has no NaN: what is not finite becomes null."""
     return {name: number(value) for name, value in values.items()}
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from controllers.base import Controller
+from controllers.candidate_events import architecture_from
 from controllers.journal import Event
+from controllers.learner import Learner
 from controllers.plan import SearchPlan
 from controllers.snapshot import read_snapshot
-from controllers.state import architecture_from
 from nasperc.errors import InputError
-from search_spaces.base import ORIGINAL, Part, SearchSpace, Stage, TokenSpace
+from search_spaces.base import ORIGINAL, Part, SearchSpace, TokenSpace
+
+ControllerFactory = Callable[[TokenSpace, int], Controller]
 
 
 def check_journal(
@@ -58,79 +60,61 @@ class ControllerReplay:
         events_since_snapshot: events after the snapshot.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        space: SearchSpace,
-        stages: Sequence[Stage],
-        factory: Callable[[TokenSpace, int], Controller],
-    ) -> None:
-        self._folder, self._space, self._stages, self._factory = folder, space, stages, factory
+    def __init__(self, folder: Path, space: SearchSpace, factory: ControllerFactory) -> None:
+        self._folder, self._space, self._factory = folder, space, factory
         self.snapshot: str | None = None
         self.diverged = False
         self.events_since_snapshot = 0
 
-    def run(self, events: Sequence[Event]) -> tuple[Controller | None, dict[int, int | None]]:
-        """The controller of the stage in which the journal ends (None between stages), and the controller's
-        number of each pending candidate (None: it was not proposed by this controller)."""
+    def run(self, events: Sequence[Event]) -> Learner | None:
+        """The learner of the stage in which the journal ends; None between stages."""
         started = _last(events, "stage_start")
         if started is None or any(event["event"] == "stage_end" for event in events[started:]):
-            return None, {}
+            return None
         start = events[started]
-        controller = self._factory(self._token_space(start), start["seed"])
-        proposals: dict[int, int | None] = {}
+        learner = Learner(self._factory(self._token_space(start), start["seed"]))
         later = started + 1
         for number in range(len(events) - 1, started, -1):
             if events[number]["event"] != "snapshot":
                 continue
             state = read_snapshot(self._folder, events[number]["file"], events[number]["sha256"])
             if state is not None:
-                controller.load_state_dict(state["controller"])
-                proposals = dict(state["proposals"])
+                learner.load_state_dict(state)
                 self.snapshot, later = events[number]["file"], number + 1
                 break
         for event in events[later:]:
-            self._replay(controller, event, proposals)
+            self._replay(learner, event)
         self.events_since_snapshot = len(events) - later
-        return controller, proposals
+        return learner
 
     def _token_space(self, start: Event) -> TokenSpace:
-        stage = next(stage for stage in self._stages if stage.name == start["stage"])
+        stage = next(stage for stage in self._space.stages() if stage.name == start["stage"])
         best: dict[str, Part] = {
             name: ORIGINAL if part == ORIGINAL else tuple(part) for name, part in start["fixed"].items()
         }
         return TokenSpace(self._space, stage, best)
 
-    def _replay(self, controller: Controller, event: Event, proposals: dict[int, int | None]) -> None:
+    def _replay(self, learner: Learner, event: Event) -> None:
         kind = event["event"]
         if kind in ("proposal", "replay", "redraw"):
-            proposal = controller.propose()
+            proposal = learner.propose()
             same = proposal.architecture == architecture_from(event, self._space)
             if kind == "replay" and same:
-                controller.replayed(proposal.id, event["reward"])
+                learner.replayed(proposal.id, event["reward"])
             elif kind == "proposal" and same:
-                proposals[event["id"]] = proposal.id
+                learner.hand_out(event["id"], proposal.id)
             else:
-                controller.fail(proposal.id)
+                learner.drop(proposal.id)
             if kind == "proposal" and not same:
-                proposals[event["id"]] = None
+                learner.hand_out(event["id"], None)
             self.diverged = self.diverged or not same
         elif kind in ("completion", "stop"):
-            _observe(controller, event, proposals.pop(event["id"]), self._space)
+            reward = event["reward"] if kind == "completion" else event["halfway"]
+            learner.observe(event["id"], architecture_from(event, self._space), reward)
         elif kind == "failure":
-            number = proposals.pop(event["id"])
-            if number is not None:
-                controller.fail(number)
+            learner.fail(event["id"])
         elif kind == "external":
-            controller.observe_external(architecture_from(event, self._space), event["reward"])
-
-
-def _observe(controller: Controller, event: dict[str, Any], number: int | None, space: SearchSpace) -> None:
-    reward = event["reward"] if event["event"] == "completion" else event["halfway"]
-    if number is None:
-        controller.observe_external(architecture_from(event, space), reward)
-    else:
-        controller.observe(number, reward)
+            learner.observe_external(architecture_from(event, self._space), event["reward"])
 
 
 def _last(events: Sequence[Event], kind: str) -> int | None:

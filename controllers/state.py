@@ -11,11 +11,14 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
   overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
 - ``proposal``: candidate, slot, proposal (the controller's own number).
+- ``retry``: id, slot, reason, seconds. A try failed for a reason that may be the machine's (its worker died, was
+  out of memory, hung ...): the candidate stays pending, for one more try with the same id and seed.
 - ``reassign``: id, slot, reason. A pending candidate is handed out again.
 - ``halfway``: id, slot, reward.
 - ``completion``: candidate, slot, reward, halfway, metrics, cost, seconds.
 - ``stop``: candidate, slot, halfway, metrics, cost, seconds. Never in ``top10.json``, answers no duplicate.
-- ``failure``: candidate, slot, reason, metrics, cost, seconds.
+- ``failure``: candidate, slot, reason, transient (the last try's reason may be the machine's), retried, metrics,
+  cost, seconds.
 - ``replay``: proposal, architecture, hash, of (id), reward. A duplicate that was answered from the journal.
 - ``redraw``: proposal, architecture, hash, reason (``pending`` or ``failed``: what it equals).
 - ``external``: architecture, reward. Observed from outside.
@@ -25,17 +28,21 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
 - ``selection``: id, reward, hash, architecture, scores (by hash), seconds. The stage's best was named from
   outside (by full training, say); the seconds do not count as the run's.
 - ``stage_end``: reason (``budget`` or ``converged``), best {id, reward, hash, architecture}.
+- ``pause``: reason (``paused``), error, failed (ids), common (the most frequent reason), shared (choices of theirs
+  that others have not made). Most candidates fail: nothing is handed out until the run is resumed.
 - ``run_end``: reason (``budget`` or ``error``), error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from controllers.answers import Best, RunStatus
 from controllers.base import Candidate
+from controllers.candidate_events import candidate_from
 from controllers.journal import Event
 from controllers.plan import SearchPlan
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
@@ -43,32 +50,45 @@ from search_spaces.base import Architecture, Part, SearchSpace, Stage
 EVENTS = frozenset(
     {"run_start", "run_resume", "stage_start", "stage_end", "run_end", "setup_failure", "snapshot", "update"}
     | {"proposal", "reassign", "halfway", "completion", "stop", "failure", "replay", "redraw", "external"}
-    | {"selection"}
+    | {"selection", "retry", "pause"}
 )
+
+# Of this many finished candidates more than half must not have failed (controllers.pause).
+WINDOW = 20
 
 
 @dataclass
 class Pending:
     """A candidate that was handed out and has not come back.
 
-    ``slot``: its owner, None when a resumed run has yet to hand it out again. ``since``: time of the last
-    hand-out; ``handed``: how often it was handed out by this driver.
+    ``slot``: its owner, None when it has yet to be handed out again. ``since``: time of the last hand-out;
+    ``retried``: a try has failed below this driver.
     """
 
     candidate: Candidate
     slot: int | None
     since: float
-    handed: int = 1
+    retried: bool = False
+
+
+class Outcome(NamedTuple):
+    """How one of the last candidates ended; ``failure``: its reason, None when it did not fail."""
+
+    id: int
+    architecture: Architecture
+    failure: str | None
 
 
 @dataclass
 class StageState:
-    """One stage so far. ``known``: completed candidates by canonical hash; ``selected``: ``best`` was named
-    from outside."""
+    """One stage so far. ``known``: completed candidates by canonical hash; ``failed``: hashes that are not drawn
+    again, ``suspect``: those that failed once for a reason that may be the machine's; ``selected``: ``best`` was
+    named from outside."""
 
     name: str
     known: dict[str, Best] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    suspect: set[str] = field(default_factory=set)
     halfway: list[float] = field(default_factory=list)
     best: Best | None = None
     selected: bool = False
@@ -90,6 +110,7 @@ class RunState:
         self.next_id = 0
         self.completed = self.stopped = self.failed = self.replayed = self.redrawn = 0
         self.last_failure: str | None = None
+        self.recent: deque[Outcome] = deque(maxlen=WINDOW)
         self.setup_failures = 0
         self.session: str | None = None
         self.ended: Event | None = None
@@ -147,8 +168,9 @@ class RunState:
             # Another driver: its slots are new, so nobody owns what is pending, and nobody has failed yet.
             self.session = event["session"]
             self.setup_failures = 0
+            self.recent.clear()
             for pending in self.pending.values():
-                pending.slot, pending.handed = None, 0
+                pending.slot, pending.retried = None, False
 
     def _stage_start(self, event: Event) -> None:
         self.stage = StageState(event["stage"])
@@ -170,16 +192,22 @@ class RunState:
     def _run_end(self, event: Event) -> None:
         self.ended = event
 
+    def _pause(self, event: Event) -> None:
+        self.ended = event
+
     def _proposal(self, event: Event) -> None:
         candidate = candidate_from(event, self.space)
         self.pending[candidate.id] = Pending(candidate, event["slot"], event["time"])
         self.next_id = candidate.id + 1
         self._stage_now().replays_in_a_row = 0
 
+    def _retry(self, event: Event) -> None:
+        pending = self.pending[event["id"]]
+        pending.slot, pending.retried = None, True
+
     def _reassign(self, event: Event) -> None:
         pending = self.pending[event["id"]]
         pending.slot, pending.since = event["slot"], event["time"]
-        pending.handed += 1
 
     def _completion(self, event: Event) -> None:
         candidate = self._finish(event)
@@ -201,7 +229,11 @@ class RunState:
         candidate = self.pending.pop(event["id"]).candidate
         self.failed += 1
         self.last_failure = event["reason"]
-        self._stage_now().failed.add(candidate.hash)
+        self.recent.append(Outcome(candidate.id, candidate.architecture, event["reason"]))
+        stage = self._stage_now()
+        # Twice the machine may have been at fault; whoever fails again as another candidate is not drawn any more.
+        innocent = event.get("transient", False) and candidate.hash not in stage.suspect
+        (stage.suspect if innocent else stage.failed).add(candidate.hash)
 
     def _replay(self, event: Event) -> None:
         self.replayed += 1
@@ -228,50 +260,10 @@ class RunState:
 
     def _finish(self, event: Event) -> Candidate:
         self.setup_failures = 0
-        return self.pending.pop(event["id"]).candidate
+        candidate = self.pending.pop(event["id"]).candidate
+        self.recent.append(Outcome(candidate.id, candidate.architecture, None))
+        return candidate
 
     def _stage_now(self) -> StageState:
         assert self.stage is not None
         return self.stage
-
-
-def summary(best: Best) -> dict[str, Any]:
-    """What an event says of a stage's best."""
-    return {
-        "id": best.id,
-        "reward": best.reward,
-        "hash": best.hash,
-        "architecture": best.architecture.to_dict(),
-    }
-
-
-def candidate_to(candidate: Candidate) -> dict[str, Any]:
-    """What an event says of a candidate."""
-    return {
-        "id": candidate.id,
-        "architecture": candidate.architecture.to_dict(),
-        "hash": candidate.hash,
-        "seed": candidate.seed,
-        "widths": dict(candidate.widths),
-        "threshold": candidate.threshold,
-        "overrides": dict(candidate.overrides),
-    }
-
-
-def candidate_from(event: Mapping[str, Any], space: SearchSpace) -> Candidate:
-    """The candidate of a proposal event, its architecture validated."""
-    return Candidate(
-        id=event["id"],
-        stage=event["stage"],
-        architecture=architecture_from(event, space),
-        widths=event["widths"],
-        hash=event["hash"],
-        seed=event["seed"],
-        threshold=event["threshold"],
-        overrides=event["overrides"],
-    )
-
-
-def architecture_from(event: Mapping[str, Any], space: SearchSpace) -> Architecture:
-    """The architecture of an event, validated."""
-    return space.from_dict(event["architecture"], where=f"the journal, candidate {event.get('id', '-')}")

@@ -25,13 +25,13 @@ from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.detection_training import Decoder, DecoderTraining
+from proxy_tasks.failure import failed, release_memory
 from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Architecture, Part, Stage
 
 # The GPU keeps the cache if it fills at most this share of its free memory.
 GPU_SHARE = 0.5
-LONGEST_REASON = 300
 # Cost is counted on this many crops: GroupNorm refuses a single value a group.
 CROPS = 2
 LATENCY_RUNS = 5
@@ -103,10 +103,9 @@ class DetectionProxy(ProxyTask):
             with _threads(self.recipe.num_threads), self._seeded(candidate.seed):
                 result = self._evaluate(candidate, on_progress)
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            result = Result("failed", reason=text[:LONGEST_REASON])
-        if result.status == "failed" and self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            result = failed(error)
+        if result.status == "failed":
+            release_memory()
         return replace(result, seconds=time.perf_counter() - started)
 
     def training(self, candidate: Candidate, stopwatch: Stopwatch | None = None) -> DecoderTraining:

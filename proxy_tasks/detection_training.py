@@ -19,6 +19,7 @@ from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm, tra
 from proxy_tasks.base import Progress
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.divergence import DivergedLossError, DivergenceGuard
 from proxy_tasks.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 # A progress bar needs no more than this.
 SECONDS_BETWEEN_REPORTS = 0.3
-# Reading a loss waits for the device: on CUDA it is looked at this rarely.
+# Reading a number waits for the device: on CUDA they are looked at this rarely. So are the weights everywhere.
 ITERATIONS_BETWEEN_CHECKS = 10
-
-
-class DivergedLossError(ArithmeticError):
-    """A loss is no longer finite."""
+# An untrained decoder has losses of about 1. Beyond this one has blown up, even if its numbers are finite still,
+# and no reward of it may reach the controller.
+LARGEST_LOSS = 1e4
+_LIMITS = {**dict.fromkeys(FCOSLosses._fields, LARGEST_LOSS), "gradient norm": torch.finfo(torch.float32).max}
 
 
 class Decoder(nn.Module):
@@ -105,12 +106,15 @@ class DecoderTraining:
             parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self._average = PolyakAverage(decoder, recipe.polyak)
+        self._guard = DivergenceGuard(_LIMITS, self.device)
+        self._steps = 0
 
     def run(self, threshold: float | None, on_progress: Progress) -> Outcome:
         """Train, measure half-way if the recipe says so, stop there below ``threshold``, measure at the end.
 
         Raises:
-            DivergedLossError: a loss or a reward is not finite.
+            DivergedLossError: a loss, the gradient, a weight or a reward is not finite, or a loss is out of all
+                proportion; the step is named.
         """
         iterations = self._recipe.iterations
         middle = iterations // 2 if self._recipe.early_stop and iterations > 1 else 0
@@ -134,8 +138,9 @@ class DecoderTraining:
         """The reward of the averaged parameters, on a copy; nothing of the training is touched.
 
         Raises:
-            DivergedLossError: it is not finite.
+            DivergedLossError: it, or a weight, is not finite.
         """
+        self._check()
         # Gradients would be copied along.
         self._optimizer.zero_grad(set_to_none=True)
         devices = [self.device] if self.device.type == "cuda" else []
@@ -163,8 +168,10 @@ class DecoderTraining:
         ap = None if self._validation_ap is None else self._validation_ap.measure(detections)
         reward = ap if ap is not None and self._recipe.reward == "ap" else -loss
         # With AP as the reward a loss may still say that the network is broken.
-        if not math.isfinite(loss):
-            raise DivergedLossError(f"the loss on meta-val is {loss}")
+        if not (abs(loss) <= LARGEST_LOSS and math.isfinite(reward)):
+            raise DivergedLossError(
+                f"diverged after step {self._steps}: on meta-val loss {loss:.4g}, reward {reward:.4g}"
+            )
         return Measurement(reward, classification, box, centerness, ap)
 
     def _step(self, indices: Tensor, *, check: bool) -> None:
@@ -176,18 +183,35 @@ class DecoderTraining:
         losses = fcos_losses(output, batch.targets, self._preset, STRIDES)
         total = losses.total()
         lap("training: loss")
-        if (check or self.device.type == "cpu") and not torch.isfinite(total):
-            raise DivergedLossError(_describe(losses))
-        lap("training: checks")
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()
         lap("training: backward")
-        if self._recipe.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._recipe.gradient_clip, foreach=True)
+        self._steps += 1
+        self._guard.note(self._steps, *losses, self._clip_gradients())
+        if self.device.type == "cpu":
+            self._guard.check()
+        lap("training: checks")
         self._optimizer.step()
+        if check:
+            self._check()
         lap("training: optimiser")
         self._average.update()
         lap("training: averaging")
+
+    def _clip_gradients(self) -> Tensor:
+        """The norm of the gradient before it was clipped, where the recipe says so."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if self._recipe.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(self._parameters, self._recipe.gradient_clip, norm, foreach=True)
+        return norm
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        self._guard.check()
+        norm = nn.utils.get_total_norm(self._parameters, foreach=True).item()
+        if not math.isfinite(norm):
+            raise DivergedLossError(f"diverged after step {self._steps}: norm of the weights {norm}")
 
     def _forward(self, decoder: Decoder, features: list[Tensor]) -> HeadOutput:
         with self._autocast():
@@ -217,8 +241,3 @@ class DecoderTraining:
             self.stopwatch.lap("measuring: reading")
             yield batch.features
             self.stopwatch.lap("measuring: statistics")
-
-
-def _describe(losses: FCOSLosses) -> str:
-    values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses._asdict().items())
-    return f"a training loss is not finite: {values}"

@@ -8,7 +8,8 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.plan import SearchPlan
-from controllers.service import ControllerFactory, ControllerService
+from controllers.resume import ControllerFactory
+from controllers.service import ControllerService
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, parse_recipe
 from proxy_tasks.base import ProxyTask, TaskContext

@@ -15,7 +15,8 @@ from controllers.service import ControllerService
 from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
 from nasperc.search.recipe import Recipe
-from nasperc.search.worker import CandidateTimedOut, SlotWorker, describe
+from nasperc.search.worker import CandidateHung, SlotWorker
+from proxy_tasks.failure import describe
 
 _SLOT = 0
 _HUNG_SIGNAL = signal.SIGUSR1
@@ -76,4 +77,4 @@ class LocalExecutor(Executor):
 
     def _raise_timed_out(self, number: int, frame: FrameType | None) -> None:
         if self._worker.evaluating:
-            raise CandidateTimedOut("no result within the time limit: interrupted by the watchdog")
+            raise CandidateHung("no result within the time limit: interrupted by the watchdog")

@@ -139,6 +139,9 @@ class SearchProgress:
         self.finished, self.error = True, event["error"]
         self.running.clear()
 
+    # The journal goes on after a resumption, as after any end with an error.
+    _pause = _run_end
+
     def _stage_start(self, event: Event) -> None:
         self.stage, self._free = event["stage"], tuple(event["free"])
         self.best = self.best_id = None
@@ -156,6 +159,11 @@ class SearchProgress:
     def _reassign(self, event: Event) -> None:
         self._forget(event["id"])
         self.running[event["slot"]] = Running(event["id"], event["slot"], event["time"])
+
+    def _retry(self, event: Event) -> None:
+        self._forget(event["id"])
+        self.candidate_seconds += event["seconds"]
+        self.last_failure = f"candidate {event['id']}, tried once more: {event['reason']}"
 
     def _completion(self, event: Event) -> None:
         self._finish(event)

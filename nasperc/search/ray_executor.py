@@ -48,7 +48,8 @@ from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe, SearchRecipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
-from nasperc.search.worker import SlotWorker, describe
+from nasperc.search.worker import SlotWorker
+from proxy_tasks.failure import describe
 
 NAMESPACE = "nasperc"
 POLL_S = 0.5
@@ -196,7 +197,7 @@ class _SlotDeaths(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.count += 1
-        self._actor.slot_died.remote(trial.config["slot"])
+        self._actor.slot_died.remote(trial.config["slot"], time.time())
 
 
 class _OnRequest(tune.Stopper):

@@ -41,6 +41,8 @@ class SearchRecipe(BaseModel):
     early_stop_k: float | None = 1.0
     early_stop_minimum: int = Field(default=20, ge=2)
     candidate_time_limit_s: float = Field(default=3600.0, gt=0)
+    # Memory of one worker process beside what it shares; None = no limit.
+    worker_memory_gib: float | None = Field(default=None, gt=0)
     # Which architecture of a stage the next one builds on: proxy = the best reward, fulltrain:20 = the best of
     # the 20 best rewards after full training (thesis 7.4.1).
     select: str = Field(default="proxy", pattern=r"^(proxy|fulltrain:[1-9][0-9]{0,3})$")

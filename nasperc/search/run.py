@@ -29,9 +29,11 @@ from search_spaces.base import SearchSpace, TokenSpace
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SECTIONS_FREE_ON_RESUME = (
+_EXECUTION = (
     *("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top"),
 )
+# Where candidates fail of them, a resumed run may have others.
+_LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
 
 
 def run_search(
@@ -107,7 +109,7 @@ def _resumed_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
     if recipe is None:
         return kept
     given = resolve_paths(recipe)
-    free = {key: getattr(given.search, key) for key in _SECTIONS_FREE_ON_RESUME}
+    free = {key: getattr(given.search, key) for key in (*_EXECUTION, *_LIMITS)}
     merged = kept.model_copy(update={"search": kept.search.model_copy(update=free)})
     key = _first_difference(merged.to_dict(), given.to_dict())
     if key is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from controllers.service import JOURNAL
+from controllers.record import JOURNAL
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe, parse_recipe
 

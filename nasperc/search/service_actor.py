@@ -58,12 +58,14 @@ class ServiceActor:
         # It will die of this error; slot_died shall not count it a second time.
         self._ready.add(slot)
 
-    def slot_died(self, slot: int) -> None:
+    def slot_died(self, slot: int, when: float) -> None:
         """A worker's process is gone; one that dies before it ever asks could not be set up."""
-        if slot in self._ready:
-            self._ready.remove(slot)
-        else:
-            self._service.report_setup_failure(slot, "the worker process died before it was ready")
+        with self._noting_failure():
+            # Who was ready below a service that was restarted since is known by what it was training.
+            ready = self._service.slot_died(slot, when) or slot in self._ready
+            self._ready.discard(slot)
+            if not ready:
+                self._service.report_setup_failure(slot, "the worker process died before it was ready")
 
     def events_since(self, index: int) -> list[Event]:
         return self._service.events_since(index)

@@ -110,7 +110,7 @@ class Top10:
 
     def apply(self, event: Event) -> bool:
         """Take one event; True if the ranking has changed."""
-        if event["event"] in {"completion", "stop", "failure"}:
+        if event["event"] in {"completion", "stop", "failure", "retry"}:
             self.cost_hours += event["seconds"] / 3600.0
         if event["event"] == "stage_start":
             self._stages.insert(0, event["stage"])

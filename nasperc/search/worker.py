@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +13,13 @@ import torch
 
 from controllers.answers import Answer, Finished, Wait
 from controllers.base import Candidate, Result
+from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
+from nasperc.search.memory_limit import memory_limit, room_below
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import ProxyTask
+from proxy_tasks.failure import TransientError, device_works, failed, release_memory
 
 WAIT_S = 0.2
 
@@ -34,7 +35,11 @@ class Service(Protocol):
 
 
 class CandidateTimedOut(Exception):
-    """A candidate reached its time limit."""
+    """A candidate reached its time limit at work: it is too slow, and would be so again."""
+
+
+class CandidateHung(TransientError):
+    """A candidate was past its time limit and gave no sign of life."""
 
 
 class SlotWorker:
@@ -66,23 +71,43 @@ class SlotWorker:
         """Open what the driver prepared.
 
         Raises:
-            InputError: data, weights or cache cannot be used.
+            InputError: data, weights or cache cannot be used; the memory limit leaves no room for a candidate.
         """
         # Workers share the cores: with more threads each, two of them are slower than one.
         torch.set_num_threads(1)
         proxy = build_proxy(self.recipe, build_space(self.recipe), self.folder.prepared)
         proxy.prepare()
+        memory_gib = self.recipe.search.worker_memory_gib
+        if memory_gib is not None and room_below(memory_gib) <= 0:
+            raise InputError(
+                "the memory limit of a worker must leave room for candidates",
+                value=f"{memory_gib:g} GiB, all of it taken by the worker itself",
+                where="recipe key search.worker_memory_gib",
+                repair="Give more, or leave the key out.",
+            )
         self._proxy = proxy
 
     def step(self, service: Service) -> bool:
-        """Ask, train one candidate, tell; False when the run has ended."""
+        """Ask, train one candidate, tell; False when the run has ended.
+
+        Raises:
+            InputError: the candidate left a device that this process cannot use any more.
+        """
         answer = service.ask(self.slot)
         if isinstance(answer, Finished):
             return False
         if isinstance(answer, Wait):
             time.sleep(WAIT_S)
             return True
-        service.tell(self.slot, answer.id, self.evaluate(answer))
+        result = self.evaluate(answer)
+        service.tell(self.slot, answer.id, result)
+        if result.status == "failed" and not device_works():
+            raise InputError(
+                "the device of a worker must go on working",
+                value=result.reason,
+                where=f"slot {self.slot}",
+                repair=f"Resume in a new process: nasperc search --resume {self.folder.path}",
+            )
         return True
 
     def evaluate(self, candidate: Candidate) -> Result:
@@ -99,24 +124,24 @@ class SlotWorker:
         watchdog.daemon = True
         watchdog.start()
         try:
-            self.evaluating = True
-            result = self._proxy.evaluate(candidate, on_progress)
+            with memory_limit(self.recipe.search.worker_memory_gib):
+                self.evaluating = True
+                try:
+                    result = self._proxy.evaluate(candidate, on_progress)
+                finally:
+                    self.evaluating = False
         except Exception as error:
-            result = Result("failed", reason=describe(error))
+            result = failed(error)
         finally:
-            self.evaluating = False
             watchdog.cancel()
+        if result.status == "failed":
+            release_memory()
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)
 
     def _timed_out(self) -> Result:
         return Result(
-            "failed", reason=f"no result within {self._limit:g} s: ended by the watchdog", seconds=self._limit
+            "failed",
+            reason=f"no result within {self._limit:g} s: ended by the watchdog",
+            seconds=self._limit,
+            transient=True,
         )
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}{place}"

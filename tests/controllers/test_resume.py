@@ -60,7 +60,7 @@ def story(folder: Path) -> list[dict[str, Any]]:
 
 def states(service: ControllerService) -> list[Any]:
     """The controller's state, flattened to what can be compared."""
-    assert service._controller is not None
+    assert service._run.learner is not None
     found: list[Any] = []
 
     def walk(value: Any) -> None:
@@ -73,7 +73,7 @@ def states(service: ControllerService) -> list[Any]:
         else:
             found.append(value.tolist() if isinstance(value, torch.Tensor) else value)
 
-    walk(through_disk(service._controller.state_dict()))
+    walk(through_disk(service._run.learner.controller.state_dict()))
     return found
 
 

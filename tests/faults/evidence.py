@@ -12,7 +12,7 @@ from controllers.journal import Event, Journal
 
 FINISHED = ("completion", "stop", "failure")
 # What an interruption adds to a run, and nothing that was measured.
-INTERRUPTION = ("run_start", "run_resume", "reassign", "snapshot")
+INTERRUPTION = ("run_start", "run_resume", "retry", "reassign", "snapshot")
 CANDIDATE = ("hash", "seed", "architecture", "widths", "threshold", "overrides")
 
 

@@ -27,7 +27,7 @@ BEFORE = [
 AFTER = [
     *BEFORE,
     event("run_resume"),
-    event("reassign", None, id=1),
+    {**event("reassign"), "id": 1},
     event("completion", 1, reward=0.6),
     event("stage_end"),
     event("run_end", stage=None),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
+import h5py
 import pytest
 import torch
 
@@ -15,7 +19,8 @@ from proxy_tasks.base import no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
-from proxy_tasks.detection_training import DivergedLossError
+from proxy_tasks.detection_training import DecoderTraining
+from proxy_tasks.divergence import DivergedLossError
 
 MakeCandidate = Callable[..., Candidate]
 
@@ -99,5 +104,94 @@ def test_a_loss_that_is_not_finite_is_named(task: DetectionProxy, make_candidate
     training = task.training(make_candidate(task))
     with torch.no_grad():
         training.decoder.head.class_logits.bias.fill_(float("nan"))
-    with pytest.raises(DivergedLossError, match="classification nan"):
+    with pytest.raises(DivergedLossError, match="diverged at step 1: classification nan"):
         training.run(None, no_progress)
+
+
+def test_a_learning_rate_that_blows_up_is_told_with_its_step(
+    task: DetectionProxy, make_candidate: MakeCandidate
+) -> None:
+    """The first step is that of the untouched network, the second one has a weight of a million."""
+    result = task.evaluate(make_candidate(task, overrides={"learning_rate": 1e6, "iterations": 50}))
+    assert (result.status, result.reward, result.transient) == ("failed", None, False)
+    assert result.reason is not None
+    assert "DivergedLossError: diverged at step 2: classification" in result.reason
+
+
+def test_a_loss_out_of_proportion_is_a_failure_although_it_is_finite(
+    task: DetectionProxy, make_candidate: MakeCandidate
+) -> None:
+    training = task.training(make_candidate(task))
+    with torch.no_grad():
+        training.decoder.head.class_logits.bias.fill_(1e4)
+    with pytest.raises(DivergedLossError, match=r"at step 1: classification \d"):
+        training.run(None, no_progress)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    task: DetectionProxy, make_candidate: MakeCandidate
+) -> None:
+    training = task.training(make_candidate(task))
+    weight = training.decoder.head.class_logits.weight
+    weight.register_hook(lambda gradient: gradient * float("inf") if training._steps == 1 else gradient)
+    training._step(torch.arange(4), check=False)
+    before = weight.detach().clone()
+    with pytest.raises(DivergedLossError, match="diverged at step 2: gradient norm"):
+        training._step(torch.arange(4), check=False)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_told_before_anything_is_measured(
+    task: DetectionProxy, make_candidate: MakeCandidate, value: float
+) -> None:
+    """One that no loss shows."""
+    training = task.training(make_candidate(task))
+    training._step(torch.arange(4), check=False)
+    training.decoder.register_parameter("unseen", torch.nn.Parameter(torch.tensor(value)))
+    training._parameters.append(training.decoder.unseen)
+    with pytest.raises(DivergedLossError, match="after step 1: norm of the weights"):
+        training.measure()
+    with pytest.raises(DivergedLossError, match="after step 2: norm of the weights"):
+        training._step(torch.arange(4), check=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"), [("train", "diverged at step "), ("val", "after step 2: on meta-val loss nan")]
+)
+def test_a_poisoned_record_of_the_cache_fails_whoever_meets_it(
+    prepared_folder: Path,
+    task: DetectionProxy,
+    make_candidate: MakeCandidate,
+    tmp_path: Path,
+    part: str,
+    reason: str,
+) -> None:
+    """Bytes of the file, of one record's features."""
+    folder = tmp_path / "poisoned"
+    shutil.copytree(prepared_folder, folder)
+    record = task.cache.train if part == "val" else 0
+    with h5py.File(folder / task.setup.cache_path.name, "r+") as file:
+        file[task.setup.features[0].name][record] = float("nan")
+    poisoned = DetectionProxy(task.recipe, replace(task.setup.context, folder=folder))
+    poisoned.prepare()
+    result = poisoned.evaluate(make_candidate(poisoned, overrides={"iterations": 4 if part == "val" else 12}))
+    assert (result.status, result.halfway) == ("failed", None)
+    assert result.reason is not None
+    assert reason in result.reason
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_watching_does_not_change_the_training(
+    task: DetectionProxy, make_candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch, clip: float | None
+) -> None:
+    candidate = make_candidate(task, overrides={"gradient_clip": clip})
+    watched = task.evaluate(candidate).reward
+
+    def as_before(training: DecoderTraining) -> torch.Tensor:
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(training._parameters, clip, foreach=True)
+        return torch.zeros(())
+
+    monkeypatch.setattr(DecoderTraining, "_clip_gradients", as_before)
+    assert task.evaluate(candidate).reward == watched

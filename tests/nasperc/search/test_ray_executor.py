@@ -51,17 +51,20 @@ def test_killed_processes_do_not_end_the_search(
     killer = threading.Thread(target=kill_service, daemon=True)
     killer.start()
     search = {"executor": "ray", "workers": 2, "budget": "20", "candidate_time_limit_s": 0.5}
-    trouble = {"kills_itself_once": [3], "hangs": [4], "nan": [5], "raises": [6]}
+    trouble = {"kills_itself_once": [3], "hangs": [4], "nan": [5], "raises": [6], "eats_memory": [7]}
+    search["worker_memory_gib"] = 2.0
     path = run_search(toy_recipe(search, seconds=0.05, **trouble), folder, console=console)
     killer.join()
 
-    assert sorted(event["id"] for event in events(folder, "completion")) == [0, 1, 2, 3, *range(7, 20)]
+    assert sorted(event["id"] for event in events(folder, "completion")) == [0, 1, 2, 3, *range(8, 20)]
     failures = {event["id"]: event["reason"] for event in events(folder, "failure")}
-    assert set(failures) == {4, 5, 6}
+    assert set(failures) == {4, 5, 6, 7}
     assert failures[4] == "no result within 0.5 s: ended by the watchdog"
-    assert (3, "its worker asked again") in [
-        (event["id"], event["reason"]) for event in events(folder, "reassign")
-    ]
+    assert "out of memory" in failures[7]
+    retries = {event["id"]: event["reason"] for event in events(folder, "retry")}
+    assert retries[3] == "its worker's process died"
+    assert (retries[4], retries[7]) == (failures[4], failures[7])
+    assert not {5, 6} & set(retries)
     assert {event["slot"] for event in events(folder, "proposal")} == {0, 1}
     assert not events(folder, "setup_failure")
     restarts = events(folder, "run_resume")

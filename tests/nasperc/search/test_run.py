@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,8 +147,43 @@ def test_a_stage_without_any_completion_ends_the_run(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:
     with pytest.raises(InputError, match=r"no candidate of the stage body .*toy failure.*--resume"):
-        run_search(toy_recipe(raises=list(range(24))), tmp_path / "run", console=console)
+        run_search(toy_recipe({"budget": "10"}, raises=list(range(10))), tmp_path / "run", console=console)
     assert not (tmp_path / "run" / "top10.json").exists()
+
+
+def test_a_search_of_failures_pauses_and_goes_on(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder = tmp_path / "run"
+    message = r"paused: 11 of the last 13 candidates failed, all .*toy failure.*--resume"
+    with pytest.raises(InputError, match=message):
+        run_search(toy_recipe({"budget": "40"}, raises=list(range(2, 40))), folder, console=console)
+    assert len(read_top10(folder / "top10.json").entries) == 2
+    with pytest.raises(InputError, match="11 of the last 11"):
+        run_search(None, folder, resume=True, console=console)
+    assert len(events(folder, "failure")) == 22
+
+
+def test_a_candidate_that_wants_too_much_memory_fails_and_the_limit_goes_with_it(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder, before = tmp_path / "run", resource.getrlimit(resource.RLIMIT_DATA)
+    recipe = toy_recipe({"worker_memory_gib": 3.0}, eats_memory=[3])
+    run_search(recipe, folder, console=console)
+    (retry,), (failure,) = events(folder, "retry"), events(folder, "failure")
+    assert (retry["id"], failure["id"], failure["transient"]) == (3, 3, True)
+    assert "out of memory, RuntimeError" in failure["reason"]
+    assert len(events(folder, "completion")) == 23
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_memory_limit_that_the_worker_fills_itself_is_told(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    with pytest.raises(InputError, match="must leave room for candidates"):
+        run_search(toy_recipe({"worker_memory_gib": 0.01}), tmp_path / "run", console=console)
+    # Which the next attempt may change.
+    run_search(toy_recipe({"worker_memory_gib": 4.0}), tmp_path / "run", resume=True, console=console)
 
 
 def test_a_new_run_does_not_overwrite_another(

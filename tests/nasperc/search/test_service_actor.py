@@ -26,7 +26,7 @@ def test_a_journal_that_cannot_be_written_ends_the_run_instead_of_its_slots(
             "the journal must be written", value="no space left", where=tmp_path, repair="Free some."
         )
 
-    monkeypatch.setattr(actor._service._journal, "append", full)
+    monkeypatch.setattr(actor._service._run.journal, "append", full)
     with pytest.raises(InputError, match="no space left"):
         actor.tell(0, candidate.id, Result("completed", reward=1.0))
     with pytest.raises(InputError, match="no space left"):
@@ -39,7 +39,7 @@ def test_a_restarted_service_that_another_driver_has_replaced_says_so(
     recipe = toy_recipe().to_dict()
     first = ServiceActor(recipe, str(tmp_path), "first driver")
     second = ServiceActor(recipe, str(tmp_path), "second driver")
-    for call in (second.opened, second.status, lambda: second.ask(0), lambda: second.slot_died(1)):
+    for call in (second.opened, second.status, lambda: second.ask(0), lambda: second.slot_died(1, 0.0)):
         with pytest.raises(InputError, match=r"one writer at a time.*holds it"):
             call()
     second.close()

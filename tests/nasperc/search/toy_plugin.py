@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
@@ -86,6 +87,8 @@ class ToyProxyRecipe(BaseModel):
     nan: tuple[int, ...] = ()
     raises: tuple[int, ...] = ()
     hangs: tuple[int, ...] = ()
+    # Asks for 4 GiB, which it never touches.
+    eats_memory: tuple[int, ...] = ()
     kills_itself_once: tuple[int, ...] = ()
     interrupts_once: tuple[int, ...] = ()
     setup_fails: bool = False
@@ -149,6 +152,8 @@ class ToyProxy(ProxyTask):
             raise ZeroDivisionError("toy failure")
         if id in recipe.hangs:
             time.sleep(60)
+        if id in recipe.eats_memory:
+            torch.empty(2**30)
         if id in recipe.kills_itself_once and self._first(f"killed_{id}"):
             os.kill(os.getpid(), signal.SIGKILL)
         if id in recipe.interrupts_once and self._first(f"interrupted_{id}"):

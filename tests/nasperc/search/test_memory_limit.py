@@ -1,0 +1,71 @@
+"""The limit itself, with real allocations."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+import torch
+
+from nasperc.search import memory_limit as module
+from nasperc.search.memory_limit import memory_limit, room_below
+from proxy_tasks.failure import is_out_of_memory
+
+GIB = 2**30
+
+
+def used_gib() -> float:
+    return -room_below(0) / GIB
+
+
+def test_what_goes_beyond_it_is_refused_and_what_stays_below_is_not() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_limit(used_gib() + 0.25):
+        torch.ones(int(0.2 * GIB / 4))
+        with pytest.raises(RuntimeError) as torchs:
+            torch.ones(int(0.3 * GIB / 4))
+        with pytest.raises(MemoryError):
+            bytearray(int(0.3 * GIB))
+        # The process goes on: what was refused left nothing behind.
+        torch.ones(int(0.2 * GIB / 4))
+    assert is_out_of_memory(torchs.value)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    torch.ones(int(0.3 * GIB / 4))
+
+
+def test_many_small_allocations_reach_it_too() -> None:
+    held: list[torch.Tensor] = []
+
+    def take() -> None:
+        while True:
+            held.append(torch.ones(2**18))
+
+    with memory_limit(used_gib() + 0.05), pytest.raises(RuntimeError) as error:
+        take()
+    assert 30 < len(held) < 60
+    assert is_out_of_memory(error.value)
+
+
+def test_without_a_limit_nothing_is_set() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_limit(None):
+        assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_process_that_is_above_it_already_is_out_of_memory() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(MemoryError, match="before the candidate begins"), memory_limit(used_gib() / 2):
+        pass
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_limit_that_the_process_has_already_stays_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    low = module._status()["VmData"] + GIB
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (low, before[1]))
+        with memory_limit(64.0):
+            assert resource.getrlimit(resource.RLIMIT_DATA)[0] == low
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] == low
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
