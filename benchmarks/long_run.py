@@ -4,9 +4,9 @@
     python benchmarks/long_run.py --candidates 300 --every 100 --set controller.name=evolution
 
 Prints wall time, the memory of driver, controller service and workers on the way (PSS: shared pages are shared out
-among the processes that map them; in brackets the part of it that is private), and size, files and folders of the run. Bounds: driver and
-service have grown by no more than 5 % from a tenth of the candidates to the last, workers by no more than 2 %; the
-folder holds no folder a candidate. A worker that the search restarts counts as a new process.
+among the processes that map them; in brackets the part of it that is private), and size, files and folders of the
+run. Bounds: driver and service have grown by no more than 5 % from a tenth of the candidates to the last, workers by
+no more than 2 %; the folder holds no folder a candidate. A worker that the search restarts counts as a new process.
 """
 
 from __future__ import annotations

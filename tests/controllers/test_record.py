@@ -12,19 +12,17 @@ def test_what_was_told_is_in_the_journal_though_no_snapshot_can_be_written(
     def full(folder: Path, number: int, state: object) -> tuple[str, str]:
         raise OSError(28, "No space left on device")
 
-    service = Bench(tmp_path).open(snapshot_every=5)
+    service = Bench(tmp_path).open(snapshot_every=4)
     first = candidate(service.ask(0))
     monkeypatch.setattr(record, "write_snapshot", full)
+    # After run_start, stage_start and proposal this is the fourth event.
     with pytest.raises(OSError, match="No space"):
-        for id in range(first.id, 4):
-            service.tell(0, id, completed(0.5))
-            service.ask(0)
-    told = len(events(service, "completion"))
-    assert told >= 1
+        service.tell(0, first.id, completed(0.5))
+    assert len(events(service, "completion")) == 1
     service.close()
     monkeypatch.undo()
-    service = Bench(tmp_path).open(snapshot_every=5)
-    assert service.status().completed == told
+    service = Bench(tmp_path).open(snapshot_every=4)
+    assert service.status().completed == 1
     assert not events(service, "run_resume")[0]["diverged"]
     service.close()
 
@@ -40,5 +38,5 @@ def test_a_snapshot_stands_after_the_events_that_it_holds(tmp_path: Path) -> Non
     resumed = bench.open(snapshot_every=4)
     assert events(resumed, "run_resume")[0]["snapshot"] is not None
     # What the snapshot holds is told to nobody again.
-    assert bench.controller.told == [["observe", 0, 0.5]] or bench.controller.told == [("observe", 0, 0.5)]
+    assert bench.controller.told == [("observe", 0, 0.5)]
     resumed.close()

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,6 +108,10 @@ class Command:
             time.sleep(0.01)
         return True
 
+    def ray_did_not_start(self) -> bool:
+        """Ray gives a node half a minute to come up; on a busy machine that is not always enough."""
+        return self.process.poll() == 2 and "Ray must start" in self.said()
+
     def until_at_work(self) -> bool:
         """Wait until this process's own service has opened the journal."""
         return self.until(lambda: len(self.sessions()) > self.sessions_before)
@@ -124,6 +129,17 @@ class Command:
     def finish(self) -> int:
         """Wait for the end; the exit code."""
         return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def on_ray(home: Path, recipe: Mapping[str, Any], *options: str) -> Iterator[Command]:
+    """A command that is at work; begun again where Ray itself did not start."""
+    for _ in range(5):
+        with Command(home, recipe, *options) as search:
+            if search.until_at_work() or not search.ray_did_not_start():
+                yield search
+                return
+    raise AssertionError("Ray did not start five times in a row")
 
 
 def descendants(pid: int) -> list[int]:

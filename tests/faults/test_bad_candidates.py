@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from command import Command, document
+from command import document, on_ray
 from tally import Tally
 
 from nasperc.search.top10 import read_top10
 
 pytestmark = pytest.mark.faults
+
+
+class Fault(NamedTuple):
+    """The candidate that goes wrong, what is said of it, and whether it is tried again."""
+
+    id: int
+    words: str
+    again: bool
+
+
 FAULTS = {
-    "nan": ([2], "finite"),
-    "inf": ([4], "finite"),
-    "out_of_memory": ([6], "MemoryError"),
-    "raises": ([8], "RuntimeError: injected"),
-    "hangs": ([10], "no result within 5 s"),
-    "crashes": ([12], "its worker asked again twice: it died or hung"),
+    "nan": Fault(2, "finite", False),
+    "inf": Fault(4, "finite", False),
+    "out_of_memory": Fault(6, "out of memory", True),
+    "raises": Fault(8, "RuntimeError: injected", False),
+    "hangs": Fault(10, "no result within 5 s", True),
+    "crashes": Fault(12, "its worker's process died", True),
 }
 
 
 def test_each_is_recorded_with_its_reason_and_the_search_goes_on(tmp_path: Path, tally: Tally) -> None:
-    faults = {kind: ids for kind, (ids, _) in FAULTS.items()}
+    faults = {kind: [fault.id] for kind, fault in FAULTS.items()}
     search = {"executor": "ray", "workers": 2, "budget": "30", "candidate_time_limit_s": 5}
-    with Command(
-        tmp_path / "home", document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)
-    ) as run:
+    recipe = document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)
+    with on_ray(tmp_path / "home", recipe) as run:
         assert run.finish() == 0, run.said()
     reasons = {event["id"]: event["reason"] for event in run.events("failure")}
-    assert set(reasons) == {id for ids in faults.values() for id in ids}
-    for kind, (ids, words) in FAULTS.items():
-        for id in ids:
-            tally.fault(kind)
-            assert words in reasons[id], kind
-    assert len(run.events("completion")) == 30 - len(reasons)
-    assert not set(reasons) & {entry.id for entry in read_top10(run.run / "top10.json").entries}
+    for kind, fault in FAULTS.items():
+        tally.fault(kind)
+        assert fault.words in reasons.pop(fault.id), kind
+        tries = sum(event["id"] == fault.id for event in run.events("proposal", "reassign"))
+        assert tries == (2 if fault.again else 1), kind
+    assert not reasons
+    assert len(run.events("completion")) == 30 - len(FAULTS)
+    ranked = {entry.id for entry in read_top10(run.run / "top10.json").entries}
+    assert not ranked & {fault.id for fault in FAULTS.values()}
     tally.ended(run.run, [])

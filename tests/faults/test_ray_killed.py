@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import PATIENCE_S, Command, alive, descendants, document, kill_all
+from command import PATIENCE_S, Command, alive, descendants, document, kill_all, on_ray
 from conftest import MakeUndisturbed
 from tally import Tally
 
@@ -35,7 +35,7 @@ def test_killed_workers_and_services_change_nothing(
     victims = ["worker"] * WORKERS_KILLED + ["service"] * SERVICES_KILLED
     moments.shuffle(victims)
     interruptions = []
-    with Command(tmp_path / "home", recipe) as search:
+    with on_ray(tmp_path / "home", recipe) as search:
         for victim in victims:
             wait_for_progress(search, 1)
             time.sleep(moments.uniform(0, 0.4))
@@ -62,8 +62,7 @@ def test_a_killed_driver_or_node_is_resumed(
     )
     home, interruptions = tmp_path / "home", []
     for victim in ("driver", "node", "driver"):
-        with Command(home, recipe) as search:
-            assert search.until_at_work(), search.said()
+        with on_ray(home, recipe) as search:
             wait_for_progress(search, 1)
             time.sleep(moments.uniform(0, 0.5))
             family = descendants(search.process.pid)
@@ -75,13 +74,14 @@ def test_a_killed_driver_or_node_is_resumed(
                 # Without its node the driver cannot go on, and must not wait for ever.
                 code = search.finish()
                 assert code not in (0, -signal.SIGKILL), search.said()
+                assert "--resume" in search.said()
             tally.fault(f"Ray {victim} killed")
             deadline = time.monotonic() + PATIENCE_S
             while any(alive(pid) for pid in family) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert not [pid for pid in family if alive(pid)], "processes were left behind"
             interruptions.append(search.events())
-    with Command(home, recipe) as search:
+    with on_ray(home, recipe) as search:
         assert search.finish() == 0, search.said()
     tally.ended(search.run, interruptions, search.evaluations())
     tally.compare(search.run, undisturbed(recipe))
@@ -93,7 +93,7 @@ def test_a_run_is_resumed_while_the_killed_driver_s_service_still_ends(
     """Whoever comes at once is refused by the service's own name, or goes on; nothing is lost either way."""
     recipe = document(tmp_path / "notes", {"executor": "ray", "workers": 2, "budget": "40"}, seconds=0.2)
     home = tmp_path / "home"
-    with Command(home, recipe) as search:
+    with on_ray(home, recipe) as search:
         wait_for_progress(search, 3)
         service = search.sessions()[-1]["pid"]
         search.kill()

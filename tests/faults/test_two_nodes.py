@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 from command import Command, document
-from tally import Tally
-
-# Ray reads at its import what our module sets before it: niceness, for one.
-from nasperc.search.ray_executor import ray
 from ray.cluster_utils import Cluster
+from tally import Tally
 
 
 @pytest.fixture

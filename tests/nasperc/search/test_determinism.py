@@ -38,7 +38,7 @@ OTHER_WORKER = """
 import json, sys
 from pathlib import Path
 from controllers.journal import Journal
-from controllers.state import candidate_from
+from controllers.candidate_events import candidate_from
 from nasperc.search.components import build_space
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.worker import SlotWorker
@@ -49,7 +49,7 @@ worker.setup()
 proposals = [event for event in Journal.read(folder.journal) if event["event"] == "proposal"]
 for event in reversed(proposals):
     result = worker.evaluate(candidate_from(event, build_space(recipe)))
-    print(json.dumps([event["id"], result.reward, result.halfway, dict(result.metrics)]))
+    print(json.dumps([event["id"], result.reward, result.halfway, dict(result.metrics), dict(result.cost)]))
 """
 
 
@@ -58,10 +58,18 @@ def tiny(**search: Any) -> Recipe:
     return parse_recipe(document, where="test")
 
 
+def without_times(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
+
+
 def measured(folder: Path) -> list[Event]:
     """What was proposed and what it was worth, without times."""
     return [
-        {key: value for key, value in event.items() if key not in ("time", "seconds", "slot")}
+        {
+            key: without_times(value) if key == "metrics" else value
+            for key, value in event.items()
+            if key not in ("time", "seconds", "slot")
+        }
         for event in Journal.read(folder / "journal.jsonl")
         if event["event"]
         in ("proposal", "completion", "stop", "failure", "update", "stage_start", "stage_end")
@@ -93,8 +101,9 @@ def test_a_candidate_s_result_is_the_same_whichever_worker_ran_it(searched: Path
     worker = subprocess.run(
         [sys.executable, "-c", OTHER_WORKER, str(searched)], check=True, capture_output=True, text=True
     )
-    lines = [line for line in worker.stdout.splitlines() if line.startswith("[")]
+    lines = [json.loads(line) for line in worker.stdout.splitlines() if line.startswith("[")]
     completions = [event for event in measured(searched) if event["event"] == "completion"]
-    assert [json.loads(line) for line in reversed(lines)] == [
-        [event["id"], event["reward"], event["halfway"], event["metrics"]] for event in completions
-    ]
+    told = [[id, *rewards, without_times(metrics), cost] for id, *rewards, metrics, cost in reversed(lines)]
+    keys = ("id", "reward", "halfway", "metrics", "cost")
+    assert told == [[event[key] for key in keys] for event in completions]
+    assert len(told) > 3
