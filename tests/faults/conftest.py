@@ -14,9 +14,6 @@ import pytest
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
-# Ray's own patience is short for a machine that does other work; children inherit these.
-os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")
-os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")
 
 from tally import Tally
 

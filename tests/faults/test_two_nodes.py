@@ -12,18 +12,26 @@ from tally import Tally
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+def head() -> Iterator[Cluster]:
+    """A cluster of one node so far; started again where Ray finds this machine too busy."""
+    for attempt in range(5):
+        try:
+            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+            break
+        # A bare Exception is what Ray raises.
+        except Exception as error:
+            if attempt == 4 or "timed out during startup" not in str(error):
+                raise
     yield found
     found.shutdown()
 
 
-def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, cluster: Cluster) -> None:
+def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, head: Cluster) -> None:
     """Each node has room for one slot. What the lost one was training is trained by the other, at once."""
-    second = cluster.add_node(num_cpus=1)
+    second = head.add_node(num_cpus=1)
     recipe = document(
         tmp_path / "notes",
-        {"executor": "ray", "ray_address": cluster.address, "workers": 2, "budget": "30"},
+        {"executor": "ray", "ray_address": head.address, "workers": 2, "budget": "30"},
         seconds=0.3,
     )
     with Command(tmp_path / "home", recipe) as search:
@@ -31,7 +39,7 @@ def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, cl
         assert search.until(lambda: {event["slot"] for event in search.events("completion")} == {0, 1}), (
             search.said()
         )
-        cluster.remove_node(second, allow_graceful=False)
+        head.remove_node(second, allow_graceful=False)
         tally.fault("node removed")
         interrupted = search.events()
         assert search.finish() == 0, search.said()
