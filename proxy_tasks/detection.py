@@ -104,7 +104,7 @@ class DetectionProxy(ProxyTask):
                 result = self._evaluate(candidate, on_progress)
         except Exception as error:
             result = failed(error)
-        if result.status == "failed":
+        if result.transient:
             release_memory()
         return replace(result, seconds=time.perf_counter() - started)
 

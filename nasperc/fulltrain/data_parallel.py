@@ -30,11 +30,11 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import read_decoder
 from nasperc.search.ray_executor import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
-from nasperc.search.worker import describe
 from nasperc.training.device import to_device
 from nasperc.training.interrupt import DeferredInterrupt
 from nasperc.training.loop import OnStep, train_part
 from nasperc.training.peers import Peers
+from proxy_tasks.failure import describe
 
 # isort: split
 # After ray_executor, which sets what Ray reads when it is imported.

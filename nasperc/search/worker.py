@@ -134,7 +134,7 @@ class SlotWorker:
             result = failed(error)
         finally:
             watchdog.cancel()
-        if result.status == "failed":
+        if result.transient:
             release_memory()
         return result if result.seconds > 0 else replace(result, seconds=time.monotonic() - start)
 
