@@ -6,14 +6,17 @@ import io
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.cluster_utils import Cluster
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
+# As in nasperc.search.ray_executor: at niceness 15 a worker beside other load hardly runs.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from tally import Tally
 
@@ -56,6 +59,23 @@ def undisturbed(tmp_path: Path) -> MakeUndisturbed:
         return folder
 
     return run
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Cluster]:
+    """A Ray with room for one slot: a driver that comes and goes need not start one. Begun again where Ray finds this
+    machine too busy."""
+    arguments = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    for attempt in range(5):
+        try:
+            found = Cluster(initialize_head=True, head_node_args=arguments)
+            break
+        # A bare Exception is what Ray raises.
+        except Exception as error:
+            if attempt == 4 or "timed out during startup" not in str(error):
+                raise
+    yield found
+    found.shutdown()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command import document, on_ray
+from command import Command, document
+from ray.cluster_utils import Cluster
 from tally import Tally
 
 from nasperc.search.top10 import read_top10
@@ -32,11 +33,14 @@ FAULTS = {
 }
 
 
-def test_each_is_recorded_with_its_reason_and_the_search_goes_on(tmp_path: Path, tally: Tally) -> None:
+def test_each_is_recorded_with_its_reason_and_the_search_goes_on(
+    tmp_path: Path, tally: Tally, head: Cluster
+) -> None:
     faults = {kind: [fault.id] for kind, fault in FAULTS.items()}
-    search = {"executor": "ray", "workers": 2, "budget": "30", "candidate_time_limit_s": 5}
+    search = {"executor": "ray", "ray_address": head.address, "workers": 1}
+    search |= {"budget": "30", "candidate_time_limit_s": 5}
     recipe = document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)
-    with on_ray(tmp_path / "home", recipe) as run:
+    with Command(tmp_path / "home", recipe) as run:
         assert run.finish() == 0, run.said()
     reasons = {event["id"]: event["reason"] for event in run.events("failure")}
     for kind, fault in FAULTS.items():

@@ -5,6 +5,7 @@ Ray takes seconds to start, so one run takes many kills.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from command import PATIENCE_S, Command, alive, descendants, document, kill_all, on_ray
 from conftest import MakeUndisturbed
+from ray.cluster_utils import Cluster
 from tally import Tally
 
 pytestmark = pytest.mark.faults
@@ -26,21 +28,21 @@ def wait_for_progress(search: Command, completions: int) -> None:
 
 
 def test_killed_workers_and_services_change_nothing(
-    tmp_path: Path, tally: Tally, moments: random.Random, undisturbed: MakeUndisturbed
+    tmp_path: Path, tally: Tally, moments: random.Random, undisturbed: MakeUndisturbed, head: Cluster
 ) -> None:
     """One worker, so that the whole search can be compared with an undisturbed one."""
-    recipe = document(
-        tmp_path / "notes", {"executor": "ray", "workers": 1, "budget": "160"}, "evolution", seconds=0.2
-    )
+    terms = {"executor": "ray", "ray_address": head.address, "workers": 1, "budget": "160"}
+    recipe = document(tmp_path / "notes", terms, "evolution", seconds=0.2)
     victims = ["worker"] * WORKERS_KILLED + ["service"] * SERVICES_KILLED
     moments.shuffle(victims)
     interruptions = []
-    with on_ray(tmp_path / "home", recipe) as search:
+    with Command(tmp_path / "home", recipe) as search:
         for victim in victims:
             wait_for_progress(search, 1)
             time.sleep(moments.uniform(0, 0.4))
             pid = search.evaluations()[-1]["pid"] if victim == "worker" else search.sessions()[-1]["pid"]
-            assert pid in descendants(search.process.pid), f"the {victim} {pid} is not this search's"
+            # This process has started that Ray.
+            assert pid in descendants(os.getpid()), f"the {victim} {pid} is not this search's"
             kill_all([pid])
             tally.fault(f"{victim} killed")
             interruptions.append(search.events())
@@ -88,12 +90,12 @@ def test_a_killed_driver_or_node_is_resumed(
 
 
 def test_a_run_is_resumed_while_the_killed_driver_s_service_still_ends(
-    tmp_path: Path, tally: Tally, moments: random.Random
+    tmp_path: Path, tally: Tally, head: Cluster
 ) -> None:
     """Whoever comes at once is refused by the service's own name, or goes on; nothing is lost either way."""
-    recipe = document(tmp_path / "notes", {"executor": "ray", "workers": 2, "budget": "40"}, seconds=0.2)
-    home = tmp_path / "home"
-    with on_ray(home, recipe) as search:
+    terms = {"executor": "ray", "ray_address": head.address, "workers": 1, "budget": "40"}
+    home, recipe = tmp_path / "home", document(tmp_path / "notes", terms, seconds=0.2)
+    with Command(home, recipe) as search:
         wait_for_progress(search, 3)
         service = search.sessions()[-1]["pid"]
         search.kill()

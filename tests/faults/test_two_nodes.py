@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from command import Command, document
 from ray.cluster_utils import Cluster
 from tally import Tally
-
-
-@pytest.fixture
-def head() -> Iterator[Cluster]:
-    """A cluster of one node so far; started again where Ray finds this machine too busy."""
-    for attempt in range(5):
-        try:
-            found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-            break
-        # A bare Exception is what Ray raises.
-        except Exception as error:
-            if attempt == 4 or "timed out during startup" not in str(error):
-                raise
-    yield found
-    found.shutdown()
 
 
 def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, head: Cluster) -> None:
