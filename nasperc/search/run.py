@@ -29,9 +29,7 @@ from search_spaces.base import SearchSpace, TokenSpace
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_EXECUTION = (
-    *("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top"),
-)
+_EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
 # Where candidates fail of them, a resumed run may have others.
 _LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
 

@@ -92,7 +92,8 @@ class Command:
         return self.events(*SESSIONS)
 
     def evaluations(self) -> list[dict[str, Any]]:
-        return read_notes(self._notes)
+        """What its workers have noted so far."""
+        return read_notes(self._notes) if self._notes.exists() else []
 
     def said(self) -> str:
         """What it has printed so far."""
