@@ -66,7 +66,8 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[int], None]]]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("times", [8])
 def test_a_full_disk_loses_nothing(
     times: int,
     tmp_path: Path,
