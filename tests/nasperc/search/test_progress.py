@@ -40,6 +40,20 @@ def test_counts_best_and_mean(progress: SearchProgress, make_event: MakeEvent) -
     assert progress.last_failure == "candidate 3: NaN"
 
 
+def test_a_retry_is_no_failure_and_a_pause_ends_like_an_error(
+    progress: SearchProgress, make_event: MakeEvent
+) -> None:
+    progress.apply(make_event("retry", 1010.0, id=0, slot=0, reason="out of memory", seconds=9.0))
+    assert (progress.failed, progress.done, progress.candidate_seconds) == (0, 0, 9.0)
+    assert [running.id for running in progress.running.values()] == [1]
+    assert progress.last_failure == "candidate 0, tried once more: out of memory"
+    progress.apply(make_event("pause", 1020.0, reason="paused", error="paused: most fail"))
+    assert (progress.finished, progress.error) == (True, "paused: most fail")
+    assert progress.elapsed(9999.0) == pytest.approx(20.0)
+    progress.apply(make_event("run_resume", 2000.0, session="next"))
+    assert (progress.finished, progress.error) == (False, None)
+
+
 def test_a_stage_begins_with_its_own_best(progress: SearchProgress, make_event: MakeEvent) -> None:
     progress.apply(make_event("completion", 1010.0, id=0, reward=0.5))
     progress.apply(make_event("stage_start", 1011.0, "head"))
