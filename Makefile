@@ -2,6 +2,7 @@
 # make test: the tests.  make lint: ruff, mypy, import-linter.
 # make architectures: 10,000 random architectures of every space and variant, examined (hours; it goes on where it ended).
 # make fuzz: every reader of files against 10,000 bad inputs (hours on a busy machine; goes on where it was stopped).
+# make faults: every fault of tests/faults, with counts of what was lost, repeated and equal (about 20 minutes).
 # make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
 # Each makes the virtual environment that it needs.
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test architectures fuzz lint bench clean
+.PHONY: demo test architectures faults fuzz lint bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,9 @@ test: $(STAMP)
 
 architectures: $(STAMP)
 	$(BIN)/python tests/search_spaces/random_architectures.py
+
+faults: $(STAMP)
+	$(BIN)/pytest tests/faults -m "faults or not faults"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

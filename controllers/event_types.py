@@ -83,6 +83,10 @@ def has_right_types(event: Mapping[str, Any]) -> bool:
     if required is None:
         return isinstance(kind, str)
     try:
-        return _number(event["time"]) and _number(event.get("penalty", 0.0)) and all(check(event[key]) for key, check in required.items())
+        return (
+            _number(event["time"])
+            and _number(event.get("penalty", 0.0))
+            and all(check(event[key]) for key, check in required.items())
+        )
     except KeyError:
         return False

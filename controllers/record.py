@@ -61,16 +61,21 @@ class RunRecord:
             self.record("update", diagnostics=diagnostics)
 
     def commit(self) -> None:
-        """Write what was recorded; from time to time with a snapshot of the learner.
+        """Write what was recorded; from time to time a snapshot of the learner, too.
 
         Raises:
             InputError: the disk is full or gone.
+            OSError: it is, for the snapshot alone: what was recorded is in the journal.
         """
         if not self._unwritten:
             return
         self.events_since_snapshot += len(self._unwritten)
+        self._write()
         if self.events_since_snapshot >= self._snapshot_every and self.learner is not None:
             self.snapshot()
+            self._write()
+
+    def _write(self) -> None:
         events, self._unwritten = self._unwritten, []
         self.journal.append(*events)
 

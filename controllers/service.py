@@ -151,6 +151,27 @@ class ControllerService:
             self._run.record("run_end", reason="error", error=message)
         self._run.commit()
 
+    def slot_died(self, slot: int, when: float) -> bool:
+        """The worker of ``slot`` died: what it was at is given up now, for whoever asks next. Where its machine has
+        gone, the slot itself may never ask again.
+
+        Args:
+            slot: whose process is gone.
+            when: seconds since the epoch; what the slot was given later is with its next process.
+
+        Returns:
+            Whether it was at anything.
+        """
+        held = [
+            id
+            for id, pending in self._state.pending.items()
+            if pending.slot == slot and pending.since <= when and self._state.ended is None
+        ]
+        for id in held:
+            self._try_failed(id, "its worker's process died", True, {"slot": slot})
+        self._run.commit()
+        return bool(held)
+
     def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
         """Name the architecture of ``stage`` that later stages build on; ``status().selecting`` asks for it.
 

@@ -19,20 +19,30 @@ REPLAY = "Delete the file: the run goes on from an older one, or from the start 
 def write_snapshot(folder: Path, number: int, state: dict[str, Any]) -> tuple[str, str]:
     """Write ``state`` (tensors and plain values) durably; returns the file's name and SHA-256.
 
-    The two snapshots before it are kept, older ones are deleted.
+    The two snapshots before it are kept. All others are deleted: older ones, those of a journal that was longer
+    before it was cut, and what a process that died here has left half-written.
+
+    Raises:
+        OSError: the disk is full or gone; nothing is left of this snapshot then.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = folder / f"controller-{number:08d}.pt"
     unfinished = path.with_suffix(".tmp")
-    with open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
     os.replace(unfinished, path)
-    for old in sorted(folder.glob("controller-*.pt"))[:-3]:
-        old.unlink()
+    kept = [name for name in sorted(folder.glob("controller-*.pt")) if name <= path][-3:]
+    for other in [*folder.glob("controller-*.pt"), *folder.glob("controller-*.tmp")]:
+        if other not in kept:
+            other.unlink()
     return path.name, hashlib.sha256(content).hexdigest()
 
 

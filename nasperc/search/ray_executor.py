@@ -8,6 +8,7 @@ Of the search, this is the only module that imports Ray.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import shutil
@@ -64,6 +65,9 @@ def start_ray(
 ) -> str | None:
     """Start a local Ray, or connect to the cluster that ``ray_address`` or ``RAY_ADDRESS`` names.
 
+    A local Ray asks for its token everywhere (``RAY_AUTH_MODE=disabled`` ends that), and its dashboard listens
+    on ``dashboard_host`` alone.
+
     Args:
         search: workers, address and dashboard.
         repair: what the user can do where Ray does not start.
@@ -72,12 +76,15 @@ def start_ray(
         Host and port of the dashboard; None without one.
 
     Raises:
-        InputError: Ray does not start, or the cluster cannot be reached.
+        InputError: Ray does not start, or the cluster cannot be reached; others would reach the dashboard without
+            a token.
     """
     # Workers that die are restarted and counted; Ray's tracebacks of them would fill the screen.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     address = search.ray_address or os.environ.get("RAY_ADDRESS")
+    if not address and search.dashboard:
+        _check_dashboard(search.dashboard_host)
     try:
         if address:
             info = ray.init(address=address, namespace=NAMESPACE, **quiet)
@@ -86,7 +93,7 @@ def start_ray(
                 namespace=NAMESPACE,
                 num_cpus=max(search.workers, os.cpu_count() or 1),
                 include_dashboard=search.dashboard,
-                dashboard_host="127.0.0.1",
+                dashboard_host=search.dashboard_host,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 **quiet,
             )
@@ -99,6 +106,22 @@ def start_ray(
             repair=repair,
         ) from error
     return info.dashboard_url or None
+
+
+def _check_dashboard(host: str) -> None:
+    """The dashboard's server takes jobs, so whoever reaches it without a token runs code here."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    # Ray's own rule: anything else that stands there switches the token off.
+    if not loopback and os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        raise InputError(
+            "a dashboard that other machines reach must ask for a token",
+            value=f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}",
+            where=f"recipe key search.dashboard_host ({host})",
+            repair="Unset RAY_AUTH_MODE, or leave the dashboard at 127.0.0.1.",
+        )
 
 
 def gpus_per_worker(search: SearchRecipe, gpus: float) -> float:
@@ -175,7 +198,7 @@ class _SlotDeaths(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.count += 1
-        self._actor.slot_died.remote(trial.config["slot"])
+        self._actor.slot_died.remote(trial.config["slot"], time.time())
 
 
 class _OnRequest(tune.Stopper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import uuid
 from pathlib import Path
@@ -35,7 +36,8 @@ from search_spaces.base import SearchSpace, TokenSpace
 
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
-_EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "top")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
 # Where candidates fail of them, a resumed run may have others.
 _LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
 
@@ -93,6 +95,15 @@ def run_search(
             f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False, markup=False
         )
         raise
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise InputError(
+            "the disk of a run must have space",
+            value=error.strerror,
+            where=error.filename or run.path,
+            repair=f"Free some, then: nasperc search --resume {run.path} (every completed candidate is kept).",
+        ) from error
     search.conclude(console, proxy)
     return run.top10
 

@@ -45,6 +45,9 @@ class SearchRecipe(BaseModel):
     top: int = Field(default=10, ge=1)
     ray_address: str | None = None
     dashboard: bool = True
+    # Of a Ray that the search starts itself. Whoever reaches the dashboard can run code: 0.0.0.0 is for trusted
+    # networks, and only with Ray's token.
+    dashboard_host: str = "127.0.0.1"
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 from controllers.answers import Answer, RunStatus
 from controllers.base import Result
 from controllers.journal import Event
+from controllers.service import ControllerService
 from nasperc.errors import InputError
 from nasperc.search.components import open_service
 
@@ -21,18 +22,24 @@ class ServiceActor:
         self, recipe: Mapping[str, Any], folder: str, session: str, fingerprint: str | None = None
     ) -> None:
         self._ready: set[int] = set()
-        self._refusal: InputError | None = None
         self._broken: InputError | OSError | None = None
+        self._opened: ControllerService | None = None
         try:
-            self._service = open_service(recipe, Path(folder), session, fingerprint)
-        except InputError as error:
-            # Raised by the first call: an error in the constructor would only reach the driver as text.
-            self._refusal = error
+            self._opened = open_service(recipe, Path(folder), session, fingerprint)
+        except (InputError, OSError) as error:
+            # Raised by every call: an error in the constructor would only reach the driver as text. A service that
+            # was restarted may meet one, too: a full disk, or another driver that has taken the run over.
+            self._broken = error
+
+    @property
+    def _service(self) -> ControllerService:
+        if self._opened is None:
+            assert self._broken is not None
+            raise self._broken
+        return self._opened
 
     def opened(self) -> int:
         """Number of events; raises what the constructor met."""
-        if self._refusal is not None:
-            raise self._refusal
         return self._service.status().events
 
     def ask(self, slot: int) -> Answer:
@@ -53,12 +60,14 @@ class ServiceActor:
         # It will die of this error; slot_died shall not count it a second time.
         self._ready.add(slot)
 
-    def slot_died(self, slot: int) -> None:
+    def slot_died(self, slot: int, when: float) -> None:
         """A worker's process is gone; one that dies before it ever asks could not be set up."""
-        if slot in self._ready:
-            self._ready.remove(slot)
-        else:
-            self._service.report_setup_failure(slot, "the worker process died before it was ready")
+        with self._noting_failure():
+            # Who was ready below a service that was restarted since is known by what it was training.
+            ready = self._service.slot_died(slot, when) or slot in self._ready
+            self._ready.discard(slot)
+            if not ready:
+                self._service.report_setup_failure(slot, "the worker process died before it was ready")
 
     def events_since(self, index: int) -> list[Event]:
         return self._service.events_since(index)
@@ -79,5 +88,5 @@ class ServiceActor:
             raise
 
     def close(self) -> None:
-        if self._refusal is None:
-            self._service.close()
+        if self._opened is not None:
+            self._opened.close()

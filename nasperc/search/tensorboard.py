@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -22,6 +23,8 @@ class SearchScalars:
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
+        self._hook = threading.excepthook
+        threading.excepthook = self._without_full_disks
         self._writer = SummaryWriter(str(folder))
 
     def apply(self, event: Event, progress: SearchProgress) -> None:
@@ -50,7 +53,15 @@ class SearchScalars:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _without_full_disks(self, raised: threading.ExceptHookArgs) -> None:
+        # The writer's own thread: whoever writes next raises the same error, so its traceback says nothing new.
+        if not isinstance(raised.exc_value, OSError):
+            self._hook(raised)
 
     def _write(self, tag: str, value: float, event: Event, progress: SearchProgress) -> None:
         self._writer.add_scalar(tag.replace(" ", "_"), value, progress.done, walltime=event["time"])

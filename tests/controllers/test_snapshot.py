@@ -1,4 +1,5 @@
 import hashlib
+import resource
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,24 @@ def test_what_the_journal_names_may_still_be_no_snapshot(tmp_path: Path) -> None
     (tmp_path / "controller-1.pt").write_bytes(b"no snapshot")
     with pytest.raises(InputError, match="file of tensors"):
         read_snapshot(tmp_path, "controller-1.pt", hashlib.sha256(b"no snapshot").hexdigest())
+
+
+def test_what_a_longer_journal_or_a_dead_process_left_is_deleted(tmp_path: Path) -> None:
+    for number in (10, 20, 30, 40):
+        write_snapshot(tmp_path, number, {})
+    (tmp_path / "controller-00000050.tmp").write_bytes(b"half")
+    # The journal was cut before 40 and 30.
+    name, sha256 = write_snapshot(tmp_path, 22, STATE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["controller-00000020.pt", name]
+    assert read_snapshot(tmp_path, name, sha256) is not None
+
+
+def test_a_full_disk_leaves_nothing_of_a_snapshot(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_snapshot(tmp_path, 1, {"weights": torch.zeros(4096)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

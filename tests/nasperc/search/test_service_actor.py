@@ -31,3 +31,17 @@ def test_a_journal_that_cannot_be_written_ends_the_run_instead_of_its_slots(
         actor.tell(0, candidate.id, Result("completed", reward=1.0))
     with pytest.raises(InputError, match="no space left"):
         actor.status()
+
+
+def test_a_restarted_service_that_another_driver_has_replaced_says_so(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = toy_recipe().to_dict()
+    first = ServiceActor(recipe, str(tmp_path), "first driver")
+    second = ServiceActor(recipe, str(tmp_path), "second driver")
+    for call in (second.opened, second.status, lambda: second.ask(0), lambda: second.slot_died(1, 0.0)):
+        with pytest.raises(InputError, match=r"one writer at a time.*holds it"):
+            call()
+    second.close()
+    assert isinstance(first.ask(0), Candidate)
+    first.close()
