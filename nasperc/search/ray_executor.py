@@ -89,7 +89,9 @@ def start_ray(
         if address:
             info = ray.init(address=address, namespace=NAMESPACE, **quiet)
         else:
+            # Without "local" it would join whatever other Ray runs on this machine.
             info = ray.init(
+                address="local",
                 namespace=NAMESPACE,
                 num_cpus=max(search.workers, os.cpu_count() or 1),
                 include_dashboard=search.dashboard,

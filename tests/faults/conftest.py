@@ -18,11 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 # As in nasperc.search.ray_executor: at niceness 15 a worker beside other load hardly runs.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+from command import PLUGIN, SPACE
 from tally import Tally
 
+from nasperc.plugins import NAMED
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run import run_search
 
+# Resuming is not typing their names: see nasperc.plugins.
+os.environ[NAMED] = os.pathsep.join((str(PLUGIN), str(SPACE)))
 SEED = int(os.environ.get("NASPERC_FAULTS_SEED", "0"))
 _TALLY = Tally()
 
@@ -61,7 +65,7 @@ def undisturbed(tmp_path: Path) -> MakeUndisturbed:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def head() -> Iterator[Cluster]:
     """A Ray with room for one slot: a driver that comes and goes need not start one. Begun again where Ray finds this
     machine too busy."""
