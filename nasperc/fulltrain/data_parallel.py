@@ -28,7 +28,7 @@ from nasperc.assembly.detector import build_detector
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import read_decoder
-from nasperc.search.ray_executor import ray, start_ray
+from nasperc.search.ray_start import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.training.device import to_device
 from nasperc.training.interrupt import DeferredInterrupt
@@ -37,7 +37,7 @@ from nasperc.training.peers import Peers
 from proxy_tasks.failure import describe
 
 # isort: split
-# After ray_executor, which sets what Ray reads when it is imported.
+# After ray_start, which sets what Ray reads when it is imported.
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 

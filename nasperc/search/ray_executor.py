@@ -3,12 +3,11 @@
 A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's
 ``step()`` asks the service, trains one candidate and tells the result; imports, open cache and CUDA context
 stay in its process.
-Of the search, this is the only module that imports Ray.
+Of the search, this module and :mod:`nasperc.search.ray_start` alone import Ray.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import shutil
@@ -18,130 +17,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-# Read by Ray when it is imported. Ray's own progress output and result files are replaced by ours.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Ray runs workers at niceness 15: beside any other load they were measured to get a tenth of a core.
-os.environ.setdefault("RAY_worker_niceness", "0")
-# A slot with gpus_per_worker = 0 shall not see a GPU.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-# Nor do the raylet's paragraphs about a killed worker belong on the screen: it is restarted, and counted.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-# Snapshots of Tune's own state are of no use here: the journal is what a run resumes from.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "5")
-
-import ray
-from ray import tune
-from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util.metrics import Gauge
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from controllers.answers import Answer, RunStatus
 from controllers.base import Candidate, Result
 from controllers.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
+from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
-from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker
 from proxy_tasks.failure import describe
 
-NAMESPACE = "nasperc"
+# After ray_start, which sets what Ray reads when it is imported.
+# isort: split
+from ray import tune
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.metrics import Gauge
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 POLL_S = 0.5
 # Slots end by themselves once the run has ended; one that does not is ended with Ray.
 GRACE_S = 20.0
 CLOSE_S = 10.0
-_OBJECT_STORE_BYTES = 128 * 2**20
-
-
-def start_ray(
-    search: SearchRecipe, repair: str = "Use --executor local to search without Ray."
-) -> str | None:
-    """Start a local Ray, or connect to the cluster that ``ray_address`` or ``RAY_ADDRESS`` names.
-
-    A local Ray asks for its token everywhere (``RAY_AUTH_MODE=disabled`` ends that), and its dashboard listens
-    on ``dashboard_host`` alone.
-
-    Args:
-        search: workers, address and dashboard.
-        repair: what the user can do where Ray does not start.
-
-    Returns:
-        Host and port of the dashboard; None without one.
-
-    Raises:
-        InputError: Ray does not start, or the cluster cannot be reached; others would reach the dashboard without
-            a token.
-    """
-    # Workers that die are restarted and counted; Ray's tracebacks of them would fill the screen.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    address = search.ray_address or os.environ.get("RAY_ADDRESS")
-    if not address and search.dashboard:
-        _check_dashboard(search.dashboard_host)
-    try:
-        if address:
-            info = ray.init(address=address, namespace=NAMESPACE, **quiet)
-        else:
-            # Without "local" it would join whatever other Ray runs on this machine.
-            info = ray.init(
-                address="local",
-                namespace=NAMESPACE,
-                num_cpus=max(search.workers, os.cpu_count() or 1),
-                include_dashboard=search.dashboard,
-                dashboard_host=search.dashboard_host,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **quiet,
-            )
-    # A bare Exception is what Ray raises where a node does not come up in time.
-    except Exception as error:
-        raise InputError(
-            "Ray must start",
-            value=describe(error),
-            where="recipe key search.ray_address",
-            repair=repair,
-        ) from error
-    return info.dashboard_url or None
-
-
-def _check_dashboard(host: str) -> None:
-    """The dashboard's server takes jobs, so whoever reaches it without a token runs code here."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    # Ray's own rule: anything else that stands there switches the token off.
-    if not loopback and os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        raise InputError(
-            "a dashboard that other machines reach must ask for a token",
-            value=f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}",
-            where=f"recipe key search.dashboard_host ({host})",
-            repair="Unset RAY_AUTH_MODE, or leave the dashboard at 127.0.0.1.",
-        )
-
-
-def gpus_per_worker(search: SearchRecipe, gpus: float) -> float:
-    """GPUs of one slot, of ``gpus`` in all: by the recipe; else one each, or a share where slots are more.
-
-    Raises:
-        InputError: not even one slot would fit. (Ray would wait for another GPU for ever.)
-    """
-    if search.gpus_per_worker is None:
-        return min(1.0, gpus / search.workers)
-    if search.gpus_per_worker > gpus:
-        raise InputError(
-            "a slot must not need more GPUs than there are",
-            value=search.gpus_per_worker,
-            where="recipe key search.gpus_per_worker",
-            repair=f"Ray sees {gpus:g} here.",
-        )
-    return search.gpus_per_worker
 
 
 class RemoteService:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from nasperc.errors import InputError
-from nasperc.search.ray_executor import start_ray
+from nasperc.search.ray_start import start_ray
 from nasperc.search.recipe import SearchRecipe
 
 # In a process of its own: Ray keeps its settings for as long as its process lives.
 PROGRAM = """
-from nasperc.search.ray_executor import start_ray
+from nasperc.search.ray_start import start_ray
 from nasperc.search.recipe import SearchRecipe
 print("url", start_ray(SearchRecipe(workers=1)), flush=True)
 input()

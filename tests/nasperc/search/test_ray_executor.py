@@ -14,7 +14,7 @@ from rich.console import Console
 
 from controllers.journal import Event, Journal
 from nasperc.errors import InputError
-from nasperc.search.ray_executor import NAMESPACE, gpus_per_worker, ray, start_ray
+from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
