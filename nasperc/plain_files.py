@@ -1,7 +1,8 @@
-"""Reading JSON and YAML that anybody may have written: plain values of a bounded size, or a ValueError.
+"""Reading JSON that anybody may have written: plain values of a bounded size, or a ValueError.
 
-The parsers of both formats let through what breaks programs later: numbers that are none, keys that stand twice
-(the last one silently wins), nesting that exhausts the stack, aliases by which a few bytes become gigabytes.
+Parsers, that of YAML too (:mod:`nasperc.plain_yaml`), let through what breaks programs later: numbers that are none,
+keys that stand twice (the last one silently wins), nesting that exhausts the stack, aliases by which a few bytes become
+gigabytes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,7 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 MOST_BYTES = 64 << 20
-# The parser is slow, and what people write is short.
-MOST_YAML_BYTES = 1 << 20
 MOST_VALUES = 1_000_000
 DEEPEST = 64
 _LARGEST = 2**63
@@ -43,25 +40,6 @@ def parse_json(content: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     check_plain(value)
-    return value
-
-
-def parse_yaml(text: str) -> Any:
-    """The value of a YAML text; infinity and NaN are numbers there.
-
-    Raises:
-        ValueError: no YAML, too long, a key that stands twice in one mapping, a merge key (``<<``), or not plain.
-    """
-    if len(text) > MOST_YAML_BYTES:
-        raise ValueError(f"{len(text)} characters, more than {MOST_YAML_BYTES}")
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    # PyYAML makes dates and the like of whatever text bears their tag: !!timestamp x, !!bool x.
-    except (yaml.YAMLError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    check_plain(value, finite=False)
     return value
 
 
@@ -138,17 +116,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text}, which is no JSON number")
-
-
-class _Loader(yaml.SafeLoader):
-    """Without merge keys, which may double what is there with every line, and without keys that stand twice."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.constructor.ConstructorError(
-                None, None, "merge keys (<<) are not read: use base: and rows:", node.start_mark
-            )
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} twice", node.start_mark)

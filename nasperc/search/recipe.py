@@ -16,7 +16,8 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.errors import InputError, shown
 from nasperc.evaluation.recipe import CostRecipe
-from nasperc.plain_files import MOST_YAML_BYTES, parse_yaml, read_bounded
+from nasperc.plain_files import read_bounded
+from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml
 from nasperc.plugins import KINDS, load_component, name_plugins, require_named_plugins
 from nasperc.search.search_recipe import SearchRecipe
 from nasperc.training.recipe import TrainingRecipe

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from controllers.record import JOURNAL
 from nasperc.errors import InputError
-from nasperc.plain_files import MOST_YAML_BYTES, parse_yaml, read_bounded
+from nasperc.plain_files import read_bounded
+from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml
 from nasperc.plugins import require_named_plugins
 from nasperc.search.recipe import Recipe, parse_recipe
 

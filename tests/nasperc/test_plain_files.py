@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasperc import plain_files
-from nasperc.plain_files import parse_json, parse_yaml, read_json
+from nasperc.plain_files import parse_json, read_json
+from nasperc.plain_yaml import parse_yaml
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 LEAVES = st.one_of(
