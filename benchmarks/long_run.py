@@ -64,10 +64,22 @@ def memory(pid: int) -> Memory:
 def children(pid: int) -> list[int]:
     """Processes that ``pid`` started, and theirs."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *children(int(child))]
+    try:
+        listed = [(task / "children").read_text().split() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        # Ray's processes come and go while they are listed.
+        return found
+    for child in (int(child) for children_of_task in listed for child in children_of_task):
+        found += [child, *children(child)]
     return found
+
+
+def _command(pid: int) -> bytes:
+    """Of a process; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class MemoryOnTheWay:
@@ -115,11 +127,15 @@ class MemoryOnTheWay:
             service = json.loads(file.readline())["pid"]
         names = {os.getpid(): "driver", service: "controller service"}
         for pid in children(os.getpid()):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            command = _command(pid)
             if command.startswith(b"ray::") and b"ServiceActor" not in command and b"IDLE" not in command:
                 names[pid] = f"worker {pid}"
         for pid, name in names.items():
-            self.samples.setdefault(name, []).append((done, memory(pid)))
+            try:
+                self.samples.setdefault(name, []).append((done, memory(pid)))
+            except (FileNotFoundError, ProcessLookupError):
+                # It ended since it was listed, which must not end the sampling.
+                continue
 
 
 def growth(samples: Sequence[tuple[int, Memory]]) -> float:
