@@ -1,0 +1,176 @@
+"""Readers of weights, caches and tables of scores."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import mutations
+from target import Read, reference_architecture
+
+
+def _saved(content: Any, **options: Any) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def checkpoint_seeds() -> list[bytes]:
+    from nasperc.assembly.detector import Baseline, Searched
+    from nasperc.assembly.recipe import ModelRecipe
+    from nasperc.fulltrain.trained_detector import describe
+    from nasperc.search.components import build_space
+    from nasperc.search.recipe import parse_recipe
+
+    recipe = parse_recipe({}, where="fuzz")
+    space = build_space(recipe)
+    values = reference_architecture()
+    architecture = space.from_dict(
+        {key: values[key] for key in ("space", "version", "variant", "parts")}, where=""
+    )
+    rest = {
+        "format": "nasperc-checkpoint/1",
+        "classes": ["cat", "dog"],
+        "normalisation": "imagenet",
+        "step": 3,
+    }
+    rest |= {"training": recipe.fulltrain.model_dump(mode="json"), "finished": True, "model": {}}
+    decoders = (Baseline(32, 32, 1), Searched(space, architecture, {"fpn": 32, "head": 32}))
+    return [_saved({**describe(ModelRecipe(), decoder, recipe.space), **rest}) for decoder in decoders]
+
+
+def open_checkpoint(folder: Path) -> Read:
+    """Everything of ``load_detector``; the network lies on the meta device, where widths cost nothing."""
+    import torch
+
+    from nasperc.fulltrain.trained_detector import load_detector
+
+    def read(data: bytes) -> None:
+        (folder / "checkpoint.pt").write_bytes(data)
+        with torch.device("meta"):
+            load_detector(folder / "checkpoint.pt")
+
+    return read
+
+
+def weights_seeds() -> list[bytes]:
+    import torch
+
+    state = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
+    record = {
+        "backbone": "resnet18",
+        "normalisation": "imagenet",
+        "converted_from": {"file": "x"},
+        "state_dict": state,
+    }
+    return [_saved(record), _saved(state), _saved({"model": state}, _use_new_zipfile_serialization=False)]
+
+
+def open_backbone(folder: Path) -> Read:
+    from torch import nn
+
+    from nasperc.models.backbones.build import BackboneRecipe
+    from nasperc.models.backbones.weights import load_backbone_weights
+
+    path = folder / "w.pth"
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        load_backbone_weights(nn.Linear(3, 2), path)
+        BackboneRecipe(name="resnet18", weights=path).resolved()
+
+    return read
+
+
+def open_convert(folder: Path) -> Read:
+    from nasperc.convert.conversion import convert
+    from nasperc.convert.weights_file import read_weights
+
+    def read(data: bytes) -> None:
+        # A pickle of numpy arrays by its name, else a torch file.
+        path = folder / ("w.pth" if data[:2] == b"PK" else "w.pkl")
+        path.write_bytes(data)
+        convert(read_weights(path)).check()
+
+    return read
+
+
+def _pickle_seeds() -> list[bytes]:
+    import numpy as np
+
+    names = ("conv1_w", "res_conv1_bn_s", "res_conv1_bn_b", "res2_0_branch2a_w", "res2_0_branch2b_w")
+    arrays = {name: np.ones((4, 3, 3, 3), np.float32) for name in names}
+    content = {"model": arrays, "__author__": "MSRA", "n": np.float32(2)}
+    return [pickle.dumps(content, protocol) for protocol in (0, 2, 4)]
+
+
+def convert_seeds() -> list[bytes]:
+    import torch
+
+    head = "proposal_generator.fcos_head."
+    names = ("cls_tower.0.weight", "cls_logits.weight", "scales.0.scale")
+    tensors = {f"{head}{name}": torch.ones(4, 4, 3, 3) for name in names}
+    first = {f"backbone.bottom_up.res2.0.conv{n}.weight": torch.ones(64, 64, 3, 3) for n in (1, 2)}
+    tensors |= {**first, "backbone.fpn_lateral3.weight": torch.ones(4, 4, 1, 1), "pixel_mean": torch.ones(3)}
+    return [
+        _saved({"model": tensors}),
+        _saved({"layer1.0.conv1.weight": torch.ones(2, 2, 1, 1)}),
+        *_pickle_seeds(),
+    ]
+
+
+def convert_mutation(data: bytes, draw: Any) -> bytes:
+    return (mutations.torch_content if data[:2] == b"PK" else mutations.pickled)(data, draw)
+
+
+# Caches and tables
+
+
+def cache_seeds() -> list[bytes]:
+    import tempfile
+
+    import torch
+
+    from feature_cache.format import TensorSpec
+    from feature_cache.writer import CacheWriter
+
+    specs = {"C3": TensorSpec((2, 2, 4), "float16"), "small": TensorSpec((3, 2), "uint8", quantised=True)}
+    with tempfile.TemporaryDirectory() as name:
+        with CacheWriter(Path(name) / "c.h5", specs, 3, {"backbone": "x"}, {"note": 1}) as writer:
+            writer.append({"C3": torch.ones(3, 2, 2, 4), "small": torch.rand(3, 3, 2)})
+        return [(Path(name) / "c.h5").read_bytes()]
+
+
+def open_cache(folder: Path) -> Read:
+    from feature_cache.opening import read_header
+    from feature_cache.verify import verify
+    from nasperc.errors import InputError
+
+    def read(data: bytes) -> None:
+        (folder / "c.h5").write_bytes(data)
+        header = read_header(folder / "c.h5")
+        assert all(
+            header.offsets[name] + layout.nbytes <= len(data) for name, layout in header.layouts.items()
+        )
+        try:
+            verify(folder / "c.h5")
+        except InputError:
+            # Data that changed are not looked at when a cache is opened.
+            return
+
+    return read
+
+
+def open_scores(folder: Path) -> Read:
+    from search_spaces.table import TableRecipe, TableSpace
+
+    def read(data: bytes) -> None:
+        path = folder / ("t.csv.gz" if data[:2] == b"\x1f\x8b" else "t.csv")
+        path.write_bytes(data)
+        TableSpace(TableRecipe(file=path))
+
+    return read
