@@ -3,7 +3,7 @@
 # make architectures: 10,000 random architectures of every space and variant, examined (hours; it goes on where it ended).
 # make fuzz: every reader of files against 10,000 bad inputs (hours on a busy machine; goes on where it was stopped).
 # make faults: every fault of tests/faults, with counts of what was lost, repeated and equal (about 20 minutes).
-# make bench: every benchmark that needs no data, small (about 5 minutes); their --help says how to measure in full.
+# make bench: every benchmark, small (about 5 minutes); their --help says how to measure in full.
 # Each makes the virtual environment that it needs.
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,7 @@ bench: $(STAMP)
 		--out build/controller_runs
 	$(BIN)/python benchmarks/search_overhead.py --nothing 300
 	$(BIN)/python benchmarks/search_overhead.py --candidates 12 --set proxy.iterations=20 --set proxy.finetune=false
+	$(BIN)/python benchmarks/long_run.py --candidates 300 --every 100
 	$(BIN)/python benchmarks/proxy_gpu.py $(SMALL)
 
 fuzz: $(STAMP)

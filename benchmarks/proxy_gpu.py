@@ -50,6 +50,8 @@ from search_spaces.fcos_recipe import FcosDecoderRecipe
 WORKLOAD = {"crop": 384, "batch": 200, "iterations": 300, "width": 64, "backbone": "resnet50"}
 GOAL_S, THESIS_S = 17.0, 13 * 60.0
 DAY_S = 86400
+# Phases in which the network computes; the rest of a candidate's seconds is overhead.
+NETWORK = ("forward", "loss", "backward", "optimiser", "statistics", "meta-val")
 PROFILED_ITERATIONS = 5
 
 
@@ -169,6 +171,17 @@ def write_rows(path: Path | None, settings: dict[str, Any], rows: list[dict[str,
     os.replace(part, path)
 
 
+def network_share(rows: list[dict[str, Any]]) -> float:
+    """Part of all candidates' seconds that the network's own work took."""
+    busy = (
+        seconds
+        for row in rows
+        for phase, seconds in row["phases"].items()
+        if phase.partition(": ")[2] in NETWORK
+    )
+    return sum(busy) / sum(row["seconds"] for row in rows)
+
+
 def summary(rows: list[dict[str, Any]], settings: dict[str, Any]) -> str:
     """The median over what was trained by a warm process; of the whole workload against goal and thesis."""
     good = [row for row in rows if "failed" not in row]
@@ -183,6 +196,7 @@ def summary(rows: list[dict[str, Any]], settings: dict[str, Any]) -> str:
             f"median {median:.2f} s a candidate (quartiles {quartiles[0]:.2f} to {quartiles[1]:.2f}, "
             f"all {warm[0]:.2f} to {warm[-1]:.2f}, {len(warm)} candidates): {DAY_S / median:.0f} a day",
             f"peak memory {max(row['peak_gib'] for row in good):.1f} GiB",
+            f"{network_share(good):.3f} of the candidates' seconds in the network",
         ]
         smaller = [f"{key} {settings[key]}" for key, value in WORKLOAD.items() if settings[key] != value]
         lines += [

@@ -97,10 +97,19 @@ def test_the_profile_names_operations(workload):
 
 def test_the_median_leaves_out_what_failed_and_what_came_first():
     settings = {"crop": 384, "batch": 200, "iterations": 300, "width": 64, "backbone": "resnet50"}
-    rows = [{"seconds": s, "peak_gib": s, "first": s == 90} for s in (90.0, 10.0, 34.0, 50.0)]
+    rows = [
+        {
+            "seconds": s,
+            "peak_gib": s,
+            "first": s == 90,
+            "phases": {"training: forward": s / 2, "training: reading": 1},
+        }
+        for s in (90.0, 10.0, 34.0, 50.0)
+    ]
     rows.append({"seconds": 1.0, "peak_gib": 99.0, "first": False, "failed": "DivergedLossError: nan"})
     text = summary(rows, settings)
     assert "4 candidates, 1 failed" in text
     assert "median 34.00 s a candidate" in text
     assert "2.00 of the goal" in text
     assert "peak memory 90.0 GiB" in text
+    assert "0.500 of the candidates' seconds in the network" in text

@@ -15,14 +15,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    # The script's own folder would hide the package `controllers`; the one above shows all.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 from scipy.stats import kendalltau

@@ -1,6 +1,6 @@
 """FCOS overfits real images: the eight training images with the lowest ids that have at most 12 objects.
 
-    python benchmarks/overfit.py --data DIR --weights FILE [--out DIR]
+    python experiments/overfit.py --data DIR --weights FILE [--out DIR]
 
 DIR is a COCO or VOC data set, FILE MobileNetV2 weights. What is wrong in targets, losses, decoding or
 evaluation shows here as a bound that is missed: AP50 >= 0.95 and AP >= 0.75 on the very images trained on.
@@ -14,10 +14,6 @@ import json
 import resource
 import sys
 from pathlib import Path
-
-if __name__ == "__main__":
-    # The script's own folder would hide the package `controllers`; the one above shows all.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import matplotlib
 
