@@ -49,6 +49,10 @@ class CachedRecords(ABC, Generic[BatchT]):
 
     def val_batches(self, batch_size: int, dtype: torch.dtype = torch.float32) -> Iterator[BatchT]:
         """All meta-val records in order, in batches of nearly the same size, at most ``batch_size``."""
-        records = torch.arange(self.train, self.train + self.val)
-        for indices in records.tensor_split(-(-self.val // batch_size)):
+        for indices in self.val_indices(batch_size):
             yield self.load(indices, dtype)
+
+    def val_indices(self, batch_size: int) -> tuple[Tensor, ...]:
+        """What :meth:`val_batches` loads."""
+        records = torch.arange(self.train, self.train + self.val)
+        return records.tensor_split(-(-self.val // batch_size))

@@ -123,15 +123,26 @@ class SequenceCache(CachedRecords[SequenceBatch]):
 
     def load(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> SequenceBatch:
         """The sequences at ``indices`` (N,), all of one part, the features in ``dtype``."""
-        part = int(indices[0] >= self.train)
-        reader = self.readers[part]
-        first, *later = self._records[part][indices - part * self.train].unbind(1)
+        reader, first, later = self._frames(indices)
         layer4, dec = self._features(reader, (self._levels[-1], self._dec), first, dtype)
-        return SequenceBatch(
-            State(layer4, dec),
-            [self._features(reader, self._levels, frame, dtype) for frame in later],
-            [reader.batch([LABELS], frame)[LABELS].to(self.device).long() for frame in later],
-        )
+        frames = [self._features(reader, self._levels, frame, dtype) for frame in later]
+        return SequenceBatch(State(layer4, dec), frames, self.labels(indices))
+
+    def labels(self, indices: Tensor) -> list[Tensor]:
+        """Of each frame after the first (N, H, W) int64."""
+        reader, _, later = self._frames(indices)
+        return [reader.batch([LABELS], frame)[LABELS].to(self.device).long() for frame in later]
+
+    def static_dec(self, indices: Tensor) -> list[Tensor]:
+        """The static network's own *dec* of each frame after the first, where a cell has its own."""
+        reader, _, later = self._frames(indices)
+        return [self._features(reader, [self._dec], frame, torch.float32)[0] for frame in later]
+
+    def _frames(self, indices: Tensor) -> tuple[CacheReader, Tensor, tuple[Tensor, ...]]:
+        """The file of some sequences' part; the records of their first frames, and of each later one."""
+        part = int(indices[0] >= self.train)
+        first, *later = self._records[part][indices - part * self.train].unbind(1)
+        return self.readers[part], first, tuple(later)
 
     def _features(
         self, reader: CacheReader, names: Sequence[str], records: Tensor, dtype: torch.dtype

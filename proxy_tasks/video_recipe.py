@@ -17,9 +17,10 @@ class VideoProxyRecipe(CachedTaskRecipe):
     meta-val is measured as it is, on frames resized by ``long_side`` alone. ``meta_val`` is the share of the
     train split's frames that give the reward, in blocks of at least ``block`` consecutive ones.
 
-    ``loss_size``: cross entropy at the size of the ``logits``, to which labels are reduced, or at that of the ``labels``,
-    to which logits are interpolated. Where the thesis says nothing, the defaults are what its authors' earlier search
-    does (Nekrasov et al., CVPR 2019): ``logits``, gradients clipped at 3, parameters averaged, weights decayed.
+    ``loss_size``: cross entropy at the size of the ``logits``, to which labels are reduced, or at that of the
+    ``labels``, to which logits are interpolated. Where the thesis says nothing, the defaults are what its authors'
+    earlier search does (Nekrasov et al., CVPR 2019): ``logits``, gradients clipped at 3, parameters averaged, weights
+    decayed.
     """
 
     cache_keys: ClassVar[frozenset[str]] = CachedTaskRecipe.cache_keys | {

@@ -20,7 +20,7 @@ from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import Segmenter
 from proxy_tasks.base import Progress, TaskContext
-from proxy_tasks.folder_lock import build_once
+from proxy_tasks.folder_lock import build_once, folder_lock
 from proxy_tasks.video_cache import write_frames
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_frames
@@ -95,10 +95,10 @@ class VideoSetup:
         Raises:
             InputError: data or weights cannot be used; training diverges.
         """
-        model, training = self.context.model, self.context.video.static
-        return prepared_static(
-            model, training, self.dataset, self.context.folder, self.recipe.seed, on_progress
-        )
+        model, training, folder = self.context.model, self.context.video.static, self.context.folder
+        # Two searches may need the same network and different caches.
+        with folder_lock(folder / "static.lock"):
+            return prepared_static(model, training, self.dataset, folder, self.recipe.seed, on_progress)
 
     def build(self, on_progress: Progress) -> None:
         """Make the cache files that are not there, and the static network.
