@@ -159,6 +159,9 @@ class LaterFrame(nn.Module):
     Encoder and cell, on a state of the given frame ``size`` (H, W) that is kept as it is.
     """
 
+    layer4: Tensor
+    dec: Tensor
+
     def __init__(self, video: VideoSegmenter, size: tuple[int, int]) -> None:
         super().__init__()
         self.video = video
