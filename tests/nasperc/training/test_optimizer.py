@@ -4,6 +4,7 @@ from torch import nn
 
 from nasperc.training.optimizer import build_optimizer, set_learning_rate
 from nasperc.training.recipe import TrainingRecipe
+from nasperc.training.schedule import learning_rate_factor
 
 
 def network():
@@ -29,7 +30,7 @@ def test_groups():
     assert settings_of(optimizer, model.backbone[1].weight) == pytest.approx((0.05, 0.01))
     assert settings_of(optimizer, model.backbone[1].bias) == pytest.approx((0.1, 0.0))
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
-    set_learning_rate(optimizer, recipe, 250)
+    set_learning_rate(optimizer, learning_rate_factor(recipe, 250))
     assert settings_of(optimizer, model.head[0].bias)[0] == pytest.approx(0.2 * 2 / 3)
 
 
