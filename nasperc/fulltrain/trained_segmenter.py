@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
+from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.fulltrain.checkpoint_content import (
@@ -19,13 +20,10 @@ from nasperc.fulltrain.checkpoint_content import (
     load_task_checkpoint,
     read_searched,
 )
-from nasperc.models.backbones.build import build_backbone
-from nasperc.models.decoders.build import build_segmenter
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
 from nasperc.search.recipe import ComponentSection
 from nasperc.training.checkpoint import require_keys
-from search_spaces.base import BuildContext
 
 TASK = "video_segmentation"
 _KEYS = ("segmenter", "cell", "space", "classes", "normalisation", "model", "step", "finished")
@@ -89,24 +87,12 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedSegmenter:
         cell = None
         if content["cell"] is not None:
             cell = read_searched(content["cell"], content["space"], str(path))
-        model = _build(recipe, cell, len(classes))
+        static = build_static(recipe, len(classes), load_weights=False)
+        model = static if cell is None else build_video(recipe, cell, len(classes), static)
         model.load_state_dict(_without_auxiliary(content["model"]))
         normalisation = get_normalisation(content["normalisation"])
         step, finished = int(content["step"]), bool(content["finished"])
     return TrainedSegmenter(model.eval(), cell, recipe, classes, normalisation, step, finished)
-
-
-def _build(recipe: ModelRecipe, cell: Searched | None, num_classes: int) -> VideoSegmenter | Segmenter:
-    static = build_segmenter(
-        getattr(recipe, "segmentation_decoder", "arch2"), build_backbone(recipe.backbone), num_classes
-    )
-    if cell is None:
-        return static
-    context = BuildContext(num_classes, recipe.head_preset())
-    modules: dict[str, nn.Module] = cell.space.build(
-        cell.architecture, static.cell_inputs, cell.widths, context
-    )
-    return VideoSegmenter(static, modules["cell"])
 
 
 def _without_auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

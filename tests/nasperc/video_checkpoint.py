@@ -5,7 +5,8 @@ from torch import nn
 
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
-from nasperc.fulltrain.trained_segmenter import _build, describe_segmenter
+from nasperc.assembly.segmenter import build_static, build_video
+from nasperc.fulltrain.trained_segmenter import describe_segmenter
 from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.search.recipe import ComponentSection
 from nasperc.training.checkpoint import save_checkpoint
@@ -27,7 +28,8 @@ def searched_cell():
 def network(cell, classes, size=(64, 96)):
     """In evaluation mode, with the statistics of one batch: with made-up ones random features fade or explode."""
     torch.manual_seed(0)
-    model = _build(MODEL, cell, classes)
+    static = build_static(MODEL, classes, load_weights=False)
+    model = static if cell is None else build_video(MODEL, cell, classes, static)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
