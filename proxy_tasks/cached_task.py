@@ -146,6 +146,15 @@ class CachedTask(ProxyTask):
             yield
 
 
+def described_data(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """The part ``data`` of a task's description, from what its cache was made of."""
+    return {
+        "fingerprint": contents["data"],
+        "classes": contents["classes"],
+        "normalisation": contents["normalisation"],
+    }
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()

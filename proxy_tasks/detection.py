@@ -15,7 +15,7 @@ from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
 from nasperc.evaluation.latency import Latency, measure_latency
 from proxy_tasks.base import Progress, TaskContext, no_progress
-from proxy_tasks.cached_task import CachedTask
+from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
@@ -142,11 +142,7 @@ class DetectionProxy(CachedTask):
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""
         contents, header = self.setup.contents, self.cache.reader.header
         return {
-            "data": {
-                "fingerprint": contents["data"],
-                "classes": contents["classes"],
-                "normalisation": contents["normalisation"],
-            },
+            "data": described_data(contents),
             "weights": {
                 "sha256": contents["weights"],
                 "finetuned_sha256": header.attributes["finetuned_sha256"],

@@ -13,13 +13,14 @@ from controllers.base import Candidate
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import CELL, build_video
 from nasperc.errors import InputError
-from nasperc.evaluation.cost import measure_module_cost
+from nasperc.evaluation.cost import measure_module_cost, shapes_only
 from nasperc.evaluation.latency import Latency, measure_latency
 from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.video_latency import FollowingFrame
 from nasperc.models.segmenter import Segmenter
-from nasperc.models.video_segmenter import LaterFrame, VideoSegmenter
+from nasperc.models.video_segmenter import VideoSegmenter
 from proxy_tasks.base import Progress, TaskContext, no_progress
-from proxy_tasks.cached_task import CachedTask
+from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.stopwatch import Stopwatch
 from proxy_tasks.video_cache import SequenceCache
 from proxy_tasks.video_recipe import VideoProxyRecipe
@@ -84,7 +85,7 @@ class VideoSegmentationProxy(CachedTask):
         self._cache = SequenceCache(readers, records, levels, self.device)
 
     def _build(self, candidate: Candidate) -> dict[str, nn.Module]:
-        return {CELL: self._video(candidate.architecture, candidate.widths, self.static).cell}
+        return {CELL: self._video(candidate.architecture, candidate.widths).cell}
 
     def _training(
         self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
@@ -94,19 +95,16 @@ class VideoSegmentationProxy(CachedTask):
         cell = modules[CELL].to(self.device)
         return CellTraining(cell, self.cache, classes, recipe, iterations, candidate.seed, stopwatch)
 
-    def _video(
-        self, architecture: Architecture, widths: Mapping[str, int], static: Segmenter
-    ) -> VideoSegmenter:
+    def _video(self, architecture: Architecture, widths: Mapping[str, int]) -> VideoSegmenter:
         searched = Searched(self.space, architecture, widths)
-        return build_video(self.setup.context.model, searched, len(self.setup.dataset.classes), static)
+        return build_video(self.setup.context.model, searched, len(self.setup.dataset.classes), self.static)
 
     def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
         """Of encoder and cell: all that runs on a frame after the first."""
-        size = self.cache.frame_size
-        # In training, global pooling would normalise a single value.
-        frame = LaterFrame(VideoSegmenter(self.static, modules[CELL].eval()), size)
-        cost = measure_module_cost(frame, torch.empty(1, 3, *size, device="meta"))
-        running = (self.static.backbone, modules[CELL])
+        size, cell = self.cache.frame_size, modules[CELL]
+        video = shapes_only(VideoSegmenter(self.static, cell)).eval()
+        cost = measure_module_cost(FollowingFrame(video, size), torch.empty(1, 3, *size, device="meta"))
+        running = (self.static.backbone, cell)
         return {"flops": cost.flops, "params": sum(p.numel() for part in running for p in part.parameters())}
 
     def _measured_on(self) -> Mapping[str, Any]:
@@ -118,10 +116,10 @@ class VideoSegmentationProxy(CachedTask):
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
         """Of encoder and cell on one frame."""
+        size = self.cache.frame_size
         with self._seeded(self.recipe.seed):
-            video = self._video(architecture, widths, self.static)
-            frame = LaterFrame(video, self.cache.frame_size).to(self.device)
-            return measure_latency(frame, self.cache.frame_size, runs=LATENCY_RUNS)
+            video = self._video(architecture, widths).to(self.device).eval()
+            return measure_latency(FollowingFrame(video, size), size, runs=LATENCY_RUNS)
 
     def notes(self) -> list[str]:
         """The sequences, and what the static network alone has on the frames that give the reward."""
@@ -150,11 +148,7 @@ class VideoSegmentationProxy(CachedTask):
         train, val = (reader.header for reader in self.cache.readers)
         attributes = train.attributes
         return {
-            "data": {
-                "fingerprint": contents["data"],
-                "classes": contents["classes"],
-                "normalisation": contents["normalisation"],
-            },
+            "data": described_data(contents),
             "weights": {
                 "sha256": contents["weights"],
                 "static_sha256": attributes["static_sha256"],

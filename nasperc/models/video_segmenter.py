@@ -151,22 +151,3 @@ class VideoStart(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, state = self.video.start(image)
         return logits, state.layer4, state.dec
-
-
-class LaterFrame(nn.Module):
-    """What runs on every frame after the first, to be timed and counted: ``forward(image) -> logits``.
-
-    Encoder and cell, on a state of the given frame ``size`` (H, W) that is kept as it is.
-    """
-
-    def __init__(self, video: VideoSegmenter, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.video = video
-        *_, layer4, dec = video.static.cell_inputs
-        for name, spec in (("layer4", layer4), ("dec", dec)):
-            height, width = (-(-side // spec.stride) for side in size)
-            self.register_buffer(name, torch.rand(1, spec.channels, height, width))
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits, _ = self.video.step(State(self.layer4, self.dec), image)
-        return logits
