@@ -44,7 +44,10 @@ def test_a_result_carries_the_metrics_of_its_reward(video_task: VideoSegmentatio
     product = metrics["miou"] * metrics["fwiou"] * metrics["macc"]
     assert result.reward == pytest.approx(product ** (1 / 3))
     assert 0 < metrics["gacc"] < 1
-    assert {name for name in metrics if name.startswith("seconds")} == {"seconds_training", "seconds_measuring"}
+    assert {name for name in metrics if name.startswith("seconds")} == {
+        "seconds_training",
+        "seconds_measuring",
+    }
 
 
 def test_costs_are_those_of_encoder_and_cell(video_task: VideoSegmentationProxy) -> None:
@@ -113,7 +116,7 @@ def test_notes_tell_the_sequences_and_what_the_per_frame_network_has(
     video_task: VideoSegmentationProxy,
 ) -> None:
     sequences, baseline = video_task.notes()
-    assert "14 sequences of 3 frames to train on, 2 to measure on" in sequences
+    assert "16 sequences of 3 frames to train on, 4 to measure on" in sequences
     assert "reward 0." in baseline
 
 
