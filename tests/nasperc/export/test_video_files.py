@@ -12,11 +12,13 @@ import pytest
 import torch
 from video_checkpoint import network, searched_cell
 
+from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.export import video_files
 from nasperc.export.exported_video import TOLERANCE, VideoAgreement, compare_video, video_pieces
 from nasperc.export.video_files import export_video_onnx, export_video_pt2, run_onnx, run_pt2
+from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.models.video_segmenter import VideoSegmenter
 
 TF = get_normalisation("tf")
@@ -26,7 +28,9 @@ ODD = (72, 104)
 
 @pytest.fixture(scope="module")
 def video() -> VideoSegmenter:
-    return network(searched_cell(), 3)
+    # Of the few static networks the one with the fewest layers.
+    recipe = ModelRecipe(backbone=BackboneRecipe(name="resnet18"), segmentation_decoder="deeplab_v3_plus")
+    return network(searched_cell(), 3, recipe=recipe)
 
 
 @pytest.fixture(scope="module")
