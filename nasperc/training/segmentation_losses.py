@@ -13,6 +13,7 @@ from nasperc.data.batch import Batch, semantic_targets
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.models.segmenter import SegmenterOutput
 from nasperc.models.video_segmenter import VideoSegmenter, unroll
+from nasperc.ops.resize import resize_to
 
 LossSize = Literal["logits", "labels"]
 
@@ -27,7 +28,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, size: LossSize = "logits")
             are interpolated.
     """
     if size == "labels":
-        logits = F.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
+        logits = resize_to(logits.float(), (labels.shape[-2], labels.shape[-1]))
     else:
         labels = reduce_labels(labels, (logits.shape[-2], logits.shape[-1]))
     total = F.cross_entropy(logits.float(), labels, ignore_index=SEMANTIC_IGNORE, reduction="sum")
@@ -52,11 +53,8 @@ def static_losses(
     labels = semantic_targets(batch).to(device)
     losses = {"segmentation": segmentation_loss(output.logits, labels, size)}
     if output.auxiliary:
-        shape = output.logits.shape[-2:]
-        terms = [
-            segmentation_loss(F.interpolate(each, shape, mode="bilinear", align_corners=False), labels, size)
-            for each in output.auxiliary
-        ]
+        shape = (output.logits.shape[-2], output.logits.shape[-1])
+        terms = [segmentation_loss(resize_to(each, shape), labels, size) for each in output.auxiliary]
         losses["auxiliary"] = auxiliary_weight * torch.stack(terms).sum()
     return losses
 
