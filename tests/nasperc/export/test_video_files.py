@@ -1,4 +1,4 @@
-"""The two files of a network for videos against torch; one export each serves all tests, since tracing takes seconds."""
+"""The two files of a network for videos against torch; one export serves several tests, since tracing takes long."""
 
 from __future__ import annotations
 
