@@ -10,6 +10,7 @@ import typer
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, find_top10
 from nasperc.errors import InputError
+from nasperc.fulltrain.run import Pick
 from nasperc.fulltrain.run import fulltrain as run_fulltrain
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.sample import draw_sample
@@ -26,7 +27,12 @@ def fulltrain(
     stage: Annotated[
         str | None, typer.Option(help="Of --sample: the stage; the one with most candidates by default.")
     ] = None,
-    task: Annotated[str, typer.Option(help="The model that the decoder is put into.")] = "fcos",
+    pick: Annotated[
+        Pick, typer.Option(help="The best found, or --top (2) drawn from the trained controller.")
+    ] = "best",
+    task: Annotated[
+        str | None, typer.Option(help="The model that the decoder is put into: fcos, of detection.")
+    ] = None,
     width: Annotated[str | None, typer.Option(help="Channels: 128, 256 or 128-256 (FPN-head).")] = None,
     data: Annotated[Path | None, typer.Option(help="Another data set than the search's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
@@ -40,7 +46,7 @@ def fulltrain(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
-    """Train the found architectures and baselines on images; typed again, it goes on where it was."""
+    """Train the found architectures and baselines in full; typed again, it goes on where it was."""
     overrides: dict[str, Any] = {"model": {"backbone": backbone_overrides(weights, normalisation)}}
     if data is not None:
         # The search's layout and class file belong to its own data set.
@@ -64,6 +70,7 @@ def fulltrain(
         source,
         folder=out,
         top=top,
+        pick=pick,
         width=width,
         task=task,
         overrides=[overrides],
