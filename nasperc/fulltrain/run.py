@@ -84,7 +84,7 @@ def fulltrain(
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
     prepared = RunFolder(arch.parent).prepared
-    training = kind(recipe, prepared, top10.recipe.seed)
+    training = kind(recipe, prepared, top10.recipe)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     jobs = _sampled_jobs(top10, top, width) if pick == "controller" else _entry_jobs(top10, top, width)
