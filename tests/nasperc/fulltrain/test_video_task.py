@@ -212,6 +212,7 @@ def test_another_seed_of_the_training_leaves_the_static_network(top10, console, 
     [
         ({"workers": 2}, "are trained by one process"),
         ({"task": "fcos"}, "a task must be one of video_segmentation"),
+        ({"pick": "worst"}, "must be one of best, controller"),
         ({"top": 3}, "--top must lie between"),
         ({"width": "33"}, "multiple of 32"),
         ({"pick": "controller"}, "a run folder must hold recipe.yaml"),
