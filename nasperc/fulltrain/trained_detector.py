@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.fulltrain.checkpoint_content import (
@@ -39,6 +39,11 @@ class TrainedDetector:
     normalisation: Normalisation
     step: int
     finished: bool
+
+    @property
+    def searched(self) -> Searched | None:
+        """The searched part; None: a baseline."""
+        return self.decoder if isinstance(self.decoder, Searched) else None
 
 
 def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> dict[str, Any]:

@@ -35,11 +35,11 @@ _AUXILIARY = ("auxiliary.", "static.auxiliary.")
 class TrainedSegmenter:
     """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written.
 
-    ``cell`` is None for a per-frame network, whose ``model`` is a :class:`Segmenter`.
+    ``searched``, the cell, is None for a per-frame network, whose ``model`` is a :class:`Segmenter`.
     """
 
     model: VideoSegmenter | Segmenter
-    cell: Searched | None
+    searched: Searched | None
     recipe: ModelRecipe
     classes: tuple[str, ...]
     normalisation: Normalisation

@@ -25,11 +25,11 @@ def searched_cell():
     return Searched(space, space.architecture({"cell": TOKENS}), {"cell": WIDTH})
 
 
-def network(cell, classes, size=(64, 96)):
+def network(cell, classes, size=(64, 96), recipe=MODEL):
     """In evaluation mode, with the statistics of one batch: with made-up ones random features fade or explode."""
     torch.manual_seed(0)
-    static = build_static(MODEL, classes, load_weights=False)
-    model = static if cell is None else build_video(MODEL, cell, classes, static)
+    static = build_static(recipe, classes, load_weights=False)
+    model = static if cell is None else build_video(recipe, cell, classes, static)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0

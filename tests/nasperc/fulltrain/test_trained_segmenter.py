@@ -17,8 +17,8 @@ def test_a_cell_and_its_static_network_come_back(tmp_path):
     loaded = load_segmenter(tmp_path / "c.pt")
     assert (loaded.classes, loaded.normalisation.name, loaded.recipe) == (CLASSES, "tf", MODEL)
     assert (loaded.step, loaded.finished) == (2, True)
-    assert loaded.cell.architecture.parts == {"cell": TOKENS}
-    assert loaded.cell.widths == searched_cell().widths
+    assert loaded.searched.architecture.parts == {"cell": TOKENS}
+    assert loaded.searched.widths == searched_cell().widths
     assert not loaded.model.training
     frames = [torch.randn(1, 3, 64, 96) for _ in range(3)]
     with torch.no_grad():
@@ -32,7 +32,7 @@ def test_a_per_frame_network_comes_back_without_its_auxiliary_classifiers(tmp_pa
     training.load_state_dict(model.state_dict(), strict=False)
     save_checkpoint(tmp_path / "c.pt", {**values, "model": training.state_dict()})
     loaded = load_segmenter(tmp_path / "c.pt")
-    assert loaded.cell is None
+    assert loaded.searched is None
     assert not loaded.model.auxiliary
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
