@@ -44,7 +44,7 @@ def test_search_fulltrain_evaluate(tmp_path, monkeypatch, capsys):
     assert list((tmp_path / "runs" / "prepared").glob("static-*.pt")) == static
 
     out = nasperc(monkeypatch, capsys, "fulltrain", "--pick", "controller", "--top", "1", "--out", "drawn")
-    assert "1 architectures drawn from the controller of" in out
+    assert "sample 1, per-frame baseline, 1 iterations" in out
     rows = json.loads((tmp_path / "drawn" / "results.json").read_text())["rows"]
     assert {row["name"] for row in rows} == {"sample 1", "per-frame baseline"}
 
