@@ -14,8 +14,8 @@ TINY = [
     "--set=model.backbone.width_mult=0.1",
     "--set=space.width=8",
     "--set=video.static={epochs: 0.5, batch_size: 4, crop: [48, 64]}",
-    "--set=video.cell={epochs: 0.2, batch_size: 2}",
-    "--set=video.end_to_end={epochs: 0.2, batch_size: 2}",
+    "--set=video.cell={epochs: 0.1, batch_size: 2}",
+    "--set=video.end_to_end={epochs: 0.1, batch_size: 2}",
     "--set=video.crop=[48, 64]",
     "--set=proxy={crop: [48, 64], views: 1, batch_size: 4, epochs: 0.5, block: 3, bn_batches: 1}",
 ]  # fmt: skip
