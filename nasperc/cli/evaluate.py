@@ -96,7 +96,9 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _print_video(report: VideoReport, title: str) -> None:
-    quality = Table("frame", *_HEADINGS, title=escape(title), title_justify="left")
+    caption = "In %. frame: its number in its sequence. tIoU: within 3 pixels of a boundary."
+    quality = Table("frame", *_HEADINGS, title=escape(title), caption=caption)
+    quality.title_justify = quality.caption_justify = "left"
     quality.add_row("all", *_percents(report.overall))
     for name, metrics in report.by_position.items():
         quality.add_row(name, *_percents(metrics))
