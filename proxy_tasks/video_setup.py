@@ -13,7 +13,7 @@ from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
 from nasperc.assembly.datasets import open_video_split
 from nasperc.assembly.segmenter import build_static
-from nasperc.assembly.static_network import prepared_static, static_contents
+from nasperc.assembly.static_network import LOCK, prepared_static, static_contents
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
@@ -97,7 +97,7 @@ class VideoSetup:
         """
         model, training, folder = self.context.model, self.context.video.static, self.context.folder
         # Two searches may need the same network and different caches.
-        with folder_lock(folder / "static.lock"):
+        with folder_lock(folder / LOCK):
             return prepared_static(model, training, self.dataset, folder, self.recipe.seed, on_progress)
 
     def build(self, on_progress: Progress) -> None:

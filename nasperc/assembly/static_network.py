@@ -26,6 +26,8 @@ from nasperc.training.training_run import TrainingRun
 # Raised when the same recipe trains another network.
 TRAINER_VERSION = 1
 PHASE = "pre-training"
+# To be held by whoever asks for a network, so that of several processes one trains it.
+LOCK = "static.lock"
 
 Progress = Callable[[str, float], None]
 
@@ -40,7 +42,8 @@ def prepared_static(
 ) -> tuple[Segmenter, Path]:
     """The network from its file below ``folder``, trained first where it is missing.
 
-    An interrupted training continues where it was, bit for bit. Processes that share ``folder`` should take turns.
+    An interrupted training continues where it was, bit for bit. Processes that share ``folder`` take turns
+    (:data:`LOCK`).
 
     Args:
         model: names backbone (with its weights) and decoder.

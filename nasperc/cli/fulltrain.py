@@ -10,7 +10,6 @@ import typer
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, find_top10
 from nasperc.errors import InputError
-from nasperc.fulltrain.run import Pick
 from nasperc.fulltrain.run import fulltrain as run_fulltrain
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.sample import draw_sample
@@ -28,7 +27,7 @@ def fulltrain(
         str | None, typer.Option(help="Of --sample: the stage; the one with most candidates by default.")
     ] = None,
     pick: Annotated[
-        Pick, typer.Option(help="The best found, or --top (2) drawn from the trained controller.")
+        str, typer.Option(help="best, or controller: so many as --top says (2), drawn from the trained one.")
     ] = "best",
     task: Annotated[
         str | None, typer.Option(help="The model that the decoder is put into: fcos, of detection.")
@@ -57,6 +56,13 @@ def fulltrain(
         raise InputError(
             "full training takes a run or a file of architectures",
             value=f"{run} and {arch}",
+            where="the command line",
+            repair="Leave one of them out.",
+        )
+    if sample is not None and pick != "best":
+        raise InputError(
+            "full training takes architectures of the search or of its controller",
+            value=f"--sample {sample} --pick {pick}",
             where="the command line",
             repair="Leave one of them out.",
         )

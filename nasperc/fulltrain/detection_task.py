@@ -39,7 +39,7 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
     presentation = CocoTables()
     examples = "images"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search_seed: int) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
         self.recipe = recipe
         self.splits = {role: open_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         self.size = cost_size(recipe.fulltrain.test_short_side)

@@ -142,7 +142,7 @@ def _plot(points: Sequence[Row], results: Results, path: Path) -> None:
             str(row.rank or row.name), (row.reward, score), textcoords="offset points", xytext=(5, 4)
         )
     for row in results.rows:
-        if row.status == "done" and row.reward is None:
+        if row.status == "done" and not row.is_entry:
             axes.axhline(100 * results.reported(row), color="tab:gray", linestyle="--", label=row.name)
             axes.legend()
     axes.set(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -25,7 +25,7 @@ from nasperc.search.run_folder import RunFolder
 from nasperc.search.sample import sample_controller
 from nasperc.search.top10 import Top10File, read_top10
 
-Pick = Literal["best", "controller"]
+PICKS = ("best", "controller")
 # By the proxy task that the search measured with: the one place that tells the tasks apart.
 _KINDS: dict[str, type[FullTask[Any, Any]]] = {VIDEO_SEGMENTATION: VideoTask}
 # The thesis trains two cells (6.4.2).
@@ -37,7 +37,7 @@ def fulltrain(
     *,
     folder: Path | None = None,
     top: int | None = None,
-    pick: Pick = "best",
+    pick: str = "best",
     width: str | None = None,
     task: str | None = None,
     overrides: Sequence[Mapping[str, Any]] = (),
@@ -72,6 +72,13 @@ def fulltrain(
         KeyboardInterrupt: interrupted; the row in training has a checkpoint.
     """
     console = console or Console()
+    if pick not in PICKS:
+        raise InputError(
+            f"what is trained must be one of {', '.join(PICKS)}",
+            value=pick,
+            where="--pick",
+            repair="Choose one of them.",
+        )
     top10 = read_top10(arch)
     kind = _KINDS.get(top10.task, DetectionTask)
     if task is not None and task not in kind.names:
@@ -84,7 +91,7 @@ def fulltrain(
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
     prepared = RunFolder(arch.parent).prepared
-    training = kind(recipe, prepared, top10.recipe.seed)
+    training = kind(recipe, prepared, top10.recipe)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     jobs = _sampled_jobs(top10, top, width) if pick == "controller" else _entry_jobs(top10, top, width)

@@ -59,13 +59,13 @@ class FullTask(ABC, Generic[Model, Data]):
     size: tuple[int, int]
 
     @abstractmethod
-    def __init__(self, recipe: Recipe, prepared: Path, search_seed: int) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
         """Open the data.
 
         Args:
             recipe: of the training: that of the search, with what was typed laid over it.
             prepared: folder of what runs share: a synthetic data set where the recipe names no other.
-            search_seed: what the search prepared was made with this seed.
+            search: the recipe of the search, which says what it prepared.
 
         Raises:
             InputError: anything wrong with recipe or data.

@@ -11,7 +11,7 @@ from typing import Any
 from nasperc.assembly.datasets import open_video_split
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import build_video
-from nasperc.assembly.static_network import prepared_static
+from nasperc.assembly.static_network import LOCK, prepared_static
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
@@ -31,6 +31,7 @@ from nasperc.training.plan import TrainingPlan
 from nasperc.training.segment import segment_dataset
 from nasperc.training.segmentation import cell_plan, end_to_end_plan
 from nasperc.training.training_run import TrainingRun
+from proxy_tasks.folder_lock import folder_lock
 
 BASELINE = "per-frame baseline"
 # Of the first phase, beside the checkpoint of the whole.
@@ -51,9 +52,10 @@ class VideoTask(FullTask[Network, VideoDataset]):
     presentation = VideoTables()
     examples = "frames"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search_seed: int) -> None:
-        # The static network is the search's: it is not trained twice.
-        self.recipe, self._prepared, self._static_seed = recipe, prepared, search_seed
+    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
+        self.recipe, self._prepared = recipe, prepared
+        # The static network is the search's, made with its proxy task's seed: it is not trained twice.
+        self._static_seed = int(search.proxy.options["seed"])
         self.splits = {role: open_video_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         measured = [split for role, split in self.splits.items() if role != "train"]
         self.size = measured[0].frames[0].size
@@ -88,14 +90,16 @@ class VideoTask(FullTask[Network, VideoDataset]):
 
     def prepare(self, on_activity: Activity) -> None:
         """The static network, from its file or trained now."""
-        self._static, self._static_file = prepared_static(
-            self.recipe.model,
-            self.recipe.video.static,
-            self.splits["train"],
-            self._prepared,
-            self._static_seed,
-            lambda phase, fraction: on_activity(phase, fraction, ""),
-        )
+        # A search may be at it.
+        with folder_lock(self._prepared / LOCK):
+            self._static, self._static_file = prepared_static(
+                self.recipe.model,
+                self.recipe.video.static,
+                self.splits["train"],
+                self._prepared,
+                self._static_seed,
+                lambda phase, fraction: on_activity(phase, fraction, ""),
+            )
 
     def about(self) -> dict[str, Any]:
         return {"static_network": str(self._static_file)}

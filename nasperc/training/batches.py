@@ -1,13 +1,15 @@
-"""Training batches: read, augmented and collated ahead of the training loop by a thread."""
+"""Training batches: read, augmented and collated ahead of the training loop by threads."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import torch
 
 from nasperc.data.batch import Batch, collate
 from nasperc.data.dataset import DetectionDataset
@@ -18,6 +20,12 @@ from nasperc.training.recipe import TrainingRecipe
 from nasperc.training.sampler import batch_indices
 
 AHEAD = 2
+MOST_READERS = 8
+
+
+def readers() -> int:
+    """Threads that make batches: where a GPU trains, the cores have nothing else to do."""
+    return min(MOST_READERS, os.cpu_count() or 1) if torch.cuda.is_available() else 1
 
 
 def training_transform(recipe: TrainingRecipe) -> Transform:
@@ -44,10 +52,11 @@ class Batches(ABC):
     def ahead(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches ``start`` to ``stop - 1``, the next ones being made while the caller works on one."""
         pending: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
+        threads = readers()
+        with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="batches") as pool:
             try:
                 for step in range(start, stop):
-                    while len(pending) <= AHEAD and step + len(pending) < stop:
+                    while len(pending) < AHEAD + threads and step + len(pending) < stop:
                         pending.append(pool.submit(self.__getitem__, step + len(pending)))
                     yield pending.popleft().result()
             finally:

@@ -18,7 +18,6 @@ from nasperc.models.fcos_losses import fcos_losses
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES
-from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_training import DecoderTraining
 from proxy_tasks.divergence import DivergedLossError
 

@@ -44,7 +44,10 @@ def test_a_result_carries_the_metrics_of_its_reward(video_task: VideoSegmentatio
     product = metrics["miou"] * metrics["fwiou"] * metrics["macc"]
     assert result.reward == pytest.approx(product ** (1 / 3))
     assert 0 < metrics["gacc"] < 1
-    assert {name for name in metrics if name.startswith("seconds")} == {"seconds_training", "seconds_measuring"}
+    assert {name for name in metrics if name.startswith("seconds")} == {
+        "seconds_training",
+        "seconds_measuring",
+    }
 
 
 def test_costs_are_those_of_encoder_and_cell(video_task: VideoSegmentationProxy) -> None:

@@ -31,6 +31,8 @@ def console():
 @pytest.fixture(scope="module")
 def recipe(video_data):
     document = {
+        # Not that of the proxy task, which the static network is made with.
+        "seed": 5,
         "data": {"path": str(video_data)},
         "model": {"backbone": {"width_mult": 0.1}},
         "space": {"name": "dynamic_cell", "variant": "4_layers", "width": 8},
@@ -51,7 +53,8 @@ def recipe(video_data):
 def prepared(recipe, videos, tmp_path_factory):
     """The static network, trained once for all tests here."""
     folder = tmp_path_factory.mktemp("prepared")
-    static_network.prepared_static(recipe.model, recipe.video.static, videos, folder, recipe.seed)
+    seed = recipe.proxy.options["seed"]
+    static_network.prepared_static(recipe.model, recipe.video.static, videos, folder, seed)
     return folder
 
 
@@ -209,6 +212,7 @@ def test_another_seed_of_the_training_leaves_the_static_network(top10, console, 
     [
         ({"workers": 2}, "are trained by one process"),
         ({"task": "fcos"}, "a task must be one of video_segmentation"),
+        ({"pick": "worst"}, "must be one of best, controller"),
         ({"top": 3}, "--top must lie between"),
         ({"width": "33"}, "multiple of 32"),
         ({"pick": "controller"}, "a run folder must hold recipe.yaml"),
