@@ -109,4 +109,4 @@ def count_pixels(evaluation: SegmentationEvaluation, logits: list[Tensor], label
     """Count the predictions of the frames after the first, upsampled to the size of their labels."""
     for position, (each, truth) in enumerate(zip(logits, labels, strict=True), start=1):
         upsampled = F.interpolate(each, truth.shape[-2:], mode="bilinear", align_corners=False)
-        evaluation.add(upsampled.argmax(1), truth, position)
+        evaluation.add(upsampled.max(1).indices, truth, position)

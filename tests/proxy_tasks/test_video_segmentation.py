@@ -116,7 +116,7 @@ def test_notes_tell_the_sequences_and_what_the_per_frame_network_has(
     video_task: VideoSegmentationProxy,
 ) -> None:
     sequences, baseline = video_task.notes()
-    assert "14 sequences of 3 frames to train on, 2 to measure on" in sequences
+    assert "16 sequences of 3 frames to train on, 4 to measure on" in sequences
     assert "reward 0." in baseline
 
 
