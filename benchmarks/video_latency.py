@@ -27,7 +27,6 @@ from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.evaluation.video_latency import FollowingFrame
-from nasperc.models.segmenter import StaticSegmenter
 from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.dynamic_cell import DynamicCell
 
@@ -70,16 +69,12 @@ def cases(size: tuple[int, int], model: ModelRecipe, cells: int, width: int) -> 
         return once
 
     ready(static)
-    rows = {STATIC: run(static), ENCODER: run(_encoder(static))}
+    rows = {STATIC: run(static), ENCODER: run(static.encode)}
     for name, each in tokens.items():
         searched = Searched(space, space.architecture({"cell": each}), {"cell": width})
         video = ready(build_video(model, searched, classes, static))
         rows[name] = run(ready(FollowingFrame(video, size)))
     return rows
-
-
-def _encoder(static: StaticSegmenter) -> Callable[[torch.Tensor], object]:
-    return static.encode
 
 
 def measure(rows: dict[str, Round], rounds: int) -> dict[str, list[float]]:
