@@ -6,6 +6,10 @@ that a slow moment of the machine meets every row. On a CPU one thread, and its 
 not counted); on a GPU elapsed time. A row's ratio is its time over the static network's in the same round: the median
 over rounds, with quartiles; ``best`` compares the fastest rounds of both.
 
+With glibc, memory of more than 32 MB goes back to the system after each layer, and its pages are fetched anew: half of
+the time at 2048x1024. ``MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184`` in the environment
+keeps it.
+
 Bound: the typical cell below 1.
 """
 
