@@ -41,6 +41,7 @@ SMALL := --device cpu --crop 96 --crops 24 --batch 4 --iterations 6 --width 32 -
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python benchmarks/video_latency.py --rounds 7
 	$(BIN)/python benchmarks/proxy_step.py --set proxy.finetune=false
 	$(BIN)/python benchmarks/cache_read.py --megabytes 128 --rounds 5
 	$(BIN)/python benchmarks/controller_update.py --candidates 60

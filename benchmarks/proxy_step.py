@@ -1,9 +1,9 @@
 """Where the time of a proxy candidate goes: ``python benchmarks/proxy_step.py [--recipe NAME]``.
 
-Trains a few random architectures of the first stage of a recipe's search and prints the share of each phase.
-Goal: forward, loss, backward and optimiser step take at least 95 % of a candidate's training. Measuring the
-reward (BatchNorm statistics and the forward pass over meta-val, half-way and at the end) is booked apart and
-printed below.
+Trains a few random architectures of the first stage of a recipe's search (``demo``: decoders of detectors;
+``dynamic_cell``, ``camvid``: cells for videos) and prints the share of each phase. Goal: forward, loss, backward
+and optimiser step take at least 95 % of a candidate's training. Measuring the reward (BatchNorm statistics and the
+forward pass over meta-val, half-way and at the end) is booked apart and printed below.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if __name__ == "__main__":
 import torch
 
 from controllers.base import Candidate
-from nasperc.plugins import load_component
+from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import Recipe, load_recipe
-from proxy_tasks.base import TaskContext, no_progress
-from proxy_tasks.detection import DetectionProxy
+from proxy_tasks.base import no_progress
+from proxy_tasks.cached_task import CachedTask
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Architecture, SearchSpace, Stage, TokenSpace
 
@@ -48,12 +48,10 @@ def random_architecture(space: SearchSpace, stage: Stage, rng: random.Random) ->
 
 def profile(recipe: Recipe, folder: Path, candidates: int) -> dict[str, float]:
     """Seconds by phase over all candidates, and ``building`` for what comes before the first iteration."""
-    space = load_component("space", recipe.space.name)
-    space = space(space.Recipe.model_validate(recipe.space.options))
-    task = DetectionProxy(
-        DetectionProxy.Recipe.model_validate(recipe.proxy.options),
-        TaskContext(space, recipe.model, recipe.data, folder, recipe.seed),
-    )
+    space = build_space(recipe)
+    task = build_proxy(recipe, space, folder)
+    if not isinstance(task, CachedTask):
+        raise SystemExit(f"the proxy task {recipe.proxy.name} trains nothing")
     task.prepare()
     torch.set_num_threads(task.recipe.num_threads)
     rng = random.Random(recipe.seed)

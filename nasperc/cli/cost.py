@@ -13,6 +13,7 @@ from rich.table import Table
 
 from nasperc.assembly.detector import Searched
 from nasperc.cli.console import console
+from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import read_architecture
 from nasperc.fulltrain.entries import parse_width
@@ -52,7 +53,7 @@ def cost(
             console.print(_thesis_table(table, rows))
         return
     overrides: dict[str, Any] = {"model": {"backbone": {} if backbone is None else {"name": backbone}}}
-    overrides["cost"] = {} if size is None else {"size": _parse_size(size)}
+    overrides["cost"] = {} if size is None else {"size": parse_size(size, multiple=32)}
     if classes is not None:
         overrides["cost"]["classes"] = classes
     widths = None if width is None else parse_width(width, PARTS)
@@ -68,19 +69,6 @@ def cost(
         console.print_json(json.dumps(counted.to_dict()))
     else:
         console.print(_model_table(counted))
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    height, separator, width = text.partition("x")
-    sides = [int(side) for side in (height, width) if side.isascii() and side.isdigit()]
-    if not separator or len(sides) != 2 or any(side < 32 or side % 32 for side in sides):
-        raise InputError(
-            "a size must be HxW, height and width in pixels, both multiples of 32",
-            value=repr(text),
-            where="--size",
-            repair="For example --size 800x1088.",
-        )
-    return sides[0], sides[1]
 
 
 def _model_table(counted: ModelCost) -> Table:

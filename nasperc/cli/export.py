@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nasperc.assembly.detector import Searched
 from nasperc.cli.console import console
 from nasperc.cli.latest import find_top10
+from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import ArchitectureFile, read_architecture, write_architecture
-from nasperc.export.onnx import export_onnx, onnx_installed
-from nasperc.export.pt2 import export_pt2
+from nasperc.export.onnx_file import onnx_installed
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
-from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
-from nasperc.models.fcos import FCOS
+from nasperc.export.trained import export_trained
+from nasperc.fulltrain.trained import Trained, load_trained
 from nasperc.search.top10 import read_top10
 
 export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
@@ -50,8 +50,12 @@ def export_architecture(
         ),
     ] = None,
     with_nms: Annotated[
-        bool, typer.Option("--with-nms", help="Add NonMaxSuppression to the ONNX graph.")
+        bool, typer.Option("--with-nms", help="Detectors: add NonMaxSuppression to the ONNX graph.")
     ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Videos: fix the frames at HxW; by default any size in multiples of 32."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
 ) -> None:
     """Write an architecture as JSON, text and diagram, and with trained weights as ONNX and torch.export program."""
@@ -63,7 +67,8 @@ def export_architecture(
                 where="--to",
                 repair="Leave --to out to write them all.",
             )
-    trained: TrainedDetector | None = None
+    fixed = None if size is None else parse_size(size)
+    trained: Trained | None = None
     if arch is not None:
         file, name = read_architecture(arch), arch.stem
     else:
@@ -71,12 +76,12 @@ def export_architecture(
         file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
         left_by_fulltrain = top10.parent / "fulltrain" / f"rank{rank:02d}" / "checkpoint.pt"
         if checkpoint is None and left_by_fulltrain.is_file():
-            trained = load_detector(left_by_fulltrain)
+            trained = load_trained(left_by_fulltrain)
             if not _is_of(trained, file):
                 console.print(f"{left_by_fulltrain} is of another architecture: left out", markup=False)
                 trained = None
     if checkpoint is not None:
-        trained = load_detector(checkpoint)
+        trained = load_trained(checkpoint)
         if not _is_of(trained, file):
             raise InputError(
                 "a checkpoint must be of the architecture that is exported",
@@ -93,8 +98,7 @@ def export_architecture(
         "json": lambda path: _json(path, file),
         "txt": lambda path: _text(path, describe(file.architecture, file.space)),
         "svg": lambda path: _text(path, render_svg(file.space.draw(file.architecture))),
-        "onnx": lambda path: _onnx(path, _needed(trained, "onnx"), with_nms),
-        "pt2": lambda path: _pt2(path, _needed(trained, "pt2")),
+        **{format: partial(_network, trained=trained, with_nms=with_nms, size=fixed) for format in TRAINED},
     }
     for format in wanted:
         console.print(writers[format](out / f"{name}.{format}"), markup=False)
@@ -104,12 +108,10 @@ def export_architecture(
         console.print('For ONNX, install its packages: pip install "nasperc[export]"', markup=False)
 
 
-def _is_of(trained: TrainedDetector, file: ArchitectureFile) -> bool:
+def _is_of(trained: Trained, file: ArchitectureFile) -> bool:
     """Whether the weights belong to the architecture."""
-    decoder = trained.decoder
-    if not isinstance(decoder, Searched):
-        return False
-    return decoder.space.hash(decoder.architecture) == file.space.hash(file.architecture)
+    found = trained.searched
+    return found is not None and found.space.hash(found.architecture) == file.space.hash(file.architecture)
 
 
 def _entry(top10: Path, rank: int) -> ArchitectureFile:
@@ -135,31 +137,15 @@ def _text(path: Path, text: str) -> str:
     return f"{path} written"
 
 
-def _needed(trained: TrainedDetector | None, format: str) -> TrainedDetector:
+def _network(path: Path, trained: Trained | None, with_nms: bool, size: tuple[int, int] | None) -> str:
     if trained is None:
         raise InputError(
-            f"{format} needs trained weights",
+            f"{path.suffix[1:]} needs trained weights",
             value="no checkpoint",
-            where=f"--to {format}",
+            where=f"--to {path.suffix[1:]}",
             repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json",
         )
-    return trained
-
-
-def _fcos(trained: TrainedDetector) -> FCOS:
-    # A checkpoint of the architecture: _is_of has seen to it.
-    assert isinstance(trained.model, FCOS)
-    return trained.model
-
-
-def _onnx(path: Path, trained: TrainedDetector, with_nms: bool) -> str:
-    metadata = {"classes": ",".join(trained.classes)}
-    return str(export_onnx(_fcos(trained), trained.normalisation, path, with_nms=with_nms, metadata=metadata))
-
-
-def _pt2(path: Path, trained: TrainedDetector) -> str:
-    metadata = {"classes": ",".join(trained.classes)}
-    return str(export_pt2(_fcos(trained), trained.normalisation, path, metadata=metadata))
+    return str(export_trained(trained, path, with_nms=with_nms, size=size))
 
 
 def register(app: typer.Typer) -> None:

@@ -26,7 +26,12 @@ def fulltrain(
     stage: Annotated[
         str | None, typer.Option(help="Of --sample: the stage; the one with most candidates by default.")
     ] = None,
-    task: Annotated[str, typer.Option(help="The model that the decoder is put into.")] = "fcos",
+    pick: Annotated[
+        str, typer.Option(help="best, or controller: so many as --top says (2), drawn from the trained one.")
+    ] = "best",
+    task: Annotated[
+        str | None, typer.Option(help="The model that the decoder is put into: fcos, of detection.")
+    ] = None,
     width: Annotated[str | None, typer.Option(help="Channels: 128, 256 or 128-256 (FPN-head).")] = None,
     data: Annotated[Path | None, typer.Option(help="Another data set than the search's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Backbone weights.")] = None,
@@ -40,7 +45,7 @@ def fulltrain(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
-    """Train the found architectures and baselines on images; typed again, it goes on where it was."""
+    """Train the found architectures and baselines in full; typed again, it goes on where it was."""
     overrides: dict[str, Any] = {"model": {"backbone": backbone_overrides(weights, normalisation)}}
     if data is not None:
         # The search's layout and class file belong to its own data set.
@@ -54,6 +59,13 @@ def fulltrain(
             where="the command line",
             repair="Leave one of them out.",
         )
+    if sample is not None and pick != "best":
+        raise InputError(
+            "full training takes architectures of the search or of its controller",
+            value=f"--sample {sample} --pick {pick}",
+            where="the command line",
+            repair="Leave one of them out.",
+        )
     if sample is not None:
         drawn_from = existing_run(run) if run is not None else RunFolder(find_top10(arch).parent)
         source = draw_sample(drawn_from, sample, stage=stage)
@@ -64,6 +76,7 @@ def fulltrain(
         source,
         folder=out,
         top=top,
+        pick=pick,
         width=width,
         task=task,
         overrides=[overrides],

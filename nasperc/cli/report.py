@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from controllers.journal import Journal
+from controllers.journal import Event, Journal
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, latest_top10
 from nasperc.errors import InputError
 from nasperc.report.pareto import plot_pareto
 from nasperc.report.reward_curve import WINDOW, plot_reward_curves, reward_curves
+from nasperc.report.sampling import plot_sampling, sampling_proportions
+from nasperc.report.search_metrics import metric_curves, plot_metric_curves
 from nasperc.report.weight_sharing import fully_shared, plot_weight_sharing
 from nasperc.search.components import build_space
+from nasperc.search.run_folder import RunFolder
+from search_spaces.base import SearchSpace
 
 
 def report(
@@ -25,8 +30,8 @@ def report(
         str | None, typer.Option(help="A metric of the candidates instead of their reward, such as ap.")
     ] = None,
 ) -> None:
-    """Means of first and last rewards, the best, seconds a candidate; plots of Fig. 7.2 and 7.5, and of the rewards
-    against costs."""
+    """Means of first and last rewards, the best, seconds a candidate; plots of Fig. 7.2 and 7.5, of the rewards
+    against costs and, in each run's folder, of what it sampled (Fig. 6.4) and of its metrics (Fig. 6.3)."""
     folders = [existing_run(run) for run in runs or [latest_top10().parent]]
     events = {run.path.name: Journal.read(run.journal) for run in folders}
     try:
@@ -67,6 +72,22 @@ def report(
     if any(len(proportions) > 1 for proportions in sharing.values()):
         path = out.with_name("weight_sharing.png")
         plot_weight_sharing(sharing, path)
+        console.print(f"{path} written", markup=False)
+    for run in folders:
+        _analyse(run, events[run.path.name], spaces[run.path.name])
+
+
+def _analyse(run: RunFolder, events: Sequence[Event], space: SearchSpace) -> None:
+    """Plots of one run alone, into its folder."""
+    metrics = metric_curves(events)
+    if metrics:
+        path = run.path / "search_metrics.png"
+        plot_metric_curves(metrics, path)
+        console.print(f"{path} written", markup=False)
+    panels = sampling_proportions(events, space)
+    if panels:
+        path = run.path / "sampling.png"
+        plot_sampling(panels, path)
         console.print(f"{path} written", markup=False)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nasperc.ops.deform_conv import DeformConv2d
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class Cost(NamedTuple):
@@ -60,7 +62,7 @@ def measure_module_cost(module: nn.Module, inputs: Any) -> Cost:
     )
 
 
-def shapes_only(module: nn.Module) -> nn.Module:
+def shapes_only(module: ModuleT) -> ModuleT:
     """A copy of ``module`` on the meta device: it knows the shapes, and computes nothing."""
     return copy.deepcopy(module).to("meta")
 

@@ -57,14 +57,30 @@ def confusion_matrix(
     """
     if prediction.shape != target.shape:
         raise ValueError(f"a prediction of {tuple(prediction.shape)} for a target of {tuple(target.shape)}")
-    counted = target != SEMANTIC_IGNORE
     if within is not None:
-        counted = counted & within
-    rows, columns = target[counted].long(), prediction[counted].long()
-    for labels in (rows, columns):
-        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-            raise ValueError(f"labels and predictions must be in 0..{classes - 1}")
-    return torch.bincount(rows * classes + columns, minlength=classes**2).view(classes, classes)
+        prediction, target = prediction[within], target[within]
+    if _outside(target, SEMANTIC_IGNORE):
+        raise _out_of_range(classes)
+    if _outside(prediction, classes - 1):
+        # What is predicted where nothing is counted may be anything.
+        counted = target != SEMANTIC_IGNORE
+        if _outside(prediction[counted], classes - 1):
+            raise _out_of_range(classes)
+        prediction = prediction.where(counted, 0)
+    # Ignored pixels are counted too, in a row of their own: leaving them out first takes ten times as long.
+    pairs = target.long() * classes + prediction
+    counts = torch.bincount(pairs.flatten(), minlength=(SEMANTIC_IGNORE + 1) * classes).view(-1, classes)
+    if counts[classes:SEMANTIC_IGNORE].any():
+        raise _out_of_range(classes)
+    return counts[:classes]
+
+
+def _outside(labels: Tensor, last: int) -> bool:
+    return bool(labels.numel() and (labels.min() < 0 or labels.max() > last))
+
+
+def _out_of_range(classes: int) -> ValueError:
+    return ValueError(f"labels and predictions must be in 0..{classes - 1}")
 
 
 def segmentation_metrics(confusion: Tensor, within_trimap: Tensor | None = None) -> SegmentationMetrics:
@@ -92,7 +108,7 @@ def _iou(matrix: Tensor) -> Tensor:
 
 
 class SegmentationEvaluation:
-    """Counts pixels of whole images, for each frame position apart; metrics of one position or of all together.
+    """Counts pixels of whole images, for each frame position apart; metrics of some positions or of all together.
 
     Args:
         classes: their number.
@@ -127,13 +143,13 @@ class SegmentationEvaluation:
         """The frame positions that were counted, ascending."""
         return tuple(sorted(self._counts))
 
-    def confusion(self, position: int | None = None) -> Tensor:
-        """(2, C, C) int64: over all pixels and within the trimap; None: over all positions."""
-        chosen = [each for key, each in self._counts.items() if position in (None, key)]
+    def confusion(self, *positions: int) -> Tensor:
+        """(2, C, C) int64: over all pixels and within the trimap, at some frame positions; none named: at all."""
+        chosen = [each for key, each in self._counts.items() if not positions or key in positions]
         empty = torch.zeros(2, self.classes, self.classes, dtype=torch.int64)
         return torch.stack(chosen).sum(dim=0) if chosen else empty
 
-    def metrics(self, position: int | None = None) -> SegmentationMetrics:
-        """The metrics at one frame position, or over all."""
-        whole, band = self.confusion(position)
+    def metrics(self, *positions: int) -> SegmentationMetrics:
+        """The metrics at some frame positions; none named: over all."""
+        whole, band = self.confusion(*positions)
         return segmentation_metrics(whole, None if self.trimap_width is None else band)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,6 @@ import torch
 from torch import Tensor
 
 from nasperc.data.normalisation import Normalisation
-from nasperc.errors import InputError
 from nasperc.export.exported_detector import (
     CHECK_SIZES,
     OUTPUTS,
@@ -23,10 +19,8 @@ from nasperc.export.exported_detector import (
     compare,
     example,
 )
+from nasperc.export.onnx_file import onnx_packages, onnx_session, save_onnx, trace_onnx
 from nasperc.models.fcos import FCOS
-
-# The first with DeformConv.
-OPSET = 19
 
 
 def export_onnx(
@@ -46,37 +40,14 @@ def export_onnx(
         InputError: the packages of the extra ``export`` are not installed; the file differs from torch (it is not
             written then).
     """
-    onnx, _ = _packages()
     module = ExportedDetector(detector, normalisation).eval()
     arguments, dynamic_shapes = example()
-    # The exporter narrates through warnings and logging; what matters is checked below.
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module,
-            arguments,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=dynamic_shapes,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    # The exporter's symbolic shapes of inner values are wrong where sizes are rounded up (P6, P7); onnxruntime
-    # plans its buffers by them. Without them it works the shapes out itself.
-    del model.graph.value_info[:]
+    model = trace_onnx(module, arguments, ["image"], OUTPUTS, dynamic_shapes, metadata or {})
     if with_nms:
         _add_nms(model, detector)
-    for key, value in (metadata or {}).items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-    onnx.checker.check_model(model)
     partial = path.with_name(f".{path.name}.part")
-    onnx.save(model, str(partial))
     try:
+        save_onnx(model, partial)
         agreement = replace(check_onnx(module, partial, CHECK_SIZES), path=path)
         agreement.check()
         partial.replace(path)
@@ -87,8 +58,7 @@ def export_onnx(
 
 def check_onnx(module: ExportedDetector, path: Path, sizes: Sequence[tuple[int, int]]) -> Agreement:
     """Run the file in onnxruntime and the module in torch on the same random images of ``sizes`` (H, W)."""
-    _, onnxruntime = _packages()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
 
     def run(image: Tensor) -> list[Tensor]:
         return [torch.from_numpy(x) for x in session.run(list(OUTPUTS), {"image": image.numpy()})]
@@ -98,7 +68,7 @@ def check_onnx(module: ExportedDetector, path: Path, sizes: Sequence[tuple[int, 
 
 def _add_nms(model: Any, detector: FCOS) -> None:
     """Append score = sqrt(class * centerness) and NonMaxSuppression with the preset's thresholds."""
-    onnx, _ = _packages()
+    onnx, _ = onnx_packages()
     helper, proto = onnx.helper, onnx.TensorProto
     preset = detector.preset
     graph = model.graph
@@ -131,23 +101,3 @@ def _add_nms(model: Any, detector: FCOS) -> None:
             helper.make_tensor_value_info("selected", proto.INT64, ["detections", 3]),
         ]
     )
-
-
-def onnx_installed() -> bool:
-    """Whether the packages of the extra ``export`` are there."""
-    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
-
-
-def _packages() -> tuple[Any, Any]:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise InputError(
-            "the export to ONNX needs onnx, onnxscript and onnxruntime",
-            value=f"no module {error.name}",
-            where="this Python environment",
-            repair='Install them with: pip install "nasperc[export]"',
-        ) from error
-    return onnx, onnxruntime

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.fx.experimental._config
 
 from nasperc.data.normalisation import Normalisation
-from nasperc.errors import InputError
 from nasperc.export.exported_detector import Agreement, ExportedDetector, compare, example
+from nasperc.export.pt2_file import SMALLEST, save_pt2
 from nasperc.models.fcos import FCOS
 
-# Every level of such an image has sides of 2 and more. The tracer takes the strides of smaller levels for another
-# case, and the program would refuse them.
-SMALLEST = 160
 # Sizes at which the program is compared with eager right after it was written, (H, W).
 CHECK_SIZES = ((160, 160), (192, 288), (320, 224))
 
@@ -39,22 +34,10 @@ def export_pt2(
     # torch takes files by that ending only.
     part = path.with_name(f".part-{path.stem}.pt2")
     try:
-        # Otherwise sizes are compared with 1 all over; torch's exporter to ONNX traces like this too.
-        any_side = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-        with warnings.catch_warnings(), torch.no_grad(), any_side:
-            warnings.simplefilter("ignore")
-            program = torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes)
-            torch.export.save(program, part, extra_files=metadata)
+        save_pt2(module, arguments, dynamic_shapes, part, metadata)
         agreement = replace(check_pt2(module, part, CHECK_SIZES), path=path)
         agreement.check()
         part.replace(path)
-    except (AssertionError, RuntimeError) as error:
-        raise InputError(
-            "torch.export must take the network with images of any size",
-            value=(str(error).splitlines() or [type(error).__name__])[0],
-            where=path,
-            repair="Nothing was written. Export to ONNX, and please report it with the checkpoint's architecture.",
-        ) from error
     finally:
         part.unlink(missing_ok=True)
     return agreement

@@ -16,11 +16,10 @@ class Display:
 
     Args:
         console: to write to; without a terminal behind it a line is printed every half minute.
-        iterations: of a training, for the speed that is shown.
     """
 
-    def __init__(self, console: Console, iterations: int) -> None:
-        self._console, self._iterations = console, iterations
+    def __init__(self, console: Console) -> None:
+        self._console, self._iterations = console, 0
         self._live = console.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -45,9 +44,9 @@ class Display:
     ) -> None:
         self._progress.stop()
 
-    def start_row(self, name: str) -> None:
-        """What follows is about the row ``name``."""
-        self._row, self._activity = name, ""
+    def start_row(self, name: str, iterations: int = 0) -> None:
+        """What follows is about the row ``name``; ``iterations``: of its training, for the speed that is shown."""
+        self._row, self._iterations, self._activity = name, iterations, ""
 
     def update(self, activity: str, fraction: float, text: str) -> None:
         """Show ``fraction`` of ``activity`` as done, with a text such as the loss."""

@@ -13,35 +13,21 @@ import matplotlib
 from rich.table import Table
 
 from nasperc.evaluation.rank_agreement import kendall_tau
-from nasperc.fulltrain.entry_run import Row
+from nasperc.fulltrain.presentation import Presentation
+from nasperc.fulltrain.row import Row
 from nasperc.search.run_folder import write_atomically
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 FORMAT = "nasperc-fulltrain/1"
-# pycocotools' twelve numbers in its order: field of the metrics, heading.
-NUMBERS = (
-    ("ap", "AP"),
-    ("ap50", "AP50"),
-    ("ap75", "AP75"),
-    ("ap_small", "APs"),
-    ("ap_medium", "APm"),
-    ("ap_large", "APl"),
-    ("ar1", "AR1"),
-    ("ar10", "AR10"),
-    ("ar100", "AR100"),
-    ("ar_small", "ARs"),
-    ("ar_medium", "ARm"),
-    ("ar_large", "ARl"),
-)
 # A line through two points would always look like a law.
 ENTRIES_TO_PLOT = 3
 
 
 @dataclass(frozen=True)
 class Results:
-    """Rows in the order of AP on the split that selects; failed ones last.
+    """Rows in the order of the presentation's metric on the split that selects; failed ones last.
 
     ``selected_on``: val where there is one. ``reported_on``: test where there is one.
     """
@@ -49,12 +35,20 @@ class Results:
     rows: tuple[Row, ...]
     selected_on: str
     reported_on: str
+    presentation: Presentation
 
     @property
     def best(self) -> Row | None:
-        """The best row that is an entry of ``top10.json``."""
-        done = (row for row in self.rows if row.status == "done" and row.rank is not None)
-        return next(done, None)
+        """The best row that a search found."""
+        return next((row for row in self.rows if row.status == "done" and row.is_entry), None)
+
+    def reported(self, row: Row) -> float:
+        """A row's metric on the split that is reported."""
+        return row.score(self.reported_on, self.presentation.metric)
+
+    def selected(self, row: Row) -> float:
+        """A row's metric on the split that selects."""
+        return row.score(self.selected_on, self.presentation.metric)
 
     @property
     def rewarded(self) -> tuple[Row, ...]:
@@ -62,28 +56,30 @@ class Results:
         return tuple(row for row in self.rows if row.status == "done" and row.reward is not None)
 
     def agreement(self) -> str | None:
-        """How far reward and AP order the entries alike, in a sentence; None for fewer than three entries."""
+        """How far reward and metric order the entries alike, in a sentence; None for fewer than three entries."""
         rows = self.rewarded
         if len(rows) < ENTRIES_TO_PLOT:
             return None
         rewards = [row.reward for row in rows if row.reward is not None]
-        tau = kendall_tau(rewards, [row.ap(self.reported_on) for row in rows])
+        tau = kendall_tau(rewards, [self.reported(row) for row in rows])
         value = "undefined, since all are alike" if math.isnan(tau) else f"{tau:.2f}"
         return (
-            f"Proxy reward and AP on {self.reported_on} of {len(rows)} architectures: Kendall's tau {value}."
+            f"Proxy reward and {self.presentation.heading} on {self.reported_on} of {len(rows)} architectures: "
+            f"Kendall's tau {value}."
         )
 
 
-def rank_rows(rows: Sequence[Row], splits: Sequence[str]) -> Results:
+def rank_rows(rows: Sequence[Row], splits: Sequence[str], presentation: Presentation) -> Results:
     """Order the rows. ``splits``: those that were measured, ``val`` or ``test`` or both."""
     selected_on = "val" if "val" in splits else "test"
     reported_on = "test" if "test" in splits else "val"
-    ordered = sorted(rows, key=lambda row: (row.status != "done", -row.ap(selected_on)))
-    return Results(tuple(ordered), selected_on, reported_on)
+    metric = presentation.metric
+    ordered = sorted(rows, key=lambda row: (row.status != "done", -row.score(selected_on, metric)))
+    return Results(tuple(ordered), selected_on, reported_on, presentation)
 
 
 def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None:
-    """Write ``results.json`` and ``results.md``, and ``reward_ap.png`` if at least three entries are done.
+    """Write ``results.json`` and ``results.md``, and ``reward_<metric>.png`` if at least three entries are done.
 
     Args:
         results: the ranking.
@@ -100,19 +96,16 @@ def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None
     write_atomically(folder / "results.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "results.md", to_markdown(results))
     if len(results.rewarded) >= ENTRIES_TO_PLOT:
-        _plot(results.rewarded, results, folder / "reward_ap.png")
+        _plot(results.rewarded, results, folder / f"reward_{results.presentation.metric}.png")
 
 
 def to_markdown(results: Results) -> str:
     """The tables as Markdown."""
-    size = results.rows[0].cost_size
-    lines = [
-        f"Ranked by AP on {results.selected_on}; the twelve numbers are measured on {results.reported_on}. "
-        f"FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters those "
-        f"that are trained.{_about_latency(results)}",
-        "",
-    ]
-    for header, body in (_summary(results), _numbers(results)):
+    named = (results.rows, results.selected_on, results.reported_on)
+    lines = [results.presentation.preface(*named), ""]
+    for number, (title, header, body) in enumerate(results.presentation.tables(*named)):
+        # The paragraph above speaks of the first ones.
+        lines += [f"{title}:", ""] if number > 1 else []
         lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
         lines += ["| " + " | ".join(row) + " |" for row in body]
         lines.append("")
@@ -126,8 +119,9 @@ def to_markdown(results: Results) -> str:
 def to_tables(results: Results) -> list[Table]:
     """The tables for the console."""
     tables = []
-    titles = ("Full training", f"COCO metrics on {results.reported_on}")
-    for title, (header, body) in zip(titles, (_summary(results), _numbers(results)), strict=True):
+    for title, header, body in results.presentation.tables(
+        results.rows, results.selected_on, results.reported_on
+    ):
         # Twelve numbers and a name fit into 80 columns only without lines between them.
         table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
         for name in header:
@@ -138,70 +132,23 @@ def to_tables(results: Results) -> list[Table]:
     return tables
 
 
-def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
-    names = list(dict.fromkeys((results.selected_on, results.reported_on)))
-    header = [
-        "",
-        "row",
-        "reward",
-        *(f"AP {name}" for name in names),
-        "widths",
-        "GFLOPs",
-        "M params",
-        "ms",
-        "min",
-    ]
-    body = []
-    for place, row in enumerate(results.rows, start=1):
-        widths = "-".join(str(width) for width in row.widths.values())
-        body.append(
-            [
-                str(place) if row.status == "done" else "-",
-                row.name,
-                "" if row.reward is None else f"{row.reward:.4f}",
-                *(_percent(row.metrics.get(name, {}).get("ap")) for name in names),
-                widths if row.depth is None else f"{widths} x{row.depth}",
-                f"{row.flops / 1e9:.2f}",
-                f"{row.params / 1e6:.2f}",
-                "" if row.latency is None else f"{1e3 * row.latency['median_s']:.1f}",
-                f"{row.seconds / 60:.1f}",
-            ]
-        )
-    return header, body
-
-
-def _about_latency(results: Results) -> str:
-    devices = sorted({row.latency["device"] for row in results.rows if row.latency is not None})
-    if not devices:
-        return ""
-    on = "; ".join(devices)
-    return f" ms: median latency of the network on such an image ({on}), decoding and suppression left out."
-
-
-def _numbers(results: Results) -> tuple[list[str], list[list[str]]]:
-    header = ["row", *(heading for _, heading in NUMBERS)]
-    done = [row for row in results.rows if row.status == "done"]
-    measured = [(row, row.metrics[results.reported_on]) for row in done]
-    return header, [[row.name, *(_percent(values[key]) for key, _ in NUMBERS)] for row, values in measured]
-
-
-def _percent(value: float | None) -> str:
-    """As AP is usually printed; -1 is pycocotools' "no such objects"."""
-    return "" if value is None else "-" if value < 0 else f"{100 * value:.1f}"
-
-
 def _plot(points: Sequence[Row], results: Results, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.8), layout="constrained")
     for row in points:
         assert row.reward is not None
-        ap = 100 * row.ap(results.reported_on)
-        axes.plot(row.reward, ap, "o", color="tab:blue")
-        axes.annotate(str(row.rank), (row.reward, ap), textcoords="offset points", xytext=(5, 4))
+        score = 100 * results.reported(row)
+        axes.plot(row.reward, score, "o", color="tab:blue")
+        axes.annotate(
+            str(row.rank or row.name), (row.reward, score), textcoords="offset points", xytext=(5, 4)
+        )
     for row in results.rows:
-        if row.status == "done" and row.reward is None:
-            axes.axhline(100 * row.ap(results.reported_on), color="tab:gray", linestyle="--", label=row.name)
+        if row.status == "done" and not row.is_entry:
+            axes.axhline(100 * results.reported(row), color="tab:gray", linestyle="--", label=row.name)
             axes.legend()
-    axes.set(xlabel="proxy reward", ylabel=f"AP on {results.reported_on} after full training")
+    axes.set(
+        xlabel="proxy reward",
+        ylabel=f"{results.presentation.heading} on {results.reported_on} after full training",
+    )
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Full training of what a search found, beside baselines at the nearest cost (``nasperc fulltrain``)."""
+"""Full training of what a search found, beside its baselines (``nasperc fulltrain``)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from nasperc.assembly.datasets import open_split
-from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Searched, build_detector
-from nasperc.data.dataset import DetectionDataset
-from nasperc.data.formats import has_split
-from nasperc.data.recipe import DataRecipe
+from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
-from nasperc.evaluation.cost import measure_cost
-from nasperc.fulltrain.baseline import baseline_costs, choose_baseline, cost_size
+from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.display import Display
 from nasperc.fulltrain.entries import parse_width, select, training_recipe
-from nasperc.fulltrain.entry_run import CHECKPOINT, Job, Workers, run_entry
+from nasperc.fulltrain.entry_run import run_entry
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
+from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
+from nasperc.fulltrain.task import FullTask
+from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
+from nasperc.fulltrain.video_task import VideoTask
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
+from nasperc.search.sample import sample_controller
 from nasperc.search.top10 import Top10File, read_top10
 
-TASKS = ("fcos",)
-ON_CPU = "On CPU a BatchNorm in training sees one worker's part of a batch only: the losses differ from one worker's."
+PICKS = ("best", "controller")
+# By the proxy task that the search measured with: the one place that tells the tasks apart.
+_KINDS: dict[str, type[FullTask[Any, Any]]] = {VIDEO_SEGMENTATION: VideoTask}
+# The thesis trains two cells (6.4.2).
+SAMPLED = 2
 
 
 def fulltrain(
@@ -35,25 +37,27 @@ def fulltrain(
     *,
     folder: Path | None = None,
     top: int | None = None,
+    pick: str = "best",
     width: str | None = None,
-    task: str = "fcos",
+    task: str | None = None,
     overrides: Sequence[Mapping[str, Any]] = (),
     settings: Sequence[str] = (),
     workers: int = 1,
     console: Console | None = None,
     say_next: bool = True,
 ) -> Results:
-    """Train the entries of a ``top10.json`` and the recipe's baselines on images, measure, rank, write the results.
+    """Train the entries of a ``top10.json`` and the task's baselines, measure, rank, write the results.
 
-    Every row has the same schedule, seed and preset. Typed again after an interruption, it continues exactly:
-    rows that are done are kept. A row that fails is reported, and the others go on.
+    Every row has the same schedule and seed. Typed again after an interruption, it continues exactly: rows that are
+    done are kept. A row that fails is reported, and the others go on.
 
     Args:
         arch: the ``top10.json``.
         folder: where the results go; None: ``fulltrain`` beside ``arch``.
-        top: number of entries, by rank; None: all.
+        top: number of entries, by rank; None: all. Of ``pick="controller"`` the number of samples; None: 2.
+        pick: ``best``: the entries; ``controller``: architectures drawn from the trained controller of the run.
         width: ``128``, ``128-256``; None: those of the entries.
-        task: the model that the decoder is put into; only ``fcos`` yet.
+        task: the model that the architecture is put into; None: the task's own. Of detection only ``fcos`` yet.
         overrides: nested dicts laid over the recipe of the search, e.g. ``{"data": {"path": "..."}}``.
         settings: ``key.sub=value`` strings laid over that.
         workers: processes that share every batch, by Ray Train; 1: this one alone, without Ray.
@@ -61,57 +65,57 @@ def fulltrain(
         say_next: end by saying what to type next.
 
     Returns:
-        The ranking, also written as ``results.json`` and ``results.md`` (and ``reward_ap.png``).
+        The ranking, also written as ``results.json`` and ``results.md`` (and a plot of reward and metric).
 
     Raises:
         InputError: bad input; every row failed.
         KeyboardInterrupt: interrupted; the row in training has a checkpoint.
     """
     console = console or Console()
-    if task not in TASKS:
+    if pick not in PICKS:
         raise InputError(
-            f"a task must be one of {', '.join(TASKS)}",
-            value=task,
-            where="--task",
+            f"what is trained must be one of {', '.join(PICKS)}",
+            value=pick,
+            where="--pick",
             repair="Choose one of them.",
         )
     top10 = read_top10(arch)
+    kind = _KINDS.get(top10.task, DetectionTask)
+    if task is not None and task not in kind.names:
+        raise InputError(
+            f"a task must be one of {', '.join(kind.names)}",
+            value=task,
+            where="--task",
+            repair="Choose one of them, or leave it out.",
+        )
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
     prepared = RunFolder(arch.parent).prepared
-    splits = _open_splits(recipe.data, prepared)
-    _check_classes(top10, recipe, splits["train"])
-    jobs = _jobs(top10, recipe, top, width, len(splits["train"].classes))
-    for line in dict.fromkeys(line for split in splits.values() for line in split.report.lines()):
-        console.print(line, highlight=False, markup=False)
-    counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    beside = "".join(f", {job.name}" for job in jobs if job.rank is None)
-    console.print(
-        f"{sum(job.rank is not None for job in jobs)} of {len(top10.entries)} entries of {arch}{beside}, "
-        f"{recipe.fulltrain.iterations} iterations each, on {splits['train'].name} ({counts} images)",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    if workers > 1 and not torch.cuda.is_available():
-        console.print(ON_CPU, highlight=False, soft_wrap=True)
-    rows = []
-    with (
-        _workers(recipe, prepared, workers) as pool,
-        Display(console, recipe.fulltrain.iterations) as display,
-    ):
-        for job in jobs:
-            display.start_row(job.name)
-            try:
-                row = run_entry(job, recipe, splits, folder / job.folder, display.update, pool)
-            except KeyboardInterrupt:
-                console.print("interrupted; the same command continues", highlight=False)
-                raise
-            rows.append(row)
-            results = rank_rows(rows, tuple(splits))
-            write_results(results, folder, _about(top10, recipe, splits))
-            outcome = f"AP {100 * row.ap(results.reported_on):.1f}" if row.status == "done" else row.reason
-            console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+    training = kind(recipe, prepared, top10.recipe)
+    warnings = training.check_workers(workers)
+    _check_classes(top10, training)
+    jobs = _sampled_jobs(top10, top, width) if pick == "controller" else _entry_jobs(top10, top, width)
+    jobs += training.baselines(jobs)
+    for line in [*training.notes(), _opening(top10, training, jobs), *warnings]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    rows: list[Row] = []
+    with _workers(recipe, prepared, workers) as pool, Display(console) as display:
+        try:
+            display.start_row("all rows")
+            training.prepare(display.update)
+            for job in jobs:
+                display.start_row(job.name, training.iterations(job))
+                row = run_entry(job, training, folder / job.folder, display.update, pool)
+                rows.append(row)
+                results = rank_rows(rows, tuple(training.splits), training.presentation)
+                write_results(results, folder, _about(top10, training))
+                outcome = f"{results.presentation.heading} {100 * results.reported(row):.1f}"
+                if row.status == "failed":
+                    outcome = row.reason
+                console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command continues", highlight=False)
+            raise
     for table in to_tables(results):
         console.print(table)
     agreement = results.agreement()
@@ -125,17 +129,14 @@ def fulltrain(
             where=folder / "results.json",
             repair="Change the recipe section fulltrain (--set fulltrain.learning_rate=...) and start again.",
         )
-    checkpoint = folder / next(job.folder for job in jobs if job.rank == best.rank) / CHECKPOINT
-    # Where export would not look by itself.
-    elsewhere = f" --checkpoint {checkpoint}" if width or folder != arch.parent / "fulltrain" else ""
-    console.print(f"{folder / 'results.md'}\n{checkpoint}", highlight=False, markup=False, soft_wrap=True)
-    if say_next:
-        console.print(
-            f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    checkpoint = folder / next(job.folder for job in jobs if job.name == best.name) / CHECKPOINT
+    said = [str(folder / "results.md"), str(checkpoint)]
+    if say_next and best.rank is not None:
+        # Where export would not look by itself.
+        elsewhere = f" --checkpoint {checkpoint}" if width or folder != arch.parent / "fulltrain" else ""
+        said.append(f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}")
+    for line in said:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return results
 
 
@@ -151,70 +152,68 @@ def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | N
         yield parallel.train
 
 
-def _open_splits(data: DataRecipe, prepared: Path) -> dict[str, DetectionDataset]:
-    """``train``, and of ``val`` and ``test`` those that there are.
-
-    Raises:
-        InputError: there is neither val nor test; anything wrong with the files.
-    """
-    splits = {"train": open_split(data, "train", prepared)}
-    if data.path is None or has_split(data.path, data.val_split, data.format):
-        splits["val"] = open_split(data, "val", prepared)
-    if data.path is None or has_split(data.path, data.test_split, data.format):
-        splits["test"] = open_split(data, "test", prepared)
-    if len(splits) == 1:
-        raise InputError(
-            "a data set for full training needs a split to measure on",
-            value=f"neither {data.val_split} nor {data.test_split}",
-            where=str(data.path),
-            repair="Add one, or name the split with --set data.val_split=NAME.",
-        )
-    return splits
-
-
-def _check_classes(top10: Top10File, recipe: Recipe, train: DetectionDataset) -> None:
+def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
     """The same folder must still have the classes of the search; another one may have others."""
-    searched = tuple(top10.data.get("classes", train.classes))
-    if recipe.data.path == top10.recipe.data.path and searched != train.classes:
+    path, found = training.recipe.data.path, training.splits["train"].classes
+    searched = tuple(top10.data.get("classes", found))
+    if path == top10.recipe.data.path and searched != found:
         raise InputError(
             "a data set must have the classes that it had in the search",
-            value=f"{', '.join(train.classes)} instead of {', '.join(searched)}",
-            where=str(recipe.data.path),
+            value=f"{', '.join(found)} instead of {', '.join(searched)}",
+            where=str(path),
             repair="List the classes in a file and pass it as --set data.classes=FILE.",
         )
 
 
-def _jobs(
-    top10: Top10File, recipe: Recipe, top: int | None, width: str | None, num_classes: int
-) -> list[Job]:
-    """The entries by rank, then the baselines at the cost of the first of them."""
+def _entry_jobs(top10: Top10File, top: int | None, width: str | None) -> list[Job]:
+    """The entries by rank."""
     widths = None if width is None else parse_width(width, top10.space.parts)
     jobs = []
     for entry in select(top10.entries, top):
-        decoder = Searched(top10.space, entry.architecture, entry.widths if widths is None else widths)
+        searched = Searched(top10.space, entry.architecture, widths or entry.widths)
         # The plain name is where `nasperc export` looks for trained weights of an entry.
         place = f"rank{entry.rank:02d}" if width is None else f"rank{entry.rank:02d}-{width}"
-        jobs.append(Job(f"rank {entry.rank}", place, decoder, entry.rank, entry.hash, entry.reward))
-    size = cost_size(recipe.fulltrain.test_short_side)
-    best = build_detector(recipe.model, jobs[0].decoder, num_classes, load_weights=False)
-    target = measure_cost(best, size).flops
-    for kind in dict.fromkeys(recipe.baselines):
-        like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
-        baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, size, like))
-        place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
-        jobs.append(Job(BASELINE_NAMES[kind], place, baseline))
+        jobs.append(Job(f"rank {entry.rank}", place, searched, entry.rank, entry.hash, entry.reward))
     return jobs
 
 
-def _about(top10: Top10File, recipe: Recipe, splits: Mapping[str, DetectionDataset]) -> dict[str, Any]:
+def _sampled_jobs(top10: Top10File, count: int | None, width: str | None) -> list[Job]:
+    """Architectures drawn from the trained controller."""
+    widths = None if width is None else parse_width(width, top10.space.parts)
+    jobs = []
+    drawn = sample_controller(RunFolder(top10.path.parent), count or SAMPLED)
+    for number, sample in enumerate(drawn, start=1):
+        searched = Searched(top10.space, sample.architecture, widths or sample.widths)
+        place = f"controller-{sample.hash[:8]}" + ("" if width is None else f"-{width}")
+        jobs.append(Job(f"sample {number}", place, searched, None, sample.hash, sample.reward))
+    return jobs
+
+
+def _opening(top10: Top10File, training: FullTask[Any, Any], jobs: Sequence[Job]) -> str:
+    entries = [job for job in jobs if job.hash is not None]
+    ranked = entries[0].rank is not None
+    chosen = (
+        f"{len(entries)} of {len(top10.entries)} entries of {top10.path}"
+        if ranked
+        else f"{len(entries)} architectures drawn from the controller of {top10.path.parent}"
+    )
+    beside = "".join(f", {job.name}" for job in jobs if job.hash is None)
+    counts = ", ".join(f"{len(split)} {name}" for name, split in training.splits.items())
+    name = training.splits["train"].name
+    return f"{chosen}{beside}, {training.budget()}, on {name} ({counts} {training.examples})"
+
+
+def _about(top10: Top10File, training: FullTask[Any, Any]) -> dict[str, Any]:
+    splits = training.splits
     return {
         "top10": str(top10.path),
         "search_cost_hours": top10.search_cost_hours,
-        "recipe": recipe.to_dict(),
+        "recipe": training.recipe.to_dict(),
         "data": {
             "name": splits["train"].name,
             "classes": list(splits["train"].classes),
             "images": {name: len(split) for name, split in splits.items()},
             "fingerprints": {name: split.fingerprint() for name, split in splits.items()},
         },
+        **training.about(),
     }

@@ -36,9 +36,9 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         say_next=False,
     )
     scores = {
-        row.hash: row.ap(results.selected_on)
+        row.hash: results.selected(row)
         for row in results.rows
-        if row.hash is not None and row.status == "done" and row.ap(results.selected_on) >= 0
+        if row.hash is not None and row.status == "done" and results.selected(row) >= 0
     }
     if not scores:
         raise InputError(

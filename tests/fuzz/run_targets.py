@@ -88,8 +88,10 @@ def open_snapshot(folder: Path) -> Read:
 def open_results(folder: Path) -> Read:
     """``metrics.json`` of a row of full training."""
     from nasperc.evaluation.latency import device_name
-    from nasperc.fulltrain.entry_run import Row, _latency_before, _measured_before, _read_row
+    from nasperc.fulltrain.coco_tables import CocoTables
+    from nasperc.fulltrain.entry_run import _latency_before, _measured_before, _read_row
     from nasperc.fulltrain.results import Results, to_markdown
+    from nasperc.fulltrain.row import Row
 
     class Split:
         def fingerprint(self) -> str:
@@ -99,10 +101,10 @@ def open_results(folder: Path) -> Read:
         data = data.replace(b"DEVICE", json.dumps(device_name())[1:-1].encode())
         (folder / "metrics.json").write_bytes(data)
         row = _read_row(folder / "metrics.json")
-        metrics = _measured_before(row, {"val": Split()})  # type: ignore[dict-item]
+        metrics = _measured_before(row, {"val": Split()}, CocoTables())  # type: ignore[dict-item]
         latency = _latency_before(row, (800, 1088))
         shown = Row("a", "done", 1, "h", {}, None, 0.5, 1, 1, (800, 1088), metrics=metrics, latency=latency)
-        to_markdown(Results((shown,) if metrics else (), "val", "val")) if metrics else None
+        to_markdown(Results((shown,), "val", "val", CocoTables())) if metrics else None
 
     return read
 

@@ -40,19 +40,35 @@ def checkpoint_seeds() -> list[bytes]:
     }
     rest |= {"training": recipe.fulltrain.model_dump(mode="json"), "finished": True, "model": {}}
     decoders = (Baseline(32, 32, 1), Searched(space, architecture, {"fpn": 32, "head": 32}))
-    return [_saved({**describe(ModelRecipe(), decoder, recipe.space), **rest}) for decoder in decoders]
+    descriptions = [describe(ModelRecipe(), decoder, recipe.space) for decoder in decoders]
+    descriptions += _segmenters()
+    return [_saved({**description, **rest}) for description in descriptions]
+
+
+def _segmenters() -> list[dict[str, Any]]:
+    from nasperc.assembly.detector import Searched
+    from nasperc.assembly.recipe import ModelRecipe
+    from nasperc.fulltrain.trained_segmenter import describe_segmenter
+    from nasperc.search.recipe import ComponentSection
+    from search_spaces.cell_recipe import DynamicCellRecipe
+    from search_spaces.dynamic_cell import DynamicCell
+
+    space = DynamicCell(DynamicCellRecipe(variant="4_layers"))
+    cell = Searched(space, space.architecture({"cell": (0, 1, 2, 3, 4) * 4}), {"cell": 32})
+    section = ComponentSection(name="dynamic_cell", variant="4_layers")
+    return [describe_segmenter(ModelRecipe(), each, section) for each in (None, cell)]
 
 
 def open_checkpoint(folder: Path) -> Read:
-    """Everything of ``load_detector``; the network lies on the meta device, where widths cost nothing."""
+    """Everything of ``load_trained``; the network lies on the meta device, where widths cost nothing."""
     import torch
 
-    from nasperc.fulltrain.trained_detector import load_detector
+    from nasperc.fulltrain.trained import load_trained
 
     def read(data: bytes) -> None:
         (folder / "checkpoint.pt").write_bytes(data)
         with torch.device("meta"):
-            load_detector(folder / "checkpoint.pt")
+            load_trained(folder / "checkpoint.pt")
 
     return read
 

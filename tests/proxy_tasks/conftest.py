@@ -1,7 +1,11 @@
-"""One tiny prepared proxy task for all tests: 12 synthetic images, crops of 64 pixels, a narrow backbone."""
+"""One tiny prepared detection task for all tests: 12 synthetic images, crops of 64 pixels, a narrow backbone.
+
+Its functions begin with ``tiny``; those of the video task are in ``tiny_video.py``.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +19,13 @@ from nasperc.models.backbones.build import BackboneRecipe
 from proxy_tasks.base import TaskContext
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.video_segmentation import VideoSegmentationProxy
 from search_spaces.base import ORIGINAL
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
+
+# The contract that tests of this folder share.
+sys.path.append(str(Path(__file__).parent))
 
 WIDTHS = {"fpn": 32, "head": 32}
 # Blocks of all five operations and both aggregations; P3, P4, P5 from the last three.
@@ -95,6 +103,10 @@ def tiny_candidate(
     return Candidate(architecture=architecture, **values)  # type: ignore[arg-type]
 
 
+def tiny_task(folder: Path) -> DetectionProxy:
+    return DetectionProxy(tiny_recipe(), tiny_context(folder))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """As a worker runs; many threads on tiny tensors wait for one another."""
@@ -104,7 +116,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# Test modules cannot import this one, so the three functions reach them as fixtures.
+# Test modules cannot import this one, so its functions reach them as fixtures.
 @pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., DetectionProxyRecipe]:
     return tiny_recipe
@@ -121,14 +133,37 @@ def make_candidate() -> Callable[..., Candidate]:
 
 
 @pytest.fixture(scope="session")
+def make_task() -> Callable[[Path], DetectionProxy]:
+    return tiny_task
+
+
+@pytest.fixture(scope="session")
 def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("proxy")
-    DetectionProxy(tiny_recipe(), tiny_context(folder)).prepare()
+    tiny_task(folder).prepare()
     return folder
 
 
 @pytest.fixture
 def task(prepared_folder: Path) -> DetectionProxy:
-    task = DetectionProxy(tiny_recipe(), tiny_context(prepared_folder))
+    task = tiny_task(prepared_folder)
+    task.prepare()
+    return task
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_video import tiny_task as tiny_video_task
+
+    folder = tmp_path_factory.mktemp("video")
+    tiny_video_task(folder).prepare()
+    return folder
+
+
+@pytest.fixture
+def video_task(video_folder: Path) -> VideoSegmentationProxy:
+    from tiny_video import tiny_task as tiny_video_task
+
+    task = tiny_video_task(video_folder)
     task.prepare()
     return task

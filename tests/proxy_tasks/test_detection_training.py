@@ -18,7 +18,6 @@ from nasperc.models.fcos_losses import fcos_losses
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES
-from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_training import DecoderTraining
 from proxy_tasks.divergence import DivergedLossError
 
@@ -57,42 +56,6 @@ def test_the_reward_is_equation_7_2_over_images_one_by_one(
     assert measured.reward == pytest.approx(-(measured.classification + measured.box + measured.centerness))
 
 
-def test_a_half_way_measurement_leaves_no_trace(
-    task: DetectionProxy, make_candidate: MakeCandidate, make_recipe: Callable[..., DetectionProxyRecipe]
-) -> None:
-    with_it = task.evaluate(make_candidate(task))
-    without = task.evaluate(make_candidate(task, overrides={"early_stop": False}))
-    assert with_it.halfway is not None
-    assert without.halfway is None
-    assert with_it.reward == without.reward
-
-
-def test_measuring_touches_neither_the_network_nor_the_random_numbers(
-    task: DetectionProxy, make_candidate: MakeCandidate
-) -> None:
-    training = task.training(make_candidate(task))
-    training.decoder.train()
-    training._step(torch.arange(4), check=True)
-    state = {name: tensor.clone() for name, tensor in training.decoder.state_dict().items()}
-    random_state = torch.get_rng_state()
-    training.measure()
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert training.decoder.training
-    for name, tensor in training.decoder.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
-
-
-def test_the_averaged_network_is_the_one_that_is_measured(
-    task: DetectionProxy, make_candidate: MakeCandidate
-) -> None:
-    """After one step the average is 0.9 of the start and 0.1 of the step; a decay of 0 is the step itself."""
-    rewards = {
-        decay: task.evaluate(make_candidate(task, overrides={"iterations": 1, "polyak": decay})).reward
-        for decay in (0.0, 0.9)
-    }
-    assert rewards[0.0] != rewards[0.9]
-
-
 def test_training_improves_the_reward(task: DetectionProxy, make_candidate: MakeCandidate) -> None:
     result = task.evaluate(make_candidate(task, overrides={"iterations": 12}))
     assert result.reward is not None
@@ -126,19 +89,6 @@ def test_a_loss_out_of_proportion_is_a_failure_although_it_is_finite(
         training.decoder.head.class_logits.bias.fill_(1e4)
     with pytest.raises(DivergedLossError, match=r"at step 1: classification \d"):
         training.run(None, no_progress)
-
-
-def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
-    task: DetectionProxy, make_candidate: MakeCandidate
-) -> None:
-    training = task.training(make_candidate(task))
-    weight = training.decoder.head.class_logits.weight
-    weight.register_hook(lambda gradient: gradient * float("inf") if training._steps == 1 else gradient)
-    training._step(torch.arange(4), check=False)
-    before = weight.detach().clone()
-    with pytest.raises(DivergedLossError, match="diverged at step 2: gradient norm"):
-        training._step(torch.arange(4), check=False)
-    assert torch.equal(weight, before)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

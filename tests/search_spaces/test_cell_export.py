@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nasperc.evaluation.cost import shapes_only
-from nasperc.export.onnx import OPSET
+from nasperc.export.onnx_file import OPSET
 from nasperc.models.features import FeatureSpec
 from nasperc.models.video_segmenter import State
 from search_spaces.cell_genotype import CellGenotype

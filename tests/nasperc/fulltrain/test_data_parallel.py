@@ -20,11 +20,12 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.data.synthetic import write_synthetic
 from nasperc.errors import InputError
 from nasperc.fulltrain.data_parallel import DataParallel, data_parallel
-from nasperc.fulltrain.run import ON_CPU, fulltrain
+from nasperc.fulltrain.detection_task import ON_CPU
+from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.search.recipe import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
-from nasperc.training.loop import train
+from nasperc.training.detection import train
 from nasperc.training.sampler import batch_indices
 
 STEPS = 10

@@ -1,8 +1,14 @@
 import dataclasses
 import json
 
-from nasperc.fulltrain.entry_run import Row
-from nasperc.fulltrain.results import NUMBERS, rank_rows, to_markdown, to_tables, write_results
+from nasperc.fulltrain import results as module
+from nasperc.fulltrain.coco_tables import NUMBERS, CocoTables
+from nasperc.fulltrain.results import to_markdown, to_tables, write_results
+from nasperc.fulltrain.row import Row
+
+
+def rank_rows(rows, splits):
+    return module.rank_rows(rows, splits, CocoTables())
 
 
 def row(name, val, test, rank=None, reward=None, **more):

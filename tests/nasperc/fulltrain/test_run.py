@@ -9,8 +9,8 @@ from rich.console import Console
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost
-from nasperc.fulltrain import entry_run, run
-from nasperc.fulltrain.evaluate import evaluate_checkpoint
+from nasperc.fulltrain import detection_task
+from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
@@ -27,9 +27,8 @@ def console():
 def fixed_costs(monkeypatch):
     """Measuring costs is most of the time of a tiny training; only one test here is about them."""
     cost = Cost(flops=100, params_total=10, params_trainable=10)
-    for module in (run, entry_run):
-        monkeypatch.setattr(module, "measure_cost", lambda model, size: cost)
-    monkeypatch.setattr(run, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
+    monkeypatch.setattr(detection_task, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(detection_task, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
 
 
 def said(console):
@@ -50,7 +49,7 @@ def test_entries_beside_the_baseline(top10, console, data):
         assert json.loads((folder / name / "metrics.json").read_text())["status"] == "done"
     assert f"nasperc export architecture {top10} --rank" in said(console)
     # The checkpoint alone gives the numbers of the table again.
-    metrics, split = evaluate_checkpoint(folder / "rank01" / "checkpoint.pt", data)
+    metrics, split = evaluate_on(load_detector(folder / "rank01" / "checkpoint.pt"), data)
     assert split.split == "test"
     assert metrics.as_dict() == by_name["rank 1"].metrics["test"]
 
@@ -77,7 +76,7 @@ def test_entries_beside_the_baseline(top10, console, data):
 
 def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monkeypatch):
     straight = fulltrain(top10, top=1, folder=top10.parent / "straight", console=console)
-    real_train = entry_run.train
+    real_train = detection_task.train
 
     def interrupted(*args, on_step, **kwargs):
         def stop(step, losses):
@@ -87,11 +86,11 @@ def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monke
 
         return real_train(*args, on_step=stop, **kwargs)
 
-    monkeypatch.setattr(entry_run, "train", interrupted)
+    monkeypatch.setattr(detection_task, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fulltrain(top10, top=1, console=console)
     assert load_checkpoint(top10.parent / "fulltrain" / "rank01" / "checkpoint.pt")["step"] == 1
-    monkeypatch.setattr(entry_run, "train", real_train)
+    monkeypatch.setattr(detection_task, "train", real_train)
     continued = fulltrain(top10, top=1, console=console)
     assert {r.name: r.metrics for r in continued.rows} == {r.name: r.metrics for r in straight.rows}
     a, b = (
@@ -103,9 +102,10 @@ def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monke
 
 def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data):
     cost = Cost(flops=100, params_total=10, params_trainable=10)
-    for module in (run, entry_run):
-        monkeypatch.setattr(module, "measure_cost", lambda model, size: cost)
-    monkeypatch.setattr(run, "baseline_costs", lambda *_: {replace(_[-1], fpn_width=32, head_width=32): 100})
+    monkeypatch.setattr(detection_task, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(
+        detection_task, "baseline_costs", lambda *_: {replace(_[-1], fpn_width=32, head_width=32): 100}
+    )
     settings = [
         "baselines=[fpn-retinanet, deform-fpn-fcos]",
         "fulltrain.iterations=24",
@@ -123,7 +123,7 @@ def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data)
             rows = list(csv.DictReader(file))
         totals = [sum(float(v) for k, v in row.items() if k != "iteration") for row in rows]
         assert sum(totals[-6:]) < 0.85 * sum(totals[:6])
-        metrics, _ = evaluate_checkpoint(folder / "checkpoint.pt", data)
+        metrics, _ = evaluate_on(load_detector(folder / "checkpoint.pt"), data)
         by_name = {row.name: row.metrics for row in results.rows}
         assert metrics.as_dict() == by_name[name]["test"]
     assert (
@@ -133,14 +133,14 @@ def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data)
 
 
 def test_a_failing_entry_does_not_stop_the_others(top10, console, fixed_costs, monkeypatch):
-    real_train = entry_run.train
+    real_train = detection_task.train
 
     def failing(*args, checkpoint, **kwargs):
         if checkpoint.parent.name == "rank01":
             raise RuntimeError("out of memory\nand a long tail")
         return real_train(*args, checkpoint=checkpoint, **kwargs)
 
-    monkeypatch.setattr(entry_run, "train", failing)
+    monkeypatch.setattr(detection_task, "train", failing)
     results = fulltrain(top10, console=console)
     failed = results.rows[-1]
     assert (failed.name, failed.status) == ("rank 1", "failed")
@@ -190,10 +190,12 @@ def test_other_classes_than_in_the_search(top10, console, fixed_costs):
 
 
 def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, monkeypatch):
-    measured = entry_run.coco_ap
+    measured = detection_task.coco_ap
     # val and test, of one entry after the other: val selects. The baseline, last, may not be chosen.
     aps = iter((0.2, 0.8, 0.4, 0.1, 0.9, 0.9))
-    monkeypatch.setattr(entry_run, "coco_ap", lambda *arguments: replace(measured(*arguments), ap=next(aps)))
+    monkeypatch.setattr(
+        detection_task, "coco_ap", lambda *arguments: replace(measured(*arguments), ap=next(aps))
+    )
     candidates = top10.with_name("select-fpn.json")
     top10.rename(candidates)
     selection = select_by_full_training(candidates, {"fpn": 64, "head": 64}, console=console)

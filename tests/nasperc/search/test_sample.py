@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from controllers.journal import Journal
+from controllers.ppo import PPORecipe
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe
+from nasperc.search import components
+from nasperc.search.recipe import ComponentSection, Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
-from nasperc.search.sample import draw_sample
+from nasperc.search.sample import draw_sample, sample_controller
 from nasperc.search.top10 import read_top10
 
 
@@ -60,3 +63,47 @@ def test_a_stage_of_the_journal_alone_names_no_file(run: RunFolder) -> None:
     assert sorted(run.path.parent.parent.rglob("*.json")) == sorted(
         [*before, run.path / "sample-head-3-0.json"]
     )
+
+
+def test_the_controller_goes_on_as_the_one_that_the_search_trained(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe], console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    real = components.controller_factory
+
+    def recording(recipe: Recipe) -> Any:
+        make = real(recipe)
+
+        def made_and_kept(*arguments: Any) -> Any:
+            made.append(make(*arguments))
+            return made[-1]
+
+        return made_and_kept
+
+    ppo = ComponentSection(name="ppo", **PPORecipe(batch=2, learning_rate=0.05).model_dump(mode="json"))
+    recipe = toy_recipe().model_copy(update={"controller": ppo})
+    monkeypatch.setattr(components, "controller_factory", recording)
+    run = RunFolder(run_search(recipe, tmp_path / "runs" / "one", console=console).parent)
+    drawn = sample_controller(run, 3)
+    assert [sample.hash for sample in drawn] == [sample.hash for sample in sample_controller(run, 3)]
+
+    file, expected = read_top10(run.top10), {}
+    while len(expected) < 3:
+        architecture = made[-1].propose().architecture
+        expected.setdefault(file.space.hash(architecture), architecture)
+    assert [(sample.hash, sample.architecture) for sample in drawn] == list(expected.items())
+    # One part is free in the last stage; the other is what the stage before found.
+    assert {sample.architecture.parts["body"] for sample in drawn} == {drawn[0].architecture.parts["body"]}
+    measured = {event["hash"]: event["reward"] for event in Journal.read(run.journal) if "reward" in event}
+    assert all(sample.reward == measured.get(sample.hash) for sample in drawn)
+
+
+def test_more_than_the_controller_can_draw(run: RunFolder) -> None:
+    with pytest.raises(InputError, match="in 1000 draws"):
+        sample_controller(run, 1000)
+
+
+def test_a_run_that_has_not_begun(run: RunFolder) -> None:
+    run.journal.write_bytes(run.journal.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(InputError, match="must have begun a stage"):
+        sample_controller(run, 2)

@@ -3,6 +3,7 @@ import torch
 
 from nasperc.data.batch import pad
 from nasperc.data.normalisation import get_normalisation
+from nasperc.training import batches as module
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.peers import Peers
 
@@ -23,6 +24,13 @@ def test_a_batch_is_a_function_of_seed_and_iteration(dataset, recipe):
     for step in (4, 0, 2):
         assert same(ahead[step], again[step])
     assert not same(ahead[1], TrainingBatches(dataset, recipe, NORMALISATION, seed=4)[1])
+
+
+def test_several_readers_keep_the_order(dataset, recipe, monkeypatch):
+    monkeypatch.setattr(module, "readers", lambda: 4)
+    batches = TrainingBatches(dataset, recipe, NORMALISATION, seed=3)
+    for step, batch in enumerate(batches.ahead(2, 12), start=2):
+        assert same(batch, batches[step])
 
 
 def test_processes_share_the_batch_of_one(dataset, recipe):

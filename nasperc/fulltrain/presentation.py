@@ -1,0 +1,84 @@
+"""How the rows of full training are ranked and shown: what every task has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from nasperc.fulltrain.row import Row
+
+
+class TableText(NamedTuple):
+    """A table in words: ``title``, the heading of each column, and the cells row by row."""
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+
+
+class Presentation(ABC):
+    """``metric``: the key of a row's metrics that it is ranked by; ``heading``: what people call it."""
+
+    metric: ClassVar[str]
+    heading: ClassVar[str]
+
+    @abstractmethod
+    def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
+        """What must be known to read the tables, in a paragraph."""
+
+    @abstractmethod
+    def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
+        """The tables that follow the summary; ``rows``: those that are done."""
+
+    @abstractmethod
+    def is_measured(self, values: Any) -> bool:
+        """Whether these plain values, from a file, are a row's metrics on one split."""
+
+    def tables(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> list[TableText]:
+        """All tables of rows in their order."""
+        done = [row for row in rows if row.status == "done"]
+        splits = list(dict.fromkeys((selected_on, reported_on)))
+        return [self._summary(rows, splits), *self.details(done, reported_on)]
+
+    def _summary(self, rows: Sequence[Row], splits: Sequence[str]) -> TableText:
+        counted = any(row.flops is not None for row in rows)
+        header = [
+            "",
+            "row",
+            "reward",
+            *(f"{self.heading} {name}" for name in splits),
+            "widths",
+            *(["GFLOPs"] if counted else []),
+            "M params",
+            "ms",
+            "min",
+        ]
+        body = []
+        for place, row in enumerate(rows, start=1):
+            widths = "-".join(str(width) for width in row.widths.values())
+            flops = ["" if row.flops is None else f"{row.flops / 1e9:.2f}"] if counted else []
+            body.append(
+                [
+                    str(place) if row.status == "done" else "-",
+                    row.name,
+                    "" if row.reward is None else f"{row.reward:.4f}",
+                    *(percent(row.metrics.get(name, {}).get(self.metric)) for name in splits),
+                    widths if row.depth is None else f"{widths} x{row.depth}",
+                    *flops,
+                    f"{row.params / 1e6:.2f}",
+                    "" if row.latency is None else f"{1e3 * row.latency['median_s']:.1f}",
+                    f"{row.seconds / 60:.1f}",
+                ]
+            )
+        return TableText("Full training", header, body)
+
+
+def percent(value: float | None) -> str:
+    """As metrics are usually printed; -1 is pycocotools' "no such objects"."""
+    return "" if value is None else "-" if value < 0 else f"{100 * value:.1f}"
+
+
+def devices(rows: Sequence[Row]) -> str:
+    """What the latencies were measured on; empty where none was."""
+    return "; ".join(sorted({row.latency["device"] for row in rows if row.latency is not None}))

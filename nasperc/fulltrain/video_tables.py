@@ -1,0 +1,86 @@
+"""The tables of networks for videos: the means of segmentation, and mIoU by frame position (thesis Table 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.fulltrain.evaluate_video import position_groups
+from nasperc.fulltrain.presentation import Presentation, TableText, devices, percent
+from nasperc.fulltrain.row import Row
+
+MEANS = (("miou", "mIoU"), ("macc", "mAcc"), ("gacc", "gAcc"), ("fwiou", "fwIoU"), ("tiou", "tIoU"))
+# mIoU by the frame's number: in short sequences, as they are trained on, and along whole runs.
+BY_POSITION = ("sequences", "runs")
+
+
+class VideoTables(Presentation):
+    """Metrics are what :func:`video_metrics` gives."""
+
+    metric = "miou"
+    heading = "mIoU"
+
+    def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
+        (height, width), on = rows[0].cost_size, devices(rows)
+        latency = f" ms: median latency of a frame after the first, of {width}x{height} ({on})." if on else ""
+        return (
+            f"Ranked by mIoU on {selected_on}, over whole runs of frames, each from its first to its last; the other "
+            f"numbers are measured on {reported_on}. tIoU: within 3 pixels of a border. Parameters are all of the "
+            f"network's.{latency}"
+        )
+
+    def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
+        measured = [(row.name, row.metrics[reported_on]) for row in rows]
+        means = [[name, *(percent(values.get(key)) for key, _ in MEANS)] for name, values in measured]
+        return [
+            TableText(f"Segmentation on {reported_on}", ["row", *(head for _, head in MEANS)], means),
+            *(_by_position(kind, measured, reported_on) for kind in BY_POSITION),
+        ]
+
+    def is_measured(self, values: Any) -> bool:
+        if not isinstance(values, dict) or not {"miou", "classes", *BY_POSITION} <= values.keys():
+            return False
+        inner = [values[key] for key in ("classes", *BY_POSITION)]
+        if not all(isinstance(each, dict) for each in inner):
+            return False
+        numbers = [values.get(key) for key, _ in MEANS] + [value for each in inner for value in each.values()]
+        return all(value is None or type(value) in (int, float) for value in numbers)
+
+
+def video_metrics(
+    runs: SegmentationEvaluation, sequences: SegmentationEvaluation, classes: Sequence[str]
+) -> dict[str, Any]:
+    """What was measured on a split, as plain values: shares of 1, None where undefined.
+
+    Args:
+        runs: counted over whole runs of frames: the means, IoU by class, and mIoU by groups of positions.
+        sequences: counted over short sequences: mIoU by position.
+        classes: names.
+    """
+    metrics = runs.metrics()
+    means = metrics.means()
+    groups = position_groups(runs.positions)
+    return {
+        **{key: means.get(key) for key, _ in MEANS},
+        "classes": {name: _defined(iou) for name, iou in zip(classes, metrics.iou, strict=True)},
+        "sequences": {str(k + 1): _miou(sequences, (k,)) for k in sequences.positions},
+        "runs": {name: _miou(runs, positions) for name, positions in groups.items()},
+    }
+
+
+def _by_position(kind: str, measured: Sequence[tuple[str, Mapping[str, Any]]], split: str) -> TableText:
+    positions = list(dict.fromkeys(name for _, values in measured for name in values[kind]))
+    title = (
+        f"mIoU on {split} by the frame's number in {'short sequences' if kind == 'sequences' else 'its run'}"
+    )
+    body = [[name, *(percent(values[kind].get(place)) for place in positions)] for name, values in measured]
+    return TableText(title, ["row", *positions], body)
+
+
+def _miou(evaluation: SegmentationEvaluation, positions: tuple[int, ...]) -> float | None:
+    return _defined(evaluation.metrics(*positions).miou)
+
+
+def _defined(value: float) -> float | None:
+    return value if value == value else None

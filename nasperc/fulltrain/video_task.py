@@ -1,0 +1,185 @@
+"""Full training of dynamic cells end to end, beside the per-frame network at an equal budget (thesis 6.4.2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nasperc.assembly.datasets import open_video_split
+from nasperc.assembly.detector import Searched
+from nasperc.assembly.segmenter import build_video
+from nasperc.assembly.static_network import LOCK, prepared_static
+from nasperc.data.normalisation import get_normalisation
+from nasperc.data.video import VideoDataset
+from nasperc.errors import InputError
+from nasperc.evaluation.latency import Latency
+from nasperc.evaluation.video_latency import measure_video_latency
+from nasperc.fulltrain.loss_log import LossLog
+from nasperc.fulltrain.row import CHECKPOINT, Activity, Job, Workers
+from nasperc.fulltrain.task import LATENCY_RUNS, LATENCY_WARMUP, FullTask, report_images, roles
+from nasperc.fulltrain.trained_segmenter import TASK, describe_segmenter
+from nasperc.fulltrain.video_tables import VideoTables, video_metrics
+from nasperc.models.segmenter import Segmenter
+from nasperc.models.video_segmenter import VideoSegmenter
+from nasperc.search.recipe import Recipe
+from nasperc.training.device import to_device
+from nasperc.training.loop import TrainingResult, train
+from nasperc.training.plan import TrainingPlan
+from nasperc.training.segment import segment_dataset
+from nasperc.training.segmentation import cell_plan, end_to_end_plan
+from nasperc.training.training_run import TrainingRun
+from proxy_tasks.folder_lock import folder_lock
+
+BASELINE = "per-frame baseline"
+# Of the first phase, beside the checkpoint of the whole.
+CELL_CHECKPOINT = "cell.pt"
+
+Network = VideoSegmenter | Segmenter
+
+
+class VideoTask(FullTask[Network, VideoDataset]):
+    """The recipe's sections ``model``, ``video`` and ``seed`` count.
+
+    An entry is trained in two phases, the cell alone and everything; the per-frame baseline in the second one only,
+    since in the first the static network is frozen: its batches, and the frames of them that have a loss, are those
+    of the entries.
+    """
+
+    names = (TASK,)
+    presentation = VideoTables()
+    examples = "frames"
+
+    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
+        self.recipe, self._prepared = recipe, prepared
+        # The static network is the search's, made with its proxy task's seed: it is not trained twice.
+        self._static_seed = int(search.proxy.options["seed"])
+        self.splits = {role: open_video_split(recipe.data, role, prepared) for role in roles(recipe.data)}
+        measured = [split for role, split in self.splits.items() if role != "train"]
+        self.size = measured[0].frames[0].size
+        # Asked for before anything is trained: there may be none.
+        self._sequences = len(self.splits["train"].sequences(recipe.video.sequence_length))
+        for split in measured:
+            split.sequences(recipe.video.sequence_length)
+        self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
+        self._static: Segmenter | None = None
+        self._static_file: Path | None = None
+
+    def check_workers(self, workers: int) -> list[str]:
+        if workers > 1:
+            raise InputError(
+                f"networks of the task {TASK} are trained by one process",
+                value=workers,
+                where="--workers",
+                repair="Leave it out.",
+            )
+        return []
+
+    def baselines(self, jobs: Sequence[Job]) -> list[Job]:
+        return [Job(BASELINE, "per-frame", None)]
+
+    def iterations(self, job: Job) -> int:
+        cell, everything = self._phase_iterations()
+        return everything if job.part is None else cell + everything
+
+    def budget(self) -> str:
+        cell, everything = self._phase_iterations()
+        return f"{cell} iterations of the cell alone and {everything} of everything each (the baseline: {everything})"
+
+    def prepare(self, on_activity: Activity) -> None:
+        """The static network, from its file or trained now."""
+        # A search may be at it.
+        with folder_lock(self._prepared / LOCK):
+            self._static, self._static_file = prepared_static(
+                self.recipe.model,
+                self.recipe.video.static,
+                self.splits["train"],
+                self._prepared,
+                self._static_seed,
+                lambda phase, fraction: on_activity(phase, fraction, ""),
+            )
+
+    def about(self) -> dict[str, Any]:
+        return {"static_network": str(self._static_file)}
+
+    def build(self, job: Job) -> tuple[Network, dict[str, Any]]:
+        assert self._static is not None
+        model: Network = copy.deepcopy(self._static)
+        if job.part is not None:
+            assert isinstance(job.part, Searched)
+            assert isinstance(model, Segmenter)
+            model = build_video(self.recipe.model, job.part, len(self.splits["train"].classes), model)
+        to_device(model)
+        params = sum(parameter.numel() for parameter in model.parameters())
+        return model, {"depth": None, "flops": None, "params": params}
+
+    def train(
+        self, model: Network, job: Job, folder: Path, on_activity: Activity, workers: Workers | None
+    ) -> TrainingResult:
+        assert workers is None
+        total, seconds, done, resumed_at = self.iterations(job), 0.0, 0, 0
+        with LossLog(folder / "log.csv") as log:
+            for file, plan in self._phases(model, job):
+
+                def on_step(step: int, losses: dict[str, float], before: int = done) -> None:
+                    log.write(before + step, losses)
+                    on_activity("training", (before + step) / total, f"loss {log.mean():.3f}")
+
+                run = TrainingRun(model, plan, seed=self.recipe.seed, checkpoint=folder / file)
+                result = train(run, on_step=on_step)
+                seconds += result.seconds
+                done += result.iterations
+                resumed_at += result.resumed_at
+        return TrainingResult(seconds, done, resumed_at)
+
+    def measure(self, model: Network, split: str, on_activity: Activity) -> dict[str, Any]:
+        """Over whole runs, and over sequences as short as those of the training."""
+        dataset, evaluations = self.splits[split], []
+        for length in (None, self.recipe.video.sequence_length):
+            evaluations.append(
+                segment_dataset(
+                    model,
+                    dataset,
+                    self._normalisation,
+                    sequence_length=length,
+                    trimap_width=3 if length is None else None,
+                    on_frame=lambda done, frames: report_images(on_activity, split, frames, done),
+                )
+            )
+        runs, sequences = evaluations
+        return video_metrics(runs, sequences, dataset.classes)
+
+    def latency(self, model: Network) -> Latency:
+        """Of a frame that is not the first."""
+        return measure_video_latency(model, self.size, runs=LATENCY_RUNS, warmup=LATENCY_WARMUP).following
+
+    def _phase_iterations(self) -> tuple[int, int]:
+        video = self.recipe.video
+        return video.cell.iterations(self._sequences), video.end_to_end.iterations(self._sequences)
+
+    def _phases(self, model: Network, job: Job) -> list[tuple[str, TrainingPlan]]:
+        """File and plan of each phase, in order."""
+        assert job.part is None or isinstance(job.part, Searched)
+        assert self._static_file is not None
+        train_split, recipe = self.splits["train"], self.recipe
+        identity = {
+            **describe_segmenter(recipe.model, job.part, recipe.space),
+            "training": recipe.video.model_dump(mode="json"),
+            # Its name says what it was trained with.
+            "static_network": self._static_file.stem,
+            "seed": recipe.seed,
+            "data": train_split.fingerprint(),
+            "classes": list(train_split.classes),
+            "normalisation": self._normalisation.name,
+        }
+        common: dict[str, Any] = {"normalisation": self._normalisation, "seed": recipe.seed}
+        both = partial(end_to_end_plan, model, train_split, recipe.video, **common)
+        phases = [(CHECKPOINT, both(identity={**identity, "phase": "end_to_end"}))]
+        if isinstance(model, VideoSegmenter):
+            cell = cell_plan(
+                model, train_split, recipe.video, **common, identity={**identity, "phase": "cell"}
+            )
+            phases.insert(0, (CELL_CHECKPOINT, cell))
+        return phases

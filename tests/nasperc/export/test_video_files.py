@@ -1,0 +1,149 @@
+"""The two files of a network for videos against torch; one export serves several tests, since tracing takes long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from video_checkpoint import network, searched_cell
+
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.normalisation import get_normalisation
+from nasperc.errors import InputError
+from nasperc.export import video_files
+from nasperc.export.exported_video import TOLERANCE, VideoAgreement, compare_video, video_pieces
+from nasperc.export.video_files import export_video_onnx, export_video_pt2, run_onnx, run_pt2
+from nasperc.models.backbones.build import BackboneRecipe
+from nasperc.models.video_segmenter import VideoSegmenter
+
+TF = get_normalisation("tf")
+METADATA = {"classes": "a,b,c", "normalisation": "tf"}
+ODD = (72, 104)
+
+
+@pytest.fixture(scope="module")
+def video() -> VideoSegmenter:
+    # Of the few static networks the one with the fewest layers.
+    recipe = ModelRecipe(backbone=BackboneRecipe(name="resnet18"), segmentation_decoder="deeplab_v3_plus")
+    return network(searched_cell(), 3, recipe=recipe)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
+) -> tuple[VideoAgreement, tuple[Path, Path]]:
+    path = tmp_path_factory.mktemp("onnx") / "cell.onnx"
+    agreement = export_video_onnx(video, TF, path, metadata=METADATA)
+    return agreement, (path.with_name("cell-start.onnx"), path.with_name("cell-step.onnx"))
+
+
+def test_the_loop_in_onnxruntime_is_that_of_torch_at_sizes_it_was_not_traced_with(
+    exported: tuple[VideoAgreement, tuple[Path, Path]], video: VideoSegmenter
+) -> None:
+    agreement, (start, step) = exported
+    assert agreement.agrees
+    assert agreement.paths == (start, step)
+    assert sorted(start.parent.iterdir()) == [start, step]
+    sessions = [onnxruntime.InferenceSession(str(path)) for path in (start, step)]
+    for size in ((96, 64), (224, 320)):
+        frames = [torch.rand(1, 3, *size) * 255 for _ in range(6)]
+        with torch.no_grad():
+            expected = video([TF.apply(frame) for frame in frames])
+        names = ["logits", "next_layer4", "next_dec"]
+        found = sessions[0].run(names, {"image": frames[0].numpy()})
+        for index, frame in enumerate(frames):
+            if index:
+                state = {"layer4": found[1], "dec": found[2]}
+                found = sessions[1].run(names, {"image": frame.numpy(), **state})
+            scale = expected[index].abs().max()
+            assert (torch.from_numpy(found[0]) - expected[index]).abs().max() <= TOLERANCE * scale
+
+
+def test_classes_and_normalisation_travel_with_both_files(
+    exported: tuple[VideoAgreement, tuple[Path, Path]],
+) -> None:
+    for path in exported[1]:
+        assert {entry.key: entry.value for entry in onnx.load(path).metadata_props} == METADATA
+
+
+def test_the_comparison_sees_another_network(
+    exported: tuple[VideoAgreement, tuple[Path, Path]], video: VideoSegmenter
+) -> None:
+    pieces = video_pieces(video, TF, None)
+    start, step = (run_onnx(piece, path) for piece, path in zip(pieces, exported[1], strict=True))
+    assert compare_video(pieces, (start, step), exported[1], [(64, 64)]).agrees
+    # What the first frame does not show.
+    weight = video.cell.project[0].weight  # type: ignore[index, union-attr]
+    with torch.no_grad():
+        weight *= 1.1  # type: ignore[operator]
+        wrong = compare_video(pieces, (start, step), exported[1], [(64, 64)])
+        weight /= 1.1  # type: ignore[operator]
+    assert not wrong.agrees
+    with pytest.raises(InputError, match="must agree with torch"):
+        wrong.check()
+
+
+@pytest.fixture(scope="module")
+def programs(
+    tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
+) -> tuple[VideoAgreement, tuple[Path, Path]]:
+    path = tmp_path_factory.mktemp("pt2") / "cell.pt2"
+    agreement = export_video_pt2(video, TF, path, size=ODD, metadata=METADATA)
+    return agreement, (path.with_name("cell-start.pt2"), path.with_name("cell-step.pt2"))
+
+
+def test_a_fixed_size_may_be_any(programs: tuple[VideoAgreement, tuple[Path, Path]]) -> None:
+    agreement, _ = programs
+    assert (agreement.agrees, agreement.sizes, agreement.any_size) == (True, (ODD,), False)
+    assert "frames of 72x104 alone" in str(agreement)
+
+
+def test_programs_run_in_torch_alone_and_carry_the_classes(
+    programs: tuple[VideoAgreement, tuple[Path, Path]],
+) -> None:
+    code = """
+import sys, torch
+files = {"classes": "", "normalisation": ""}
+start = torch.export.load(sys.argv[1], extra_files=files).module()
+step = torch.export.load(sys.argv[2]).module()
+logits, *state = start(torch.rand(1, 3, 72, 104) * 255)
+for _ in range(2):
+    logits, *state = step(torch.rand(1, 3, 72, 104) * 255, *state)
+assert not any(name.startswith("nasperc") for name in sys.modules)
+print(files["classes"], files["normalisation"], *logits.shape)
+"""
+    command = [sys.executable, "-c", code, *map(str, programs[1])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=programs[1][0].parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["a,b,c", "tf", "1", "3", "9", "13"]
+
+
+def test_files_that_differ_are_not_written(
+    programs: tuple[VideoAgreement, tuple[Path, Path]],
+    video: VideoSegmenter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of another classifier: the first frame alone shows it.
+    bias = video.static.classifier.bias
+    assert bias is not None
+    start, step = (path.read_bytes() for path in programs[1])
+
+    def of_before(module: object, arguments: object, shapes: object, path: Path, metadata: object) -> None:
+        path.write_bytes(start if "start" in path.name else step)
+
+    monkeypatch.setattr(video_files, "save_pt2", of_before)
+    with torch.no_grad():
+        bias += 100
+        with pytest.raises(InputError, match="must agree with torch"):
+            export_video_pt2(video, TF, tmp_path / "cell.pt2", size=ODD)
+        bias -= 100
+    assert not list(tmp_path.iterdir())
+    pieces = video_pieces(video, TF, ODD)
+    runs = [run_pt2(piece, path) for piece, path in zip(pieces, programs[1], strict=True)]
+    assert compare_video(pieces, (runs[0], runs[1]), programs[1], [ODD]).agrees
