@@ -30,7 +30,7 @@ from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.search.recipe import load_recipe
 from nasperc.training.detect import detect_dataset
-from nasperc.training.loop import train
+from nasperc.training.detection import train
 
 IMAGES, OBJECTS = 8, 12
 DECODER = Baseline(fpn_width=128, head_width=128, depth=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from controllers.costs import CostName
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.evaluation.latency import Latency
+from nasperc.training.segmentation_recipe import VideoTrainingRecipe
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 # Called with (phase, fraction in [0, 1]): what a progress bar or a watchdog needs.
@@ -30,7 +31,8 @@ class TaskContext:
     """What a proxy task stands on.
 
     ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs;
-    each file's name carries the fingerprint of what is in it. ``seed``: the run's.
+    each file's name carries the fingerprint of what is in it. ``seed``: the run's. ``video``: how the per-frame network
+    is trained that dynamic cells are put on.
     """
 
     space: SearchSpace
@@ -38,6 +40,7 @@ class TaskContext:
     data: DataRecipe
     folder: Path
     seed: int
+    video: VideoTrainingRecipe = field(default_factory=VideoTrainingRecipe)
 
 
 class ProxyTask(ABC):

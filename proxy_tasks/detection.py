@@ -2,63 +2,49 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel
 from torch import nn
 
-from controllers.base import Candidate, Result
-from controllers.costs import COSTS, CostName
-from feature_cache.format import fingerprint
+from controllers.base import Candidate
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
 from nasperc.evaluation.latency import Latency, measure_latency
-from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
+from proxy_tasks.base import Progress, TaskContext, no_progress
+from proxy_tasks.cached_task import CachedTask
 from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.detection_training import Decoder, DecoderTraining
-from proxy_tasks.failure import failed, release_memory
-from proxy_tasks.folder_lock import folder_lock
+from proxy_tasks.folder_lock import build_once
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Architecture, Part, Stage
 
-# The GPU keeps the cache if it fills at most this share of its free memory.
-GPU_SHARE = 0.5
 # Cost is counted on this many crops: GroupNorm refuses a single value a group.
 CROPS = 2
 LATENCY_RUNS = 5
 
 
-class DetectionProxy(ProxyTask):
-    """Trains a neck and a head on cached features of a frozen backbone (thesis 7.3.3, 7.4.1).
-
-    Rewards are bit for bit the same in every process of a machine on CPU; on CUDA some backward kernels add
-    in no fixed order.
-    """
+class DetectionProxy(CachedTask):
+    """Trains a neck and a head on cached features of a frozen backbone (thesis 7.3.3, 7.4.1)."""
 
     Recipe: ClassVar[type[BaseModel]] = DetectionProxyRecipe
-    costs: ClassVar[frozenset[CostName]] = frozenset(COSTS)
+    recipe: DetectionProxyRecipe
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, DetectionProxyRecipe)
-        self.recipe = recipe
-        self.space = context.space
+        super().__init__(recipe, context)
         self.preset = context.model.head_preset()
         self.setup = DetectionSetup(recipe, context, self.preset)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._cache: DetectionCache | None = None
         self._validation_ap: ValidationAP | None = None
         self._pyramids: dict[str, DetectionCache] = {}
-        self._counted: tuple[Candidate | None, dict[str, float]] = (None, {})
 
     @property
     def cache(self) -> DetectionCache:
@@ -72,11 +58,7 @@ class DetectionProxy(ProxyTask):
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
         path = self.setup.cache_path
-        if not path.exists():
-            with folder_lock(path.with_suffix(".lock")):
-                # Another process may have made it while this one waited.
-                if not path.exists():
-                    self.setup.build(self.device, on_progress)
+        build_once(path, lambda: self.setup.build(self.device, on_progress))
         reader = CacheReader(path, expect=self.setup.contents)
         features = [spec.name for spec in self.setup.features]
         train = len(self.setup.split.train) * self.recipe.views
@@ -99,27 +81,6 @@ class DetectionProxy(ProxyTask):
         if self.recipe.head_stage == "cached_fpn" and stage.free == ("head",):
             PyramidCache(self.setup, fixed["fpn"], stage.widths).build(self.device, on_progress)
 
-    def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
-        """See :meth:`ProxyTask.evaluate`."""
-        started = time.perf_counter()
-        try:
-            with _threads(self.recipe.num_threads), self._seeded(candidate.seed):
-                result = self._evaluate(candidate, on_progress)
-        except Exception as error:
-            result = failed(error)
-        if result.transient:
-            release_memory()
-        return replace(result, seconds=time.perf_counter() - started)
-
-    def training(self, candidate: Candidate, stopwatch: Stopwatch | None = None) -> DecoderTraining:
-        """The candidate's decoder, initialised by its seed and checked, ready to be trained.
-
-        Raises:
-            InputError: the stage's overrides or widths do not fit.
-            RuntimeError: the network that was built is not the one that was sampled.
-        """
-        return self._training(candidate, self.modules(candidate), stopwatch)
-
     def _training(
         self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
     ) -> DecoderTraining:
@@ -132,23 +93,13 @@ class DetectionProxy(ProxyTask):
         validation_ap = self._validation_ap if recipe.needs_ap else None
         return DecoderTraining(decoder, cache, recipe, self.preset, candidate.seed, stopwatch, validation_ap)
 
-    def modules(self, candidate: Candidate) -> dict[str, nn.Module]:
-        """``neck`` and ``head`` of a candidate, initialised by its seed and checked.
-
-        Raises:
-            InputError: the stage's widths do not fit.
-            RuntimeError: the network that was built is not the one that was sampled.
-        """
-        with self._seeded(candidate.seed):
-            modules = build_decoder(
-                Searched(self.space, candidate.architecture, candidate.widths),
-                self.setup.features,
-                len(self.setup.dataset.classes),
-                self.preset,
-            )
-        built, sampled = self.space.read_back(modules), dict(candidate.architecture.parts)
-        if built != sampled:
-            raise RuntimeError(f"the network that was built is {built}, sampled was {sampled}")
+    def _build(self, candidate: Candidate) -> dict[str, nn.Module]:
+        modules = build_decoder(
+            Searched(self.space, candidate.architecture, candidate.widths),
+            self.setup.features,
+            len(self.setup.dataset.classes),
+            self.preset,
+        )
         strides = tuple(spec.stride for spec in modules["neck"].out)  # type: ignore[union-attr]
         if strides != STRIDES:
             raise RuntimeError(f"a neck must put out strides {STRIDES}, got {strides}")
@@ -168,25 +119,12 @@ class DetectionProxy(ProxyTask):
 
     def _resident(self, cache: DetectionCache) -> DetectionCache:
         """The cache, on the GPU if it fits."""
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if cache.reader.nbytes < GPU_SHARE * free:
-                cache.reader.to_device(self.device)
+        self._keep_on_device(cache.reader)
         return cache
 
-    def fingerprint(self) -> str:
-        """See :meth:`ProxyTask.fingerprint`."""
-        space = [self.space.name, self.space.version, self.space.variant]
+    def _measured_on(self) -> Mapping[str, Any]:
         # Text, because the sizes of interest end in infinity, which JSON does not have.
-        preset = repr(self.preset.model_dump())
-        recipe = self.recipe.model_dump(mode="json")
-        return fingerprint({"cache": self.setup.contents, "recipe": recipe, "preset": preset, "space": space})
-
-    def cost(self, candidate: Candidate) -> dict[str, float]:
-        """See :meth:`ProxyTask.cost`."""
-        cost = self._cost(self.modules(candidate))
-        self._counted = (candidate, cost)
-        return cost
+        return {"cache": self.setup.contents, "preset": repr(self.preset.model_dump())}
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
         """Of backbone and decoder on one crop, with random weights."""
@@ -217,30 +155,6 @@ class DetectionProxy(ProxyTask):
             "cache": {"fingerprint": header.fingerprint, "file": self.cache.reader.path.name},
         }
 
-    def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
-        modules = self.modules(candidate)
-        # Counting takes some 0.2 s: under a limit the worker has done it.
-        counted, cost = self._counted
-        if counted != candidate:
-            cost = self._cost(modules)
-        training = self._training(candidate, modules)
-        halfway, final = training.run(candidate.threshold, on_progress)
-        last = final or halfway
-        assert last is not None
-        return Result(
-            status="completed" if final is not None else "stopped",
-            reward=None if final is None else final.reward,
-            halfway=None if halfway is None else halfway.reward,
-            metrics={
-                "loss_classification": last.classification,
-                "loss_box": last.box,
-                "loss_centerness": last.centerness,
-                **({} if last.ap is None else {"ap": last.ap}),
-                **{f"seconds_{name}": value for name, value in training.stopwatch.summary().items()},
-            },
-            cost=cost,
-        )
-
     def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
         """Of neck and head on one crop, whether the neck is trained here or its features are cached."""
         cost = measure_module_cost(Decoder(modules), self._feature_shapes())
@@ -253,20 +167,3 @@ class DetectionProxy(ProxyTask):
             torch.empty(CROPS, spec.channels, crop // spec.stride, crop // spec.stride, device="meta")
             for spec in self.setup.features
         ]
-
-    @contextmanager
-    def _seeded(self, seed: int) -> Iterator[None]:
-        """Random numbers from ``seed``; outside they go on as if nothing had been drawn."""
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            yield
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

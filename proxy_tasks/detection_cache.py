@@ -27,6 +27,7 @@ from nasperc.models.fcos_targets import FCOSTargets, fcos_targets, stack_targets
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import FCOSPreset
 from proxy_tasks.base import Progress
+from proxy_tasks.cached_records import CachedRecords
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_views import ImageSplit, views
 
@@ -127,7 +128,7 @@ class Batch:
     targets: FCOSTargets
 
 
-class DetectionCache:
+class DetectionCache(CachedRecords[Batch]):
     """The proxy task's view of a cache file.
 
     Args:
@@ -140,44 +141,17 @@ class DetectionCache:
     def __init__(
         self, reader: CacheReader, features: Sequence[str], train: int, device: torch.device | None = None
     ) -> None:
+        super().__init__(train, len(reader) - train, device or reader.device)
         self.reader = reader
         self.features = tuple(features)
-        self.train = train
-        self.val = len(reader) - train
-        self.device = device or reader.device
 
     def load(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
-        """The records at ``indices`` (N,), the features in ``dtype``."""
         rows = self.reader.batch((*self.features, *TARGETS), indices)
         rows = {name: tensor.to(self.device) for name, tensor in rows.items()}
         return Batch(
             [rows[name].permute(0, 3, 1, 2).to(dtype) for name in self.features],
             FCOSTargets(rows["labels"].long(), rows["distances"], rows["centerness"]),
         )
-
-    def training_order(self, batch_size: int, seed: int) -> Iterator[Tensor]:
-        """Endless batches of meta-train indices: one permutation after another, each batch ascending."""
-        generator = torch.Generator().manual_seed(seed)
-        pool = torch.empty(0, dtype=torch.int64)
-        while True:
-            while len(pool) < batch_size:
-                pool = torch.cat((pool, torch.randperm(self.train, generator=generator)))
-            # Ascending: a file is read faster forwards, and no loss depends on the order within a batch.
-            yield pool[:batch_size].sort().values
-            pool = pool[batch_size:]
-
-    def statistics_batches(
-        self, count: int, batch_size: int, seed: int, dtype: torch.dtype = torch.float32
-    ) -> Iterator[Batch]:
-        """The fixed meta-train batches that BatchNorm statistics are estimated on."""
-        for indices in islice(self.training_order(min(batch_size, self.train), seed), count):
-            yield self.load(indices, dtype)
-
-    def val_batches(self, batch_size: int, dtype: torch.dtype = torch.float32) -> Iterator[Batch]:
-        """All meta-val records in order, in batches of nearly the same size, at most ``batch_size``."""
-        records = torch.arange(self.train, len(self.reader))
-        for indices in records.tensor_split(-(-self.val // batch_size)):
-            yield self.load(indices, dtype)
 
 
 def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:

@@ -22,7 +22,7 @@ from proxy_tasks.base import Progress
 from proxy_tasks.detection_cache import DetectionCache, write_cache
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.finetune import finetune
-from proxy_tasks.folder_lock import folder_lock
+from proxy_tasks.folder_lock import build_once
 from search_spaces.base import ORIGINAL, Part
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -86,12 +86,7 @@ class PyramidCache:
         Raises:
             InputError: data or weights cannot be used; the disk is full; the training diverges.
         """
-        if self.path.exists():
-            return
-        with folder_lock(self.path.with_suffix(".lock")):
-            # Another process may have made it while this one waited.
-            if not self.path.exists():
-                self._build(device, on_progress)
+        build_once(self.path, lambda: self._build(device, on_progress))
 
     def open(self, device: torch.device) -> DetectionCache:
         """The features and targets of every view.

@@ -18,7 +18,7 @@ from nasperc.errors import InputError
 from nasperc.models.fcos import FCOS
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.torch_files import load_torch_file
-from nasperc.training.loop import train
+from nasperc.training.detection import train
 from proxy_tasks.base import Progress
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 

@@ -34,7 +34,6 @@ class DynamicCell(SearchSpace):
 
     name: ClassVar[str] = "dynamic_cell"
     Recipe: ClassVar[type[BaseModel]] = DynamicCellRecipe
-    # Not built yet: until it is registered, a search of this space says so instead of failing candidate by candidate.
     proxy: ClassVar[str | None] = "video_segmentation"
     parts = (PART,)
 

@@ -1,8 +1,8 @@
-"""The recipe section of the model: backbone and head preset."""
+"""The recipe section of the model: backbone, head preset, segmentation decoder."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,13 +12,17 @@ from nasperc.models.heads.preset import FCOSPreset, get_preset
 
 
 class ModelRecipe(BaseModel):
-    """``preset`` is one of the head's presets; ``preset_overrides`` replaces some of its keys."""
+    """``preset`` is one of the detection head's; ``preset_overrides`` replaces some of its keys.
+
+    ``segmentation_decoder``: of the per-frame network that dynamic cells are put on, by the name of the whole network.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: BackboneRecipe = BackboneRecipe()
     preset: str = "nas_fcos"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
+    segmentation_decoder: Literal["arch2", "deeplab_v3_plus"] = "arch2"
 
     def head_preset(self) -> FCOSPreset:
         """The preset with its overrides.

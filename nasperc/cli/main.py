@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from nasperc.cli import cache, catalog, convert, cost, evaluate, export, fulltrain, report, search
+from nasperc.cli import cache, catalog, convert, cost, evaluate, export, fulltrain, predict, report, search
 from nasperc.cli.console import error_console
 from nasperc.errors import InputError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 search.register(app)
 fulltrain.register(app)
 evaluate.register(app)
+predict.register(app)
 export.register(app)
 convert.register(app)
 cost.register(app)

@@ -111,10 +111,14 @@ def label_colours(count: int) -> np.ndarray:
     return colours
 
 
-def write_label_map(file: Path, labels: Tensor | np.ndarray) -> None:
-    """Write (H, W) labels in 0..255 as a palette PNG whose indices are the labels; 255 is black."""
+def write_label_map(file: Path, labels: Tensor | np.ndarray, colours: np.ndarray | None = None) -> None:
+    """Write (H, W) labels in 0..255 as a palette PNG whose indices are the labels; 255 is black.
+
+    ``colours``: (C, 3) uint8, RGB, of the first C labels; None: :func:`label_colours`.
+    """
     picture = Image.fromarray(np.asarray(labels).astype(np.uint8))
     palette = np.zeros((256, 3), np.uint8)
-    palette[:SEMANTIC_IGNORE] = label_colours(SEMANTIC_IGNORE)
+    chosen = label_colours(SEMANTIC_IGNORE) if colours is None else colours
+    palette[: len(chosen)] = chosen
     picture.putpalette(palette.tobytes())
     picture.save(file, "PNG", optimize=True)

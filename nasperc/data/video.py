@@ -56,7 +56,8 @@ class VideoDataset:
     ) -> None:
         runs = tuple(runs)
         for run in runs:
-            _check_sizes(run)
+            for frame in run:
+                check_frame_size(frame.size, run[0].size, frame.image)
         self.name = name
         self.split = split
         self.classes = classes
@@ -137,11 +138,11 @@ class VideoDataset:
         return digest.hexdigest()
 
 
-def open_frames(folder: Path) -> VideoDataset:
-    """The images of a folder as runs of frames without annotations (and without classes), for prediction.
+def list_frames(folder: Path) -> list[list[Path]]:
+    """The images of a folder as runs of frames in the order of the video, for prediction; none is opened.
 
     Raises:
-        InputError: the folder is missing or has no image, or frames of one run differ in size.
+        InputError: the folder is missing or has no image.
     """
     images = images_by_stem(folder)
     if not images:
@@ -151,20 +152,18 @@ def open_frames(folder: Path) -> VideoDataset:
             where=folder,
             repair="Name the folder that they are in.",
         )
-    runs = [[Frame.of(images[name], None) for name in run] for run in runs_of(list(images))]
-    return VideoDataset(folder.resolve().name, "frames", (), runs, LabelIds({}))
+    return [[images[name] for name in run] for run in runs_of(list(images))]
 
 
-def _check_sizes(run: Sequence[Frame]) -> None:
-    for frame in run:
-        if frame.size != run[0].size:
-            (height, width), (first_height, first_width) = frame.size, run[0].size
-            raise InputError(
-                "frames that follow one another must have one size",
-                value=f"{width}x{height} after {first_width}x{first_height}",
-                where=frame.image,
-                repair="Mend it, or give other videos other names.",
-            )
+def check_frame_size(size: tuple[int, int], expected: tuple[int, int], file: Path) -> None:
+    """Raises InputError unless a frame's (H, W) is that of those before it in its run."""
+    if size != expected:
+        raise InputError(
+            "frames that follow one another must have one size",
+            value=f"{size[1]}x{size[0]} after {expected[1]}x{expected[0]}",
+            where=file,
+            repair="Mend it, or give other videos other names.",
+        )
 
 
 def _content(file: Path) -> bytes:

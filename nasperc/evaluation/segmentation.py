@@ -92,7 +92,7 @@ def _iou(matrix: Tensor) -> Tensor:
 
 
 class SegmentationEvaluation:
-    """Counts pixels of whole images, for each frame position apart; metrics of one position or of all together.
+    """Counts pixels of whole images, for each frame position apart; metrics of some positions or of all together.
 
     Args:
         classes: their number.
@@ -127,13 +127,13 @@ class SegmentationEvaluation:
         """The frame positions that were counted, ascending."""
         return tuple(sorted(self._counts))
 
-    def confusion(self, position: int | None = None) -> Tensor:
-        """(2, C, C) int64: over all pixels and within the trimap; None: over all positions."""
-        chosen = [each for key, each in self._counts.items() if position in (None, key)]
+    def confusion(self, *positions: int) -> Tensor:
+        """(2, C, C) int64: over all pixels and within the trimap, at some frame positions; none named: at all."""
+        chosen = [each for key, each in self._counts.items() if not positions or key in positions]
         empty = torch.zeros(2, self.classes, self.classes, dtype=torch.int64)
         return torch.stack(chosen).sum(dim=0) if chosen else empty
 
-    def metrics(self, position: int | None = None) -> SegmentationMetrics:
-        """The metrics at one frame position, or over all."""
-        whole, band = self.confusion(position)
+    def metrics(self, *positions: int) -> SegmentationMetrics:
+        """The metrics at some frame positions; none named: over all."""
+        whole, band = self.confusion(*positions)
         return segmentation_metrics(whole, None if self.trimap_width is None else band)

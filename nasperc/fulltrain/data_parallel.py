@@ -30,9 +30,10 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import read_decoder
 from nasperc.search.ray_start import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.training.detection import train_part
 from nasperc.training.device import to_device
 from nasperc.training.interrupt import DeferredInterrupt
-from nasperc.training.loop import OnStep, train_part
+from nasperc.training.loop import OnStep
 from nasperc.training.peers import Peers
 from proxy_tasks.failure import describe
 
@@ -106,7 +107,7 @@ class DataParallel:
             on_step: called in this process with the iterations done and their losses.
 
         Raises:
-            InputError: as in :func:`nasperc.training.loop.train`, raised in a worker.
+            InputError: as in :func:`nasperc.training.detection.train`, raised in a worker.
             RuntimeError: workers failed in another way, or died, once more than they are started again.
             KeyboardInterrupt: Ctrl-C; the workers have written a checkpoint. At the second one they have not.
         """

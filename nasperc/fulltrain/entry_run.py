@@ -28,8 +28,9 @@ from nasperc.plain_files import read_json
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import write_atomically
 from nasperc.training.detect import detect_dataset
+from nasperc.training.detection import train
 from nasperc.training.device import to_device
-from nasperc.training.loop import DivergedError, OnStep, train
+from nasperc.training.loop import DivergedError, OnStep
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
 # A large network on one thread takes seconds an image.

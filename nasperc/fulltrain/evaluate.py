@@ -9,15 +9,15 @@ from nasperc.data.dataset import DetectionDataset
 from nasperc.data.formats import has_split, open_dataset, splits
 from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import CocoMetrics, coco_ap
-from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
+from nasperc.fulltrain.trained_detector import TrainedDetector
 from nasperc.training.detect import detect_dataset
 from nasperc.training.device import to_device
 
 OnImage = Callable[[int, int], None]
 
 
-def evaluate_checkpoint(
-    path: Path,
+def evaluate_on(
+    detector: TrainedDetector,
     data: Path,
     *,
     split: str | None = None,
@@ -25,31 +25,39 @@ def evaluate_checkpoint(
     strict: bool = False,
     on_image: OnImage | None = None,
 ) -> tuple[CocoMetrics, DetectionDataset]:
-    """Metrics of a checkpoint, and the split that they were measured on.
+    """Metrics of a detector, and the split that they were measured on.
 
     Args:
-        path: the checkpoint.
-        data: folder of a data set with the checkpoint's classes.
+        detector: from its checkpoint.
+        data: folder of a data set with its classes.
         split: its name; None: test, or val where there is no test.
         format: "voc", "coco" or "auto".
         strict: boxes that would be dropped or clipped are errors.
         on_image: called with the images done and their number.
 
     Raises:
-        InputError: the checkpoint or the data set is not readable, the split is missing, a class is unknown.
+        InputError: the data set is not readable, the split is missing, a class is unknown.
     """
-    detector = load_detector(path)
-    if split is None:
-        split = next((name for name in ("test", "val") if has_split(data, name, format)), None)
-    if split is None:
-        raise InputError(
-            "a data set to evaluate on needs a split test or val",
-            value=", ".join(splits(data, format)),
-            where=data,
-            repair="Name one with --split.",
-        )
+    split = split or reported_split(data, format)
     dataset = open_dataset(data, split, format=format, classes=detector.classes, strict=strict)
     return evaluate_detector(detector, dataset, on_image), dataset
+
+
+def reported_split(data: Path, format: str = "auto") -> str:
+    """The split that is evaluated where none is named: test, or val where there is no test.
+
+    Raises:
+        InputError: there is neither, or ``data`` is no data set.
+    """
+    for name in ("test", "val"):
+        if has_split(data, name, format):
+            return name
+    raise InputError(
+        "a data set to evaluate on needs a split test or val",
+        value=", ".join(splits(data, format)),
+        where=data,
+        repair="Name one with --split.",
+    )
 
 
 def evaluate_detector(

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nasperc.data.image import read_image
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
-from nasperc.fulltrain.trained_detector import TrainedDetector, load_detector
+from nasperc.fulltrain.trained_detector import TrainedDetector
 from nasperc.training.detect import detect
 from nasperc.training.device import to_device
 
@@ -33,19 +33,22 @@ class Predictions:
     unreadable: list[InputError]
 
 
-def predict(checkpoint: Path, images: Sequence[Path], out: Path, threshold: float = 0.3) -> Predictions:
+def predict_images(
+    detector: TrainedDetector, checkpoint: Path, images: Sequence[Path], out: Path, threshold: float = 0.3
+) -> Predictions:
     """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
 
     An image that cannot be read is reported in the result; the others are still done.
 
     Args:
-        checkpoint: of full training.
+        detector: the network.
+        checkpoint: that it came from, for the JSON file.
         images: files in any format that pillow reads.
         out: folder, made if it is missing.
         threshold: lowest score written and drawn, in 0..1.
 
     Raises:
-        InputError: the checkpoint cannot be read, or ``threshold`` is outside 0..1.
+        InputError: ``threshold`` is outside 0..1.
     """
     if not 0 <= threshold <= 1:
         raise InputError(
@@ -54,7 +57,6 @@ def predict(checkpoint: Path, images: Sequence[Path], out: Path, threshold: floa
             where="--threshold",
             repair="For example 0.3.",
         )
-    detector = load_detector(checkpoint)
     to_device(detector.model)
     out.mkdir(parents=True, exist_ok=True)
     result = Predictions(out / RESULTS, {}, {}, [])

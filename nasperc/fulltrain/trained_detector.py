@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
-from nasperc.errors import InputError
+from nasperc.fulltrain.checkpoint_content import (
+    describe_searched,
+    described_network,
+    load_task_checkpoint,
+    read_searched,
+    read_widths,
+)
 from nasperc.models.detector import Detector
-from nasperc.plugins import load_component, require_named_plugins
 from nasperc.search.recipe import ComponentSection
-from nasperc.training.checkpoint import load_checkpoint
+from nasperc.training.checkpoint import require_keys
 from nasperc.training.recipe import TrainingRecipe
-from search_spaces.base import WIDEST
 
+TASK = "fcos"
 _DESCRIPTION = ("task", "detector", "decoder", "space", "training", "classes", "normalisation")
 _KEYS = (*_DESCRIPTION, "model", "step", "finished")
 
@@ -51,10 +56,9 @@ def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> 
         if decoder.kind == "fpn-retinanet":
             values["anchor_scale"] = decoder.anchor_scale
     else:
-        architecture = decoder.space.to_dict(decoder.architecture)
-        values = {"kind": "searched", "architecture": architecture, "widths": dict(decoder.widths)}
+        values = {"kind": "searched", **describe_searched(decoder)}
     return {
-        "task": "fcos",
+        "task": TASK,
         "detector": recipe.model_dump(mode="json"),
         "decoder": values,
         "space": space.model_dump(mode="json"),
@@ -67,8 +71,17 @@ def load_detector(path: Path) -> TrainedDetector:
     Raises:
         InputError: unreadable, cut short, of another format or task, or not consistent in itself.
     """
-    content = load_checkpoint(path, _KEYS)
-    try:
+    return read_detector(load_task_checkpoint(path, TASK), path)
+
+
+def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
+    """The detector of a checkpoint's content; ``path`` names it in errors.
+
+    Raises:
+        InputError: as :func:`load_detector`.
+    """
+    require_keys(content, _KEYS, path)
+    with described_network(path):
         recipe = ModelRecipe.model_validate(content["detector"])
         decoder = read_decoder(content, where=str(path))
         training = TrainingRecipe.model_validate(content["training"])
@@ -77,16 +90,6 @@ def load_detector(path: Path) -> TrainedDetector:
         model.load_state_dict(content["model"])
         normalisation = get_normalisation(content["normalisation"])
         step, finished = int(content["step"]), bool(content["finished"])
-    except InputError:
-        raise
-    # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
-    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            "a checkpoint's weights must fit the network that it describes",
-            value=(str(error) or type(error).__name__).splitlines()[0],
-            where=path,
-            repair="It was edited, or written by another version: train again.",
-        ) from error
     return TrainedDetector(model.eval(), decoder, recipe, training, classes, normalisation, step, finished)
 
 
@@ -98,17 +101,11 @@ def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
         KeyError, TypeError, ValidationError: it is no such description.
     """
     values = description["decoder"]
-    widths = {str(part): int(width) for part, width in values["widths"].items()}
-    if not all(0 < width <= WIDEST for width in widths.values()):
-        raise ValueError(f"widths {widths}")
+    widths = read_widths(values)
     for kind in BASELINE_NAMES:
         if values["kind"] == kind.replace("-", "_"):
             scale, depth = float(values.get("anchor_scale", 1.0)), int(values["depth"])
             if not 0 <= depth <= DEEPEST:
                 raise ValueError(f"a depth of {depth}")
             return Baseline(widths["fpn"], widths["head"], depth, kind, scale)
-    section = ComponentSection.model_validate(description["space"])
-    require_named_plugins({"space": {"name": section.name}}, where=where)
-    component = load_component("space", section.name)
-    space = component(component.Recipe.model_validate(section.options))
-    return Searched(space, space.from_dict(values["architecture"], where=where), widths)
+    return read_searched(values, description["space"], where)

@@ -88,6 +88,16 @@ class VideoSegmenter(nn.Module):
         Raises:
             InputError: no frame.
         """
+        first, state, levels = self.observe(frames)
+        return [first, *unroll(self.cell, state, levels)]
+
+    def observe(self, frames: Sequence[Tensor]) -> tuple[Tensor, State, list[list[Tensor]]]:
+        """All that the static network does with ``frames``, as for :meth:`forward`: logits of the first frame, what
+        it leaves to the next, and layers 2, 3 and 4 of all others, for :func:`unroll`.
+
+        Raises:
+            InputError: no frame.
+        """
         if not frames:
             raise InputError(
                 "a video must have at least one frame",
@@ -99,7 +109,7 @@ class VideoSegmenter(nn.Module):
         encoded = self.static.encode(torch.cat(list(frames)))
         features = [list(each) for each in zip(*(x.chunk(len(frames)) for x in encoded), strict=True)]
         logits, state = self._first(features[0])
-        return [logits, *unroll(self.cell, state, [each[-3:] for each in features[1:]])]
+        return logits, state, [each[-3:] for each in features[1:]]
 
     def start(self, image: Tensor) -> tuple[Tensor, State]:
         """Logits of the first frame (N, 3, H, W), and what it leaves to the next."""
@@ -141,3 +151,22 @@ class VideoStart(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, state = self.video.start(image)
         return logits, state.layer4, state.dec
+
+
+class LaterFrame(nn.Module):
+    """What runs on every frame after the first, to be timed and counted: ``forward(image) -> logits``.
+
+    Encoder and cell, on a state of the given frame ``size`` (H, W) that is kept as it is.
+    """
+
+    def __init__(self, video: VideoSegmenter, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.video = video
+        *_, layer4, dec = video.static.cell_inputs
+        for name, spec in (("layer4", layer4), ("dec", dec)):
+            height, width = (-(-side // spec.stride) for side in size)
+            self.register_buffer(name, torch.rand(1, spec.channels, height, width))
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits, _ = self.video.step(State(self.layer4, self.dec), image)
+        return logits

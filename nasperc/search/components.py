@@ -47,7 +47,9 @@ def build_proxy(recipe: Recipe, space: SearchSpace, folder: Path) -> ProxyTask:
     """The proxy task of a recipe; ``folder`` holds what it prepares and is shared by runs."""
     component = load_component("proxy", recipe.proxy.name)
     options = component.Recipe.model_validate(recipe.proxy.options)
-    context = TaskContext(space=space, model=recipe.model, data=recipe.data, folder=folder, seed=recipe.seed)
+    context = TaskContext(
+        space=space, model=recipe.model, data=recipe.data, folder=folder, seed=recipe.seed, video=recipe.video
+    )
     task: ProxyTask = component(options, context)
     return task
 

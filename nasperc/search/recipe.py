@@ -21,6 +21,7 @@ from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml
 from nasperc.plugins import KINDS, load_component, name_plugins, require_named_plugins
 from nasperc.search.search_recipe import SearchRecipe
 from nasperc.training.recipe import TrainingRecipe
+from nasperc.training.segmentation_recipe import VideoTrainingRecipe
 
 SUFFIXES = {".yaml", ".yml"}
 
@@ -52,6 +53,8 @@ class Recipe(BaseModel):
     proxy: ComponentSection = ComponentSection(name="detection")
     search: SearchRecipe = SearchRecipe()
     fulltrain: TrainingRecipe = TrainingRecipe()
+    # The per-frame network and full training, of a search of dynamic cells.
+    video: VideoTrainingRecipe = VideoTrainingRecipe()
     # What full training has beside the entries, each at the cost of the best of them.
     baselines: tuple[BaselineKind, ...] = ("fpn-fcos",)
     # The recipe's own model, and how its cost is stated (nasperc cost); a search does not look at them.

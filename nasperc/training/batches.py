@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,11 +30,33 @@ def training_transform(recipe: TrainingRecipe) -> Transform:
     return Compose(*transforms)
 
 
-class TrainingBatches:
-    """Batches by iteration; batch ``step`` is a pure function of the arguments and ``step``.
+class Batches(ABC):
+    """Batches by iteration; batch ``step`` is a pure function of ``step`` and of what they were made with."""
 
-    Of several processes each makes its part of it, with the same images and augmentation as one alone.
-    """
+    @abstractmethod
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of one iteration, or this process's part of it.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+
+    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches ``start`` to ``stop - 1``, the next ones being made while the caller works on one."""
+        pending: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
+            try:
+                for step in range(start, stop):
+                    while len(pending) <= AHEAD and step + len(pending) < stop:
+                        pending.append(pool.submit(self.__getitem__, step + len(pending)))
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+class TrainingBatches(Batches):
+    """Of a detector. Of several processes each makes its part, with the images and augmentation of one alone."""
 
     def __init__(
         self,
@@ -48,27 +71,9 @@ class TrainingBatches:
         self._transform = training_transform(recipe)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of one iteration, or this process's part of it.
-
-        Raises:
-            InputError: an image cannot be read.
-        """
         indices = batch_indices(len(self._dataset), self._recipe.batch_size, self._seed, step)
         samples = [
             self._transform(self._dataset[indices[place]], np.random.default_rng([self._seed, step, place]))
             for place in self._part
         ]
         return collate(samples, self._normalisation)
-
-    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
-        """The batches ``start`` to ``stop - 1``, the next ones being made while the caller works on one."""
-        pending: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
-            try:
-                for step in range(start, stop):
-                    while len(pending) <= AHEAD and step + len(pending) < stop:
-                        pending.append(pool.submit(self.__getitem__, step + len(pending)))
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()

@@ -61,7 +61,12 @@ def load_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
         raise InputError(
             f"a checkpoint must have the format {FORMAT}", value=found, where=path, repair=_REPAIR
         )
+    require_keys(content, keys, path)
+    return content
+
+
+def require_keys(content: Mapping[str, Any], keys: tuple[str, ...], path: Path) -> None:
+    """Raises InputError unless the content of the checkpoint ``path`` has ``keys``."""
     for key in keys:
         if key not in content:
             raise InputError(f"a checkpoint must hold '{key}'", value="none", where=path, repair=_REPAIR)
-    return content

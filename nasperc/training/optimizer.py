@@ -1,12 +1,14 @@
-"""Parameter groups and optimiser by the recipe."""
+"""Parameter groups and optimisers by the recipe."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from nasperc.training.recipe import TrainingRecipe
-from nasperc.training.schedule import learning_rate_factor
 
 
 def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> Optimizer:
@@ -43,8 +45,43 @@ def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> Optimizer:
     return Adam(settings, lr=recipe.learning_rate, fused=True)
 
 
-def set_learning_rate(optimizer: Optimizer, recipe: TrainingRecipe, step: int) -> None:
-    """Give every group its learning rate in iteration ``step``, counted from 0."""
-    factor = learning_rate_factor(recipe, step)
+class Optimizers:
+    """Several optimisers as one, each with a schedule of its own.
+
+    Args:
+        scheduled: pairs of an optimiser, whose parameter groups all have a ``base_lr``, and a function from the
+            iteration, counted from 0, to the factor on it.
+    """
+
+    def __init__(self, *scheduled: tuple[Optimizer, Callable[[int], float]]) -> None:
+        self._scheduled = scheduled
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer, _ in self._scheduled:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, step: int) -> None:
+        """Take iteration ``step`` with the learning rates that it has by the schedules."""
+        for optimizer, factor in self._scheduled:
+            set_learning_rate(optimizer, factor(step))
+            optimizer.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Of all of them, in order."""
+        return [optimizer.state_dict() for optimizer, _ in self._scheduled]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        """Set what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: they are of other optimisers.
+        """
+        for (optimizer, _), state in zip(self._scheduled, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Give every group its learning rate, ``factor`` times its ``base_lr``."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

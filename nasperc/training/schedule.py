@@ -1,4 +1,4 @@
-"""The learning-rate schedule: warm-up, then drops to a tenth."""
+"""Learning-rate schedules: warm-up, then drops to a tenth; and "poly"."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def learning_rate_factor(recipe: TrainingRecipe, step: int) -> float:
         progress = step / recipe.warmup_iterations if recipe.warmup_kind == "linear" else 0.0
         factor *= recipe.warmup_factor + (1 - recipe.warmup_factor) * progress
     return factor
+
+
+def poly_factor(iterations: int, power: float, step: int) -> float:
+    """The "poly" schedule of thesis A.1: (1 - step / iterations) ** power; ``power`` 0 is a constant rate."""
+    return float((1 - step / iterations) ** power)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,66 +11,55 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasperc.data.dataset import DetectionDataset
-from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError, shown
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
-from nasperc.training.batches import TrainingBatches
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
-from nasperc.training.optimizer import build_optimizer
 from nasperc.training.peers import Peers
-from nasperc.training.recipe import TrainingRecipe
+from nasperc.training.plan import TrainingPlan
 
 
 class TrainingRun:
-    """Network, optimiser, averages and batches after ``step`` iterations; arguments as of ``loop.train``.
+    """Network, optimisers and averages after ``step`` iterations.
 
     Of several ``peers`` the first writes the checkpoint, all read it.
+
+    Args:
+        model: on its device; trained in place.
+        plan: what is done with it.
+        seed: of random layers (that of the batches is theirs).
+        checkpoint: file to write every ``checkpoint_every`` iterations and at the end; None: none.
+        peers: the processes that share the batches.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        dataset: DetectionDataset,
-        recipe: TrainingRecipe,
+        plan: TrainingPlan,
+        *,
         seed: int,
-        normalisation: Normalisation,
-        checkpoint: Path | None,
-        description: Mapping[str, Any],
-        peers: Peers,
+        checkpoint: Path | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.recipe, self.seed, self.checkpoint, self.peers = recipe, seed, checkpoint, peers
-        backbone = getattr(model, "backbone", None)
-        self.frozen = backbone if recipe.freeze_backbone else None
-        if self.frozen is not None:
-            self.frozen.requires_grad_(False)
-        self.optimizer = build_optimizer(model, recipe)
-        self.average = None if recipe.ema_decay is None else PolyakAverage(model, recipe.ema_decay)
-        self.batches = TrainingBatches(dataset, recipe, normalisation, seed, peers)
+        self.plan, self.settings, self.optimizers = plan, plan.settings, plan.optimizers
+        self.seed, self.checkpoint, self.peers = seed, checkpoint, peers or Peers()
+        decay = plan.settings.ema_decay
+        self.average = None if decay is None else PolyakAverage(model, decay)
         self.device = next(model.parameters()).device
         self.step, self.seconds, self.finished = 0, 0.0, False
-        described = {
-            **description,
-            "training": recipe.model_dump(mode="json"),
-            "seed": seed,
-            "data": dataset.fingerprint(),
-            "classes": list(dataset.classes),
-            "normalisation": normalisation.name,
-        }
         # What a checkpoint gives back: tuples come back as lists.
-        self.described: dict[str, Any] = json.loads(json.dumps(described))
+        self.identity: dict[str, Any] = json.loads(json.dumps(dict(plan.identity)))
 
     def train_mode(self) -> None:
-        """Put the network into training mode, a frozen backbone into evaluation mode."""
+        """Put the network into training mode, its frozen part into evaluation mode."""
         self.model.train()
-        if self.frozen is not None:
-            # Frozen parameters with moving BatchNorm statistics would not be a frozen backbone.
-            self.frozen.eval()
+        if self.plan.frozen is not None:
+            # Frozen parameters with moving BatchNorm statistics would not be a frozen network.
+            self.plan.frozen.eval()
 
     def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision by the recipe, on CUDA."""
-        if self.device.type == "cuda" and self.recipe.mixed_precision:
+        if self.device.type == "cuda" and self.settings.mixed_precision:
             return torch.autocast("cuda", torch.bfloat16)
         return nullcontext()
 
@@ -89,10 +77,10 @@ class TrainingRun:
             "seconds": self.seconds,
             "finished": done,
             "model": self.model.state_dict(),
-            "optimizer": None if done else self.optimizer.state_dict(),
+            "optimizer": None if done else self.optimizers.state_dict(),
             "average": None if done or self.average is None else self.average.state_dict(),
         }
-        save_checkpoint(self.checkpoint, {**self.described, **state})
+        save_checkpoint(self.checkpoint, {**self.identity, **state})
 
     def load(self) -> None:
         """Continue from the checkpoint, if there is one.
@@ -104,7 +92,7 @@ class TrainingRun:
         if path is None or not path.exists():
             return
         content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
-        for key, value in self.described.items():
+        for key, value in self.identity.items():
             if content.get(key) != value:
                 raise InputError(
                     f"a checkpoint is continued with the {key} that it was made with",
@@ -115,7 +103,7 @@ class TrainingRun:
         try:
             self.model.load_state_dict(content["model"])
             if not content["finished"]:
-                self.optimizer.load_state_dict(content["optimizer"])
+                self.optimizers.load_state_dict(content["optimizer"])
                 if self.average is not None:
                     self.average.load_state_dict(content["average"])
             self.step, self.seconds = int(content["step"]), float(content["seconds"])
@@ -136,8 +124,8 @@ class TrainingRun:
             self.save()
             averaged = copy.deepcopy(self.model)
             self.average.copy_to(averaged)
-            count = min(self.recipe.ema_batch_norm_batches, self.recipe.iterations)
-            images = (batch.images.to(self.device) for batch in self.batches.ahead(0, count))
+            count = min(self.settings.ema_batch_norm_batches, self.settings.iterations)
+            images = (batch.images.to(self.device) for batch in self.plan.batches.ahead(0, count))
             reestimate_batch_norm(averaged, images)
             self.model.load_state_dict(averaged.state_dict())
         self.finished = True

@@ -98,3 +98,11 @@ def test_colours_are_those_of_pascal_voc():
     assert label_colours(7).tolist() == expected
     assert label_colours(8)[7].tolist() == [64, 0, 0]
     assert len({tuple(colour) for colour in label_colours(255).tolist()} | {(0, 0, 0)}) == 256
+
+
+def test_colours_of_ones_own(tmp_path):
+    labels = np.array([[0, 1, 255]], np.uint8)
+    write_label_map(tmp_path / "a.png", labels, np.array([[1, 2, 3], [4, 5, 6]], np.uint8))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.asarray(picture).tolist() == labels.tolist()
+        assert np.asarray(picture.convert("RGB")).tolist() == [[[1, 2, 3], [4, 5, 6], [0, 0, 0]]]

@@ -24,7 +24,7 @@ from nasperc.fulltrain.run import ON_CPU, fulltrain
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.search.recipe import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
-from nasperc.training.loop import train
+from nasperc.training.detection import train
 from nasperc.training.sampler import batch_indices
 
 STEPS = 10

@@ -6,8 +6,8 @@ from PIL import Image
 
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
-from nasperc.fulltrain.predict import _place, draw_objects, predict
-from nasperc.fulltrain.trained_detector import describe
+from nasperc.fulltrain.predict import _place, draw_objects, predict_images
+from nasperc.fulltrain.trained_detector import describe, load_detector
 from nasperc.training.checkpoint import save_checkpoint
 
 
@@ -46,7 +46,9 @@ def test_json_and_pictures(tmp_path, checkpoint):
     images = [write_image(tmp_path / "a" / "x.png"), write_image(tmp_path / "b" / "x.jpg", (40, 90))]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    result = predict(checkpoint, [images[0], broken, images[1]], tmp_path / "out", threshold=0.2)
+    result = predict_images(
+        load_detector(checkpoint), checkpoint, [images[0], broken, images[1]], tmp_path / "out", threshold=0.2
+    )
     content = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [image["file"] for image in content["images"]] == [str(file) for file in images]
     assert [image["picture"] for image in content["images"]] == ["x.png", "x-2.png"]
@@ -68,13 +70,13 @@ def test_json_and_pictures(tmp_path, checkpoint):
 
 def test_a_threshold_of_one_draws_nothing(tmp_path, checkpoint):
     file = write_image(tmp_path / "a" / "x.png")
-    predict(checkpoint, [file], tmp_path / "out", threshold=1.0)
+    predict_images(load_detector(checkpoint), checkpoint, [file], tmp_path / "out", threshold=1.0)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "x.png")), np.asarray(Image.open(file)))
 
 
 def test_bad_threshold(tmp_path, checkpoint):
     with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
-        predict(checkpoint, [], tmp_path / "out", threshold=1.5)
+        predict_images(load_detector(checkpoint), checkpoint, [], tmp_path / "out", threshold=1.5)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 100, 80], [80, 60, 100, 80], [10, 0, 30, 5], [-5, -5, 3, 3]])

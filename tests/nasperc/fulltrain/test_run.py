@@ -10,7 +10,7 @@ from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost
 from nasperc.fulltrain import entry_run, run
-from nasperc.fulltrain.evaluate import evaluate_checkpoint
+from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
@@ -50,7 +50,7 @@ def test_entries_beside_the_baseline(top10, console, data):
         assert json.loads((folder / name / "metrics.json").read_text())["status"] == "done"
     assert f"nasperc export architecture {top10} --rank" in said(console)
     # The checkpoint alone gives the numbers of the table again.
-    metrics, split = evaluate_checkpoint(folder / "rank01" / "checkpoint.pt", data)
+    metrics, split = evaluate_on(load_detector(folder / "rank01" / "checkpoint.pt"), data)
     assert split.split == "test"
     assert metrics.as_dict() == by_name["rank 1"].metrics["test"]
 
@@ -123,7 +123,7 @@ def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data)
             rows = list(csv.DictReader(file))
         totals = [sum(float(v) for k, v in row.items() if k != "iteration") for row in rows]
         assert sum(totals[-6:]) < 0.85 * sum(totals[:6])
-        metrics, _ = evaluate_checkpoint(folder / "checkpoint.pt", data)
+        metrics, _ = evaluate_on(load_detector(folder / "checkpoint.pt"), data)
         by_name = {row.name: row.metrics for row in results.rows}
         assert metrics.as_dict() == by_name[name]["test"]
     assert (

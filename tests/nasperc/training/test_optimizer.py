@@ -1,9 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
-from nasperc.training.optimizer import build_optimizer, set_learning_rate
+from nasperc.training.optimizer import Optimizers, build_optimizer, set_learning_rate
 from nasperc.training.recipe import TrainingRecipe
+from nasperc.training.schedule import learning_rate_factor
 
 
 def network():
@@ -29,7 +31,7 @@ def test_groups():
     assert settings_of(optimizer, model.backbone[1].weight) == pytest.approx((0.05, 0.01))
     assert settings_of(optimizer, model.backbone[1].bias) == pytest.approx((0.1, 0.0))
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
-    set_learning_rate(optimizer, recipe, 250)
+    set_learning_rate(optimizer, learning_rate_factor(recipe, 250))
     assert settings_of(optimizer, model.head[0].bias)[0] == pytest.approx(0.2 * 2 / 3)
 
 
@@ -51,3 +53,16 @@ def test_sgd_step_by_hand():
 def test_nothing_to_train():
     with pytest.raises(ValueError, match="trainable"):
         build_optimizer(nn.Linear(1, 1).requires_grad_(False), TrainingRecipe(optimizer="adam"))
+
+
+def test_several_as_one_each_with_its_schedule():
+    one, other = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    rates = [{"params": [p], "lr": 1.0, "base_lr": 1.0} for p in (one, other)]
+    both = Optimizers((SGD(rates[:1]), lambda step: 0.5), (SGD(rates[1:]), lambda step: 1.0 + step))
+    one.grad, other.grad = torch.ones(1), torch.ones(1)
+    both.step(2)
+    assert (one.item(), other.item()) == (-0.5, -3.0)
+    both.zero_grad()
+    assert one.grad is None
+    with pytest.raises(ValueError, match="zip"):
+        both.load_state_dict(both.state_dict()[:1])

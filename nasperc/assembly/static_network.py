@@ -1,0 +1,117 @@
+"""The per-frame network that dynamic cells are put on: trained once, by search and full training alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from feature_cache.format import fingerprint
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.assembly.segmenter import build_static
+from nasperc.data.normalisation import get_normalisation
+from nasperc.data.video import VideoDataset
+from nasperc.errors import InputError
+from nasperc.models.segmenter import Segmenter
+from nasperc.training.device import to_device
+from nasperc.training.loop import train
+from nasperc.training.segmentation import static_plan
+from nasperc.training.segmentation_recipe import StaticTrainingRecipe
+from nasperc.training.training_run import TrainingRun
+
+# Raised when the same recipe trains another network.
+TRAINER_VERSION = 1
+PHASE = "pre-training"
+
+Progress = Callable[[str, float], None]
+
+
+def prepared_static(
+    model: ModelRecipe,
+    recipe: StaticTrainingRecipe,
+    dataset: VideoDataset,
+    folder: Path,
+    seed: int,
+    on_progress: Progress = lambda phase, fraction: None,
+) -> tuple[Segmenter, Path]:
+    """The network from its file below ``folder``, trained first where it is missing.
+
+    An interrupted training continues where it was, bit for bit. Processes that share ``folder`` should take turns.
+
+    Args:
+        model: names backbone (with its weights) and decoder.
+        recipe: of the training.
+        dataset: the train split; all of it is used, as in the thesis.
+        folder: of prepared files; the file is ``static-<fingerprint>.pt``.
+        seed: of initialisation, batches and augmentation.
+        on_progress: called with ``pre-training`` and the fraction done.
+
+    Returns:
+        The network in evaluation mode, without auxiliary classifiers, on the GPU where there is one; its file.
+
+    Raises:
+        InputError: weights, data or the file cannot be used; a loss is not finite.
+        KeyboardInterrupt: Ctrl-C; a checkpoint was written.
+    """
+    contents = static_contents(model, recipe, dataset, seed)
+    path = folder / f"static-{fingerprint(contents)[:16]}.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_static(
+            model,
+            len(dataset.classes),
+            load_weights=not path.exists(),
+            auxiliary=recipe.auxiliary_weight > 0,
+        )
+    to_device(network)
+    plan = static_plan(
+        network,
+        dataset,
+        recipe,
+        normalisation=get_normalisation(model.backbone.input_normalisation()),
+        seed=seed,
+        identity=contents,
+    )
+    run = TrainingRun(network, plan, seed=seed, checkpoint=path)
+    train(run, on_step=lambda step, _: on_progress(PHASE, step / plan.settings.iterations))
+    network.auxiliary = nn.ModuleList()
+    return network, path
+
+
+def static_contents(
+    model: ModelRecipe, recipe: StaticTrainingRecipe, dataset: VideoDataset, seed: int
+) -> dict[str, Any]:
+    """Plain values that the trained network depends on.
+
+    Raises:
+        InputError: the weights or a label map cannot be read.
+    """
+    backbone = model.backbone
+    return {
+        "trainer": TRAINER_VERSION,
+        "decoder": model.segmentation_decoder,
+        "backbone": backbone.model_dump(mode="json", exclude={"weights", "normalisation"}),
+        "weights": None if backbone.weights is None else _sha256(backbone.weights),
+        "normalisation": backbone.input_normalisation(),
+        "training": recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "seed": seed,
+        "data": dataset.fingerprint(),
+        "classes": list(dataset.classes),
+    }
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            "backbone weights must be readable",
+            value=error.strerror,
+            where=path,
+            repair="Check the path.",
+        ) from error

@@ -1,0 +1,90 @@
+"""What checkpoints of all tasks have in common when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nasperc.assembly.detector import Searched
+from nasperc.errors import InputError
+from nasperc.plugins import load_component, require_named_plugins
+from nasperc.search.recipe import ComponentSection
+from nasperc.training.checkpoint import load_checkpoint
+from search_spaces.base import WIDEST
+
+
+def load_task_checkpoint(path: Path, task: str) -> dict[str, Any]:
+    """The content of a checkpoint that says it is of ``task``.
+
+    Raises:
+        InputError: as :func:`load_checkpoint`; another task.
+    """
+    content = load_checkpoint(path, ("task",))
+    if content["task"] != task:
+        raise InputError(
+            f"this needs a checkpoint of the task {task}",
+            value=content["task"],
+            where=path,
+            repair="Name another checkpoint.",
+        )
+    return content
+
+
+@contextmanager
+def described_network(path: Path) -> Iterator[None]:
+    """Context in which a network is built from a checkpoint's description and gets its weights.
+
+    Raises:
+        InputError: whatever did not fit, in one line.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
+    except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            "a checkpoint's weights must fit the network that it describes",
+            value=(str(error) or type(error).__name__).splitlines()[0],
+            where=path,
+            repair="It was edited, or written by another version: train again.",
+        ) from error
+
+
+def describe_searched(searched: Searched) -> dict[str, Any]:
+    """Plain values of which :func:`read_searched` makes the same part again."""
+    architecture = searched.space.to_dict(searched.architecture)
+    return {"architecture": architecture, "widths": dict(searched.widths)}
+
+
+def read_searched(values: Mapping[str, Any], section: Any, where: str) -> Searched:
+    """A searched part as :func:`describe_searched` described it.
+
+    Args:
+        values: the description.
+        section: the recipe section of its space, as plain values.
+        where: the source, in errors.
+
+    Raises:
+        InputError: the space cannot be loaded, or the architecture is not one of its own.
+        KeyError, TypeError, ValidationError, ValueError: it is no such description.
+    """
+    space_section = ComponentSection.model_validate(section)
+    require_named_plugins({"space": {"name": space_section.name}}, where=where)
+    component = load_component("space", space_section.name)
+    space = component(component.Recipe.model_validate(space_section.options))
+    return Searched(space, space.from_dict(values["architecture"], where=where), read_widths(values))
+
+
+def read_widths(values: Mapping[str, Any]) -> dict[str, int]:
+    """Channels by part, none of them absurd.
+
+    Raises:
+        KeyError, TypeError, ValueError: there are no such widths.
+    """
+    widths = {str(part): int(width) for part, width in values["widths"].items()}
+    if not all(0 < width <= WIDEST for width in widths.values()):
+        raise ValueError(f"widths {widths}")
+    return widths

@@ -1,0 +1,156 @@
+"""What proxy tasks have in common that train a searched part on cached outputs of a frozen network."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from controllers.base import Candidate, Result
+from controllers.costs import COSTS, CostName
+from feature_cache.format import fingerprint
+from feature_cache.reader import CacheReader
+from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
+from proxy_tasks.cached_recipe import CachedTaskRecipe
+from proxy_tasks.candidate_training import CandidateTraining
+from proxy_tasks.failure import failed, release_memory
+from proxy_tasks.stopwatch import Stopwatch
+
+# The GPU keeps the caches if they fill at most this share of its free memory.
+GPU_SHARE = 0.5
+
+
+class CachedTask(ProxyTask):
+    """Seeds, threads, failures, costs and results; a task says how its candidates are built and trained.
+
+    Rewards are bit for bit the same in every process of a machine on CPU; on CUDA some backward kernels add
+    in no fixed order.
+    """
+
+    costs: ClassVar[frozenset[CostName]] = frozenset(COSTS)
+
+    def __init__(self, recipe: CachedTaskRecipe, context: TaskContext) -> None:
+        self.recipe, self.space = recipe, context.space
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._counted: tuple[Candidate | None, dict[str, float]] = (None, {})
+
+    @abstractmethod
+    def _build(self, candidate: Candidate) -> dict[str, nn.Module]:
+        """The candidate's modules; random numbers are seeded.
+
+        Raises:
+            InputError: the stage's widths do not fit.
+        """
+
+    @abstractmethod
+    def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
+        """``flops`` and ``params`` of a candidate."""
+
+    @abstractmethod
+    def _training(
+        self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
+    ) -> CandidateTraining[Any, Any]:
+        """The training of a candidate's modules."""
+
+    @abstractmethod
+    def _measured_on(self) -> Mapping[str, Any]:
+        """Plain values that rewards depend on beside recipe and space."""
+
+    def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
+        """See :meth:`ProxyTask.evaluate`."""
+        started = time.perf_counter()
+        try:
+            with _threads(self.recipe.num_threads), self._seeded(candidate.seed):
+                result = self._evaluate(candidate, on_progress)
+        except Exception as error:
+            result = failed(error)
+        if result.transient:
+            release_memory()
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def training(
+        self, candidate: Candidate, stopwatch: Stopwatch | None = None
+    ) -> CandidateTraining[Any, Any]:
+        """The candidate's network, initialised by its seed and checked, ready to be trained.
+
+        Raises:
+            InputError: the stage's overrides or widths do not fit.
+            RuntimeError: the network that was built is not the one that was sampled.
+        """
+        return self._training(candidate, self.modules(candidate), stopwatch)
+
+    def modules(self, candidate: Candidate) -> dict[str, nn.Module]:
+        """The modules of a candidate, initialised by its seed and checked.
+
+        Raises:
+            InputError: the stage's widths do not fit.
+            RuntimeError: the network that was built is not the one that was sampled.
+        """
+        with self._seeded(candidate.seed):
+            modules = self._build(candidate)
+        built, sampled = self.space.read_back(modules), dict(candidate.architecture.parts)
+        if built != sampled:
+            raise RuntimeError(f"the network that was built is {built}, sampled was {sampled}")
+        return modules
+
+    def cost(self, candidate: Candidate) -> dict[str, float]:
+        """See :meth:`ProxyTask.cost`."""
+        cost = self._cost(self.modules(candidate))
+        self._counted = (candidate, cost)
+        return cost
+
+    def fingerprint(self) -> str:
+        """See :meth:`ProxyTask.fingerprint`."""
+        space = [self.space.name, self.space.version, self.space.variant]
+        recipe = self.recipe.model_dump(mode="json")
+        return fingerprint({**self._measured_on(), "recipe": recipe, "space": space})
+
+    def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
+        modules = self.modules(candidate)
+        # Counting takes some 0.2 s: under a limit the worker has done it.
+        counted, cost = self._counted
+        if counted != candidate:
+            cost = self._cost(modules)
+        training = self._training(candidate, modules)
+        halfway, final = training.run(candidate.threshold, on_progress)
+        last = final or halfway
+        assert last is not None
+        seconds = {f"seconds_{name}": value for name, value in training.stopwatch.summary().items()}
+        return Result(
+            status="completed" if final is not None else "stopped",
+            reward=None if final is None else final.reward,
+            halfway=None if halfway is None else halfway.reward,
+            metrics={**last.metrics(), **seconds},
+            cost=cost,
+        )
+
+    def _keep_on_device(self, *readers: CacheReader) -> None:
+        """Move caches to the GPU if they fit, so that no batch is read from the host."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if sum(reader.nbytes for reader in readers) < GPU_SHARE * free:
+                for reader in readers:
+                    reader.to_device(self.device)
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Random numbers from ``seed``; outside they go on as if nothing had been drawn."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

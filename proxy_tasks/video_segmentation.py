@@ -1,0 +1,164 @@
+"""The proxy task ``video_segmentation``: a dynamic cell on cached outputs of a static network (thesis chapter 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from controllers.base import Candidate
+from nasperc.assembly.detector import Searched
+from nasperc.assembly.segmenter import CELL, build_video
+from nasperc.errors import InputError
+from nasperc.evaluation.cost import measure_module_cost
+from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.models.segmenter import Segmenter
+from nasperc.models.video_segmenter import LaterFrame, VideoSegmenter
+from proxy_tasks.base import Progress, TaskContext, no_progress
+from proxy_tasks.cached_task import CachedTask
+from proxy_tasks.stopwatch import Stopwatch
+from proxy_tasks.video_cache import SequenceCache
+from proxy_tasks.video_recipe import VideoProxyRecipe
+from proxy_tasks.video_setup import VideoSetup, check_static
+from proxy_tasks.video_training import CellTraining, Measurement, count_pixels
+from search_spaces.base import Architecture
+
+LATENCY_RUNS = 5
+
+
+class VideoSegmentationProxy(CachedTask):
+    """Trains a dynamic cell, whose classifier starts as the static network's, on cached frames (thesis 6.4.1).
+
+    Costs and latency are those of every frame after the first: the encoder of the static network and the cell, on one
+    frame of meta-train.
+    """
+
+    Recipe: ClassVar[type[BaseModel]] = VideoProxyRecipe
+    recipe: VideoProxyRecipe
+
+    def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
+        assert isinstance(recipe, VideoProxyRecipe)
+        if CELL not in context.space.parts:
+            raise InputError(
+                "the proxy task video_segmentation needs a space of dynamic cells",
+                value=context.space.name,
+                where="recipe key proxy.name",
+                repair="Search with --space dynamic_cell, or choose another proxy task.",
+            )
+        super().__init__(recipe, context)
+        self.setup = VideoSetup(recipe, context)
+        self._cache: SequenceCache | None = None
+        self._static: Segmenter | None = None
+
+    @property
+    def cache(self) -> SequenceCache:
+        """The open cache."""
+        if self._cache is None:
+            raise RuntimeError("prepare() must be called first")
+        return self._cache
+
+    @property
+    def static(self) -> Segmenter:
+        """The static network; no candidate runs it."""
+        if self._static is None:
+            raise RuntimeError("prepare() must be called first")
+        return self._static
+
+    def prepare(self, on_progress: Progress = no_progress) -> None:
+        """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
+        for stage in self.space.stages():
+            self.recipe.for_stage(stage.overrides)
+        setup = self.setup
+        setup.build(on_progress)
+        train, val = readers = setup.open("train"), setup.open("val")
+        self._static, weights = setup.static(on_progress)
+        for reader in readers:
+            check_static(reader, weights)
+        self._keep_on_device(train, val)
+        records = setup.parts["train"].records(), setup.parts["val"].records()
+        levels = [spec.name for spec in setup.cell_inputs]
+        self._cache = SequenceCache(readers, records, levels, self.device)
+
+    def _build(self, candidate: Candidate) -> dict[str, nn.Module]:
+        return {CELL: self._video(candidate.architecture, candidate.widths, self.static).cell}
+
+    def _training(
+        self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
+    ) -> CellTraining:
+        recipe, classes = self.recipe.for_stage(candidate.overrides), len(self.setup.dataset.classes)
+        iterations = recipe.iterations(len(self.setup.parts["train"].sequences))
+        cell = modules[CELL].to(self.device)
+        return CellTraining(cell, self.cache, classes, recipe, iterations, candidate.seed, stopwatch)
+
+    def _video(
+        self, architecture: Architecture, widths: Mapping[str, int], static: Segmenter
+    ) -> VideoSegmenter:
+        searched = Searched(self.space, architecture, widths)
+        return build_video(self.setup.context.model, searched, len(self.setup.dataset.classes), static)
+
+    def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
+        """Of encoder and cell: all that runs on a frame after the first."""
+        size = self.cache.frame_size
+        # In training, global pooling would normalise a single value.
+        frame = LaterFrame(VideoSegmenter(self.static, modules[CELL].eval()), size)
+        cost = measure_module_cost(frame, torch.empty(1, 3, *size, device="meta"))
+        running = (self.static.backbone, modules[CELL])
+        return {"flops": cost.flops, "params": sum(p.numel() for part in running for p in part.parameters())}
+
+    def _measured_on(self) -> Mapping[str, Any]:
+        parts = self.setup.parts
+        return {
+            "caches": {part: self.setup.contents(part) for part in parts},
+            "sequences": {part: views.sequences.tolist() for part, views in parts.items()},
+        }
+
+    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
+        """Of encoder and cell on one frame."""
+        with self._seeded(self.recipe.seed):
+            video = self._video(architecture, widths, self.static)
+            frame = LaterFrame(video, self.cache.frame_size).to(self.device)
+            return measure_latency(frame, self.cache.frame_size, runs=LATENCY_RUNS)
+
+    def notes(self) -> list[str]:
+        """The sequences, and what the static network alone has on the frames that give the reward."""
+        parts, baseline = self.setup.parts, self._static_measurement()
+        counts = [len(parts[part].sequences) for part in ("train", "val")]
+        return [
+            f"{self.setup.dataset.name}: {counts[0]} sequences of {self.recipe.sequence_length} frames to train on, "
+            f"{counts[1]} to measure on",
+            f"the per-frame network alone, which has seen these frames: reward {baseline.reward:.4f}, "
+            f"mIoU {baseline.miou:.4f}",
+        ]
+
+    @torch.no_grad()
+    def _static_measurement(self) -> Measurement:
+        """Of the static network's classifier on the cached *dec* of every frame after the first."""
+        evaluation = SegmentationEvaluation(len(self.setup.dataset.classes), trimap_width=None)
+        cache, classify = self.cache, self.static.classifier
+        for indices in cache.val_indices(self.recipe.val_batch_size):
+            logits = [classify(dec) for dec in cache.static_dec(indices)]
+            count_pixels(evaluation, logits, cache.labels(indices))
+        return Measurement.of(evaluation)
+
+    def description(self) -> dict[str, Any]:
+        """See :meth:`ProxyTask.description`; ``static_file``: the weights of the network that was cached."""
+        contents = self.setup.static_contents
+        train, val = (reader.header for reader in self.cache.readers)
+        attributes = train.attributes
+        return {
+            "data": {
+                "fingerprint": contents["data"],
+                "classes": contents["classes"],
+                "normalisation": contents["normalisation"],
+            },
+            "weights": {
+                "sha256": contents["weights"],
+                "static_sha256": attributes["static_sha256"],
+                "static_file": attributes["static_file"],
+            },
+            "cache": {"train": train.fingerprint, "val": val.fingerprint},
+        }

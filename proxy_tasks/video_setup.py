@@ -1,0 +1,161 @@
+"""What the caches of the video proxy task are made from: data, split, static network; and their fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from feature_cache.format import fingerprint
+from feature_cache.reader import CacheReader
+from nasperc.assembly.datasets import open_video_split
+from nasperc.assembly.segmenter import build_static
+from nasperc.assembly.static_network import prepared_static, static_contents
+from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.data.video import VideoDataset
+from nasperc.errors import InputError
+from nasperc.models.features import FeatureSpec
+from nasperc.models.segmenter import Segmenter
+from proxy_tasks.base import Progress, TaskContext
+from proxy_tasks.folder_lock import build_once, folder_lock
+from proxy_tasks.video_cache import write_frames
+from proxy_tasks.video_recipe import VideoProxyRecipe
+from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_frames
+
+# Raised when the records of one recipe change.
+BUILDER_VERSION = 1
+
+Part = Literal["train", "val"]
+# What records of meta-train, and those of meta-val, depend on beside data, static network and sequences.
+PART_KEYS: dict[Part, tuple[str, ...]] = {
+    "train": ("long_side", "pad", "crop", "views", "flip", "loss_size", "dtype"),
+    "val": ("long_side", "dtype"),
+}
+
+
+class VideoSetup:
+    """Everything is opened when it is first asked for.
+
+    Args:
+        recipe: of the proxy task.
+        context: see :class:`TaskContext`; ``video.static`` says how the static network is trained.
+    """
+
+    def __init__(self, recipe: VideoProxyRecipe, context: TaskContext) -> None:
+        self.recipe, self.context = recipe, context
+
+    @cached_property
+    def dataset(self) -> VideoDataset:
+        """The train split: all that the search sees."""
+        return open_video_split(self.context.data, "train", self.context.folder)
+
+    @cached_property
+    def parts(self) -> dict[Part, FrameViews]:
+        """Meta-train and meta-val."""
+        train, val = split_frames(self.dataset, self.recipe)
+        return {"train": train, "val": val}
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """Of the static network's input."""
+        return get_normalisation(self.context.model.backbone.input_normalisation())
+
+    @cached_property
+    def cell_inputs(self) -> tuple[FeatureSpec, ...]:
+        """What a cell is built on: layers 2, 3 and 4, then *dec*."""
+        with torch.device("meta"):
+            static = build_static(self.context.model, len(self.dataset.classes), load_weights=False)
+        return static.cell_inputs
+
+    @cached_property
+    def static_contents(self) -> dict[str, Any]:
+        """Plain values that the static network depends on, data and classes among them."""
+        return static_contents(self.context.model, self.context.video.static, self.dataset, self.recipe.seed)
+
+    def contents(self, part: Part) -> dict[str, Any]:
+        """Plain values that one part's records depend on; their hash is the fingerprint of its cache."""
+        recipe = self.recipe.model_dump(mode="json", include=set(PART_KEYS[part]) | {"seed"})
+        return {
+            "builder": BUILDER_VERSION,
+            "static": self.static_contents,
+            "frames": list(self.parts[part].frames),
+            **recipe,
+        }
+
+    def path(self, part: Part) -> Path:
+        """The cache file of a part; its name carries the fingerprint."""
+        return self.context.folder / f"frames-{part}-{fingerprint(self.contents(part))[:16]}.h5"
+
+    def static(self, on_progress: Progress) -> tuple[Segmenter, Path]:
+        """The static network in evaluation mode and the file of its weights; trained if that is not there.
+
+        Raises:
+            InputError: data or weights cannot be used; training diverges.
+        """
+        model, training, folder = self.context.model, self.context.video.static, self.context.folder
+        # Two searches may need the same network and different caches.
+        with folder_lock(folder / "static.lock"):
+            return prepared_static(model, training, self.dataset, folder, self.recipe.seed, on_progress)
+
+    def build(self, on_progress: Progress) -> None:
+        """Make the cache files that are not there, and the static network.
+
+        Raises:
+            InputError: see :meth:`static`; the disk is full.
+        """
+        for part in self.parts:
+            build_once(self.path(part), lambda part=part: self._write(part, on_progress))  # type: ignore[misc]
+
+    def open(self, part: Part) -> CacheReader:
+        """The cache file of a part.
+
+        Raises:
+            InputError: it cannot be read, or was made of other weights than those that lie beside it.
+        """
+        return CacheReader(self.path(part), expect=self.contents(part))
+
+    def _write(self, part: Part, on_progress: Progress) -> None:
+        static, weights = self.static(on_progress)
+        views = self.parts[part]
+        samples = (
+            train_views(self.dataset, views, self.recipe, self.normalisation)
+            if part == "train"
+            else val_frames(self.dataset, views, self.recipe)
+        )
+        write_frames(
+            self.path(part),
+            samples,
+            len(views),
+            static,
+            self.normalisation,
+            self.recipe.dtype,
+            self.contents(part),
+            {"static_sha256": sha256(weights), "static_file": weights.name},
+            on_progress,
+            reduced_labels=part == "train" and self.recipe.loss_size == "logits",
+        )
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_static(reader: CacheReader, weights: Path) -> None:
+    """Refuse a cache whose static network is not the one at ``weights``.
+
+    Raises:
+        InputError: it is another one.
+    """
+    wanted, found = reader.header.attributes["static_sha256"], sha256(weights)
+    if found != wanted:
+        raise InputError(
+            f"a cache and the static network beside it must belong together: {wanted[:16]}",
+            value=found[:16],
+            where=weights,
+            repair=f"Delete {reader.path.name}: the next run builds it again.",
+        )

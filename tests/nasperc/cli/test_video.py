@@ -1,0 +1,72 @@
+"""What the commands do with a checkpoint of a network for videos."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from PIL import Image
+from video_checkpoint import searched_cell, write_checkpoint
+
+from nasperc.cli import main as cli
+from nasperc.data.formats import open_video
+from nasperc.data.synthetic_video import write_synthetic_video
+
+
+def nasperc(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and standard error of one command."""
+    monkeypatch.setattr(sys, "argv", ["nasperc", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    captured = capsys.readouterr()
+    return exit.value.code, captured.out, captured.err
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = write_synthetic_video(tmp_path / "data", videos={"train": 1, "val": 1}, frames=3, size=(40, 56))
+    write_checkpoint(tmp_path / "c.pt", searched_cell(), open_video(data, "val").classes)
+    return data
+
+
+def test_evaluate(data, monkeypatch, capsys):
+    code, out, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data)
+    assert code == 0, err
+    for text in ("mIoU", "tIoU", "background", "ms a frame without the first", "56x40", "M parameters"):
+        assert text in out
+    code, out, err = nasperc(
+        monkeypatch, capsys, "evaluate", "c.pt", "--data", data, "--json", "--sequence-length", 2
+    )
+    assert code == 0, err
+    assert set(json.loads(out)["positions"]) == {"1", "2"}
+
+
+def test_evaluate_bad_input(data, monkeypatch, capsys):
+    sorted((data / "valannot").iterdir())[0].unlink()
+    code, _, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data)
+    assert (code, err.count("\n")) == (2, len(err.splitlines()))
+    assert "must have an annotation" in " ".join(err.split())
+
+
+def test_predict(data, monkeypatch, capsys):
+    shutil.copytree(data / "val", "street")
+    code, out, err = nasperc(monkeypatch, capsys, "predict", "c.pt", "street")
+    assert code == 0, err
+    assert "3 frames of 1 video" in out
+    assert "predictions/strip.png written" in out
+    broken = sorted(data.parent.joinpath("street").iterdir())[1]
+    broken.write_bytes(b"no image")
+    code, out, err = nasperc(monkeypatch, capsys, "predict", "c.pt", "street", "--out", "other")
+    assert code == 2
+    assert "2 frames of 1 video" in out
+    assert "skipped: an image must be readable" in err
+    assert "go on from the last good one" in " ".join(err.split())
+
+
+def test_predict_takes_a_folder(data, monkeypatch, capsys):
+    Image.new("RGB", (56, 40)).save("a.png")
+    for given in (["a.png"], [data / "val", data / "train"]):
+        code, _, err = nasperc(monkeypatch, capsys, "predict", "c.pt", *given)
+        assert code == 2
+        assert "takes one folder of frames" in " ".join(err.split())
