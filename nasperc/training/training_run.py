@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ class TrainingRun:
                     self.average.load_state_dict(content["average"])
             self.step, self.seconds = int(content["step"]), float(content["seconds"])
             self.finished = bool(content["finished"])
+            if not (0 <= self.step <= self.settings.iterations and 0 <= self.seconds < math.inf):
+                raise ValueError(f"step {self.step} of {self.settings.iterations}, {self.seconds} s")
         # Whatever type stands where another is expected.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(

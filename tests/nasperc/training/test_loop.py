@@ -165,6 +165,15 @@ def test_a_checkpoint_of_another_network(make_detector, dataset, recipe, tmp_pat
         train(model, dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
 
 
+@pytest.mark.parametrize("change", [{"step": -1}, {"step": 10**9}, {"seconds": float("nan")}])
+def test_a_checkpoint_of_no_iteration_of_this_training(make_detector, dataset, recipe, tmp_path, change):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(InputError, match="must fit the network"):
+        train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+
+
 def test_divergence_is_explained_and_loses_nothing(make_detector, dataset, recipe, tmp_path):
     path, calls = tmp_path / "checkpoint.pt", []
 
