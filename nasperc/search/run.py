@@ -78,7 +78,13 @@ def run_search(
     controller_factory(recipe)(TokenSpace(space, space.stages()[0]), recipe.seed)
     if not resume:
         run.create(recipe)
-    console.print(f"run folder: {run.path}", highlight=False, markup=False)
+    # Said before anything can end this process without a word, as Ray does where its node is gone.
+    console.print(
+        f"run folder: {run.path} (whatever ends it: nasperc search --resume {run.path} goes on)",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     try:
         proxy = _prepare(recipe, space, run, console)
         fingerprint = proxy.fingerprint()

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn, zeros_like
 from torch.optim import SGD, Adam, Optimizer
 
 from nasperc.training.recipe import TrainingRecipe
+
+# What an optimiser keeps for each parameter: beside the number of steps, tensors of the parameter's shape.
+_STATE: dict[type[Optimizer], frozenset[str]] = {
+    SGD: frozenset({"momentum_buffer"}),
+    Adam: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+}
 
 
 def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> Optimizer:
@@ -72,13 +78,35 @@ class Optimizers:
         return [optimizer.state_dict() for optimizer, _ in self._scheduled]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        """Set what :meth:`state_dict` gave.
+        """Set what :meth:`state_dict` gave. The groups with their learning rates stay those of the recipe.
 
         Raises:
-            ValueError: they are of other optimisers.
+            ValueError: they are of other optimisers. (Torch takes anything, and fused steps fail later or read
+                beyond a tensor's end.)
         """
-        for (optimizer, _), state in zip(self._scheduled, states, strict=True):
-            optimizer.load_state_dict(state)
+        for (optimizer, _), saved in zip(self._scheduled, states, strict=True):
+            state = _checked_state(optimizer, saved["state"])
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _checked_state(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = _STATE[type(optimizer)]
+    for index, kept in state.items():
+        if type(index) is not int or not 0 <= index < len(parameters) or kept.keys() != names:
+            raise ValueError(f"an optimiser's state of parameter {index} is not its {sorted(names)}")
+        for name, value in kept.items():
+            shape = () if name == "step" else parameters[index].shape
+            if not isinstance(value, Tensor) or value.shape != shape or not value.is_floating_point():
+                raise ValueError(f"{name} of parameter {index} must be a tensor of shape {tuple(shape)}")
+    if not state or "momentum_buffer" not in names:
+        return state
+    # A parameter that never had a gradient has no state, but a fused SGD that finds some momenta wants them all;
+    # zero is what it begins with.
+    return {
+        index: state.get(index, {"momentum_buffer": zeros_like(parameter)})
+        for index, parameter in enumerate(parameters)
+    }
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class TrainingRun:
             return
         content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
         for key, value in self.identity.items():
-            if content.get(key) != value:
+            if not _same(content.get(key), value):
                 raise InputError(
                     f"a checkpoint is continued with the {key} that it was made with",
                     value=_difference(content.get(key), value),
@@ -108,6 +109,8 @@ class TrainingRun:
                     self.average.load_state_dict(content["average"])
             self.step, self.seconds = int(content["step"]), float(content["seconds"])
             self.finished = bool(content["finished"])
+            if not (0 <= self.step <= self.settings.iterations and 0 <= self.seconds < math.inf):
+                raise ValueError(f"step {self.step} of {self.settings.iterations}, {self.seconds} s")
         # Whatever type stands where another is expected.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
@@ -132,9 +135,20 @@ class TrainingRun:
         self.save()
 
 
+def _same(found: Any, wanted: Any) -> bool:
+    """Whether they are equal plain values; a tensor, which ``==`` would compare by elements, is none."""
+    if type(found) is not type(wanted):
+        return False
+    if isinstance(found, dict):
+        return found.keys() == wanted.keys() and all(_same(found[key], wanted[key]) for key in found)
+    if isinstance(found, list):
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+    return bool(found == wanted)
+
+
 def _difference(found: Any, wanted: Any) -> str:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            if found.get(key) != wanted.get(key):
+        for key in sorted(found.keys() | wanted.keys(), key=str):
+            if not _same(found.get(key), wanted.get(key)):
                 return f"{key}: {_difference(found.get(key), wanted.get(key))}"
     return f"{shown(found)} there, {shown(wanted)} now"

@@ -20,6 +20,12 @@ from controllers.journal import Event, Journal
 
 PLUGIN = Path(__file__).with_name("faulty_plugin.py")
 SPACE = Path(__file__).parents[1] / "nasperc" / "search" / "toy_plugin.py"
+# What is searched: a plugin's two stages of 1,287 and 8 networks, one real space of two stages, one of one.
+SPACES: dict[str, dict[str, Any]] = {
+    "toy": {"name": f"{SPACE}:ToySpace", "body": 8, "choices": 6},
+    "fcos_decoder": {"name": "fcos_decoder"},
+    "dynamic_cell": {"name": "dynamic_cell", "variant": "4_layers"},
+}
 PROGRAM = "from nasperc.cli.main import main; main()"
 # A Ray under load takes minutes to start; a machine that is only slow shall fail no test.
 PATIENCE_S = 900.0
@@ -27,13 +33,13 @@ SESSIONS = ("run_start", "run_resume")
 
 
 def document(
-    notes: Path, search: Mapping[str, Any], controller: str = "random", **proxy: Any
+    notes: Path, search: Mapping[str, Any], controller: str = "random", space: str = "toy", **proxy: Any
 ) -> dict[str, Any]:
-    """A recipe of two stages with 1,287 and 8 networks; the faulty proxy task writes ``notes`` (a folder of its own
-    is made for them) and takes the keys ``proxy``."""
+    """A recipe for one of ``SPACES``; the faulty proxy task writes ``notes`` (a folder of its own is made for them)
+    and takes the keys ``proxy``."""
     return {
         "seed": 3,
-        "space": {"name": f"{SPACE}:ToySpace", "body": 8, "choices": 6},
+        "space": SPACES[space],
         "controller": {"name": controller},
         "proxy": {"name": f"{PLUGIN}:FaultyProxy", "notes": str(notes / "evaluations.jsonl"), **proxy},
         "search": {"executor": "local", "dashboard": False, "early_stop_k": None, **search},

@@ -33,13 +33,14 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("space", ["toy", "dynamic_cell"])
 def test_each_is_recorded_with_its_reason_and_the_search_goes_on(
-    tmp_path: Path, tally: Tally, head: Cluster
+    space: str, tmp_path: Path, tally: Tally, head: Cluster
 ) -> None:
     faults = {kind: [fault.id] for kind, fault in FAULTS.items()}
     search = {"executor": "ray", "ray_address": head.address, "workers": 1}
     search |= {"budget": "30", "candidate_time_limit_s": 5}
-    recipe = document(tmp_path / "notes", search, "ppo", seconds=0.05, **faults)
+    recipe = document(tmp_path / "notes", search, "ppo", space, seconds=0.05, **faults)
     with Command(tmp_path / "home", recipe) as run:
         assert run.finish() == 0, run.said()
     reasons = {event["id"]: event["reason"] for event in run.events("failure")}

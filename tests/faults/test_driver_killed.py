@@ -13,24 +13,28 @@ from tally import Tally
 
 
 @pytest.mark.parametrize(
-    ("controller", "kills"),
+    ("controller", "kills", "space"),
     [
-        ("random", 2),
-        pytest.param("ppo", 6, marks=pytest.mark.faults),
-        pytest.param("evolution", 4, marks=pytest.mark.faults),
-        pytest.param("tpe", 4, marks=pytest.mark.faults),
-        pytest.param("surrogate", 4, marks=pytest.mark.faults),
+        ("random", 2, "toy"),
+        pytest.param("ppo", 6, "toy", marks=pytest.mark.faults),
+        pytest.param("evolution", 4, "toy", marks=pytest.mark.faults),
+        pytest.param("tpe", 4, "toy", marks=pytest.mark.faults),
+        pytest.param("surrogate", 4, "toy", marks=pytest.mark.faults),
+        pytest.param("ppo", 4, "fcos_decoder", marks=pytest.mark.faults),
+        pytest.param("ppo", 4, "dynamic_cell", marks=pytest.mark.faults),
     ],
 )
 def test_a_killed_driver_goes_on_where_its_journal_ends(
     controller: str,
     kills: int,
+    space: str,
     tmp_path: Path,
     tally: Tally,
     moments: random.Random,
     undisturbed: MakeUndisturbed,
 ) -> None:
-    home, recipe = tmp_path / "home", document(tmp_path / "notes", {"budget": "60"}, controller, seconds=0.05)
+    home = tmp_path / "home"
+    recipe = document(tmp_path / "notes", {"budget": "60"}, controller, space, seconds=0.05)
     interruptions = []
     for _ in range(kills):
         with Command(home, recipe) as search:

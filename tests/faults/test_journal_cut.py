@@ -18,24 +18,28 @@ from nasperc.search.run import run_search
 
 
 @pytest.mark.parametrize(
-    ("controller", "cuts"),
+    ("controller", "cuts", "space"),
     [
-        ("evolution", 5),
-        pytest.param("random", 10, marks=pytest.mark.faults),
-        pytest.param("ppo", 15, marks=pytest.mark.faults),
-        pytest.param("tpe", 10, marks=pytest.mark.faults),
-        pytest.param("surrogate", 10, marks=pytest.mark.faults),
+        ("evolution", 5, "toy"),
+        ("evolution", 2, "dynamic_cell"),
+        pytest.param("random", 10, "toy", marks=pytest.mark.faults),
+        pytest.param("ppo", 15, "toy", marks=pytest.mark.faults),
+        pytest.param("tpe", 10, "toy", marks=pytest.mark.faults),
+        pytest.param("surrogate", 10, "toy", marks=pytest.mark.faults),
+        pytest.param("ppo", 10, "fcos_decoder", marks=pytest.mark.faults),
+        pytest.param("ppo", 10, "dynamic_cell", marks=pytest.mark.faults),
     ],
 )
 def test_every_record_that_ends_before_the_cut_is_known_and_the_run_goes_on(
     controller: str,
     cuts: int,
+    space: str,
     tmp_path: Path,
     tally: Tally,
     moments: random.Random,
     undisturbed: MakeUndisturbed,
 ) -> None:
-    whole = undisturbed(document(tmp_path / "notes", {"budget": "40"}, controller))
+    whole = undisturbed(document(tmp_path / "notes", {"budget": "40"}, controller, space))
     content = (whole / "journal.jsonl").read_bytes()
     events = Journal.read(whole / "journal.jsonl")
     for cut in [moments.randrange(1, len(content)) for _ in range(cuts)]:

@@ -76,7 +76,7 @@ def test_a_killed_driver_or_node_is_resumed(
                 # Without its node the driver cannot go on, and must not wait for ever.
                 code = search.finish()
                 assert code not in (0, -signal.SIGKILL), search.said()
-                assert "--resume" in search.said()
+                assert f"--resume runs/{search.run.name}" in search.said()
             tally.fault(f"Ray {victim} killed")
             deadline = time.monotonic() + PATIENCE_S
             while any(alive(pid) for pid in family) and time.monotonic() < deadline:

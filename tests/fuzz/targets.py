@@ -41,6 +41,8 @@ from weight_targets import (
     open_checkpoint,
     open_convert,
     open_scores,
+    open_training,
+    training_seeds,
     weights_seeds,
 )
 
@@ -61,6 +63,7 @@ TARGETS: dict[str, Target] = {
     "classes": Target(lambda: [b"cat\ndog\ntraffic light\n"], open_classes, mutations.cells),
     "image": Target(formats, open_image, mutations.metadata),
     "checkpoint": Target(checkpoint_seeds, open_checkpoint, mutations.torch_content),
+    "checkpoint of a training": Target(training_seeds, open_training, mutations.torch_content),
     "backbone weights": Target(weights_seeds, open_backbone, mutations.torch_content),
     "weights to convert": Target(convert_seeds, open_convert, convert_mutation),
     "feature cache": Target(cache_seeds, open_cache, mutations.metadata),

@@ -73,6 +73,72 @@ def open_checkpoint(folder: Path) -> Read:
     return read
 
 
+def _training(checkpoint: Path) -> Any:
+    """A training of a small network at its beginning, with two optimisers and averages."""
+    import torch
+    from torch import nn
+
+    from nasperc.training.optimizer import Optimizers
+    from nasperc.training.plan import LoopSettings, TrainingPlan
+    from nasperc.training.training_run import TrainingRun
+
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1))
+    sgd, adam = ([{"params": list(model[layer].parameters()), "lr": 0.1, "base_lr": 0.1}] for layer in (0, 2))
+    optimizers = Optimizers(
+        (torch.optim.SGD(sgd, momentum=0.9, fused=True), lambda step: 0.5),
+        (torch.optim.Adam(adam, fused=True), lambda step: 1.0),
+    )
+    # Of batches and losses the checkpoint knows nothing.
+    plan = TrainingPlan(
+        settings=LoopSettings(iterations=4, checkpoint_every=2, ema_decay=0.5),
+        batches=None,  # type: ignore[arg-type]
+        optimizers=optimizers,
+        losses=lambda model, batch: {},
+        identity={"training": {"iterations": 4}, "seed": 1, "classes": ["cat", "dog"]},
+    )
+    return TrainingRun(model, plan, seed=1, checkpoint=checkpoint)
+
+
+def _iterate(run: Any) -> None:
+    import torch
+
+    run.optimizers.zero_grad()
+    run.model(torch.ones(2, 2, 3, 3)).square().mean().backward()
+    run.optimizers.step(run.step)
+    run.average.update()
+    run.step += 1
+
+
+def training_seeds() -> list[bytes]:
+    """In the middle of a training, and at its end."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        run = _training(Path(name) / "checkpoint.pt")
+        seeds = []
+        for finished in (False, True):
+            _iterate(run)
+            run.finished = finished
+            run.save()
+            seeds.append(run.checkpoint.read_bytes())
+        return seeds
+
+
+def open_training(folder: Path) -> Read:
+    """A training that is continued: whatever was accepted must serve an iteration, and be written again."""
+
+    def read(data: bytes) -> None:
+        (folder / "checkpoint.pt").write_bytes(data)
+        run = _training(folder / "checkpoint.pt")
+        run.load()
+        assert 0 <= run.step <= run.settings.iterations
+        if not run.finished:
+            _iterate(run)
+        run.save()
+
+    return read
+
+
 def weights_seeds() -> list[bytes]:
     import torch
 

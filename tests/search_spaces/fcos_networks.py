@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from moves import as_blocks, as_tokens, exchanged
 from raw_networks import RawNetworks, Rewritten, State
 from torch import Tensor, nn
 
@@ -43,7 +44,7 @@ class FcosNetworks(RawNetworks):
         fpn, index = architecture.parts["fpn"], int(rng.integers(7))
         if fpn == ORIGINAL:
             return None
-        blocks = _blocks(fpn)
+        blocks = as_blocks(fpn)
         id1, id2, op1, op2, aggregation = blocks[index]
         if aggregation not in self.symmetric:
             return None
@@ -51,15 +52,15 @@ class FcosNetworks(RawNetworks):
         name = f"neck.blocks.{index}"
 
         def carry(state: State) -> State:
-            state = _exchange(state, f"{name}.op1.", f"{name}.op2.")
-            state = _exchange(state, f"{name}.aggregation.a", f"{name}.aggregation.b")
+            state = exchanged(state, f"{name}.op1.", f"{name}.op2.")
+            state = exchanged(state, f"{name}.aggregation.a", f"{name}.aggregation.b")
             plain = f"{name}.aggregation.conv.weight"
             if plain in state:
                 # The first half of its input channels comes from the first operand.
                 state[plain] = state[plain].roll(state[plain].shape[1] // 2, dims=1)
             return state
 
-        return self._rewritten(architecture, "fpn", _tokens(blocks), carry)
+        return self._rewritten(architecture, "fpn", as_tokens(blocks), carry)
 
     def exchange_blocks(self, architecture: Architecture, rng: np.random.Generator) -> Rewritten | None:
         """Exchange two neighbouring blocks, the second of which does not read the first.
@@ -69,7 +70,7 @@ class FcosNetworks(RawNetworks):
         fpn, index = architecture.parts["fpn"], int(rng.integers(6))
         if fpn == ORIGINAL:
             return None
-        blocks = _blocks(fpn)
+        blocks = as_blocks(fpn)
         first, second = self.pool + index, self.pool + index + 1
         if first in blocks[index + 1][:2]:
             return None
@@ -82,7 +83,7 @@ class FcosNetworks(RawNetworks):
         if self._roles(blocks) != wanted:
             return None
         names = (f"neck.blocks.{index}.", f"neck.blocks.{index + 1}.")
-        return self._rewritten(architecture, "fpn", _tokens(blocks), lambda state: _exchange(state, *names))
+        return self._rewritten(architecture, "fpn", as_tokens(blocks), lambda state: exchanged(state, *names))
 
     def exchange_layers(self, architecture: Architecture, rng: np.random.Generator) -> Rewritten | None:
         """Exchange a skip of the head with its neighbour, both separate or both shared by the levels."""
@@ -96,7 +97,7 @@ class FcosNetworks(RawNetworks):
 
         def carry(state: State) -> State:
             for tower in TOWERS:
-                state = _exchange(state, f"{tower}.layers.{index}.", f"{tower}.layers.{index + 1}.")
+                state = exchanged(state, f"{tower}.layers.{index}.", f"{tower}.layers.{index + 1}.")
             return state
 
         return self._rewritten(architecture, "head", (*layers, share), carry)
@@ -124,24 +125,3 @@ class FcosNetworks(RawNetworks):
         self, architecture: Architecture, part: str, tokens: Part, carry: Callable[[State], State]
     ) -> Rewritten:
         return Rewritten(self.space.architecture({**architecture.parts, part: tokens}), carry)
-
-
-def _blocks(fpn: Part) -> list[Tokens]:
-    assert not isinstance(fpn, str)
-    return [fpn[start : start + 5] for start in range(0, 35, 5)]
-
-
-def _tokens(blocks: list[Tokens]) -> Tokens:
-    return tuple(token for block in blocks for token in block)
-
-
-def _exchange(state: State, one: str, other: str) -> State:
-    """All weights whose names begin with ``one`` under ``other`` instead, and the other way round."""
-
-    def new(name: str) -> str:
-        for old, instead in ((one, other), (other, one)):
-            if name.startswith(old):
-                return instead + name[len(old) :]
-        return name
-
-    return {new(name): tensor for name, tensor in state.items()}

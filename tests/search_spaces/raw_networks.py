@@ -30,8 +30,11 @@ DIFFERENT = 1e-6
 # Of eight architectures one has a part that is left as it is in the original network.
 ORIGINAL_SHARE = 1 / 8
 MOVES = 20
+# Networks are different if some weights tell them apart. With a few in a thousand the changed layer reaches no output,
+# since every channel behind it meets a ReLU that is silent there: so many weights and features are tried.
+DRAWS = 5
 # Of so many architectures one is compared with its canonical form itself.
-TRY_CANONICAL = 10
+TRY_CANONICAL = 8
 
 
 class Rewritten(NamedTuple):
@@ -49,23 +52,30 @@ class NotFiniteError(ArithmeticError):
     """An output or a gradient is NaN or infinite."""
 
 
-class Examination(NamedTuple):
-    """What was found of one random architecture.
+class Comparison(NamedTuple):
+    """A random architecture beside others.
 
     ``rewritten``: other tokens of the same network, None where the moves led nowhere else; ``pair``: how far its
     outputs are off. ``changed``: a single token differs, so that the canonical form does; ``change``: how far
-    the outputs are off. ``kept``: single-token changes drawn before that, which kept the canonical form; ``alike``:
-    how far the outputs of these are off, and of the canonical form itself if it was tried, with weights that
-    :func:`alike_state` makes.
+    the outputs are off, with the last of ``draws`` weights. ``kept``: single-token changes drawn before that, which
+    kept the canonical form; ``alike``: how far the outputs of these are off, and of the canonical form itself if it
+    was tried, with weights that :meth:`RawNetworks.alike_state` makes.
     """
 
-    architecture: Architecture
     rewritten: Architecture | None
     pair: float
     changed: Architecture
     change: float
+    draws: int
     kept: int
     alike: float
+
+
+class Examination(NamedTuple):
+    """A random architecture that was trained a step, and what its comparison found if there was one."""
+
+    architecture: Architecture
+    comparison: Comparison | None
 
 
 class RawNetworks(ABC):
@@ -128,7 +138,7 @@ class RawNetworks(ABC):
         Raises:
             NotFiniteError: an output is not finite.
         """
-        modules.load_state_dict(state, assign=True)
+        place(modules, state)
         with torch.no_grad():
             outputs = self.outputs(modules.eval(), features)
         require_finite("an output", outputs)
@@ -170,8 +180,8 @@ class RawNetworks(ABC):
             if changed != architecture:
                 return changed
 
-    def examine(self, seed: int, index: int) -> Examination:
-        """Architecture ``index`` of those of ``seed``: trained a step, rewritten, changed by a token.
+    def examine(self, seed: int, index: int, *, compare: bool = True) -> Examination:
+        """Architecture ``index`` of those of ``seed``: trained a step and, to ``compare``, rewritten and changed.
 
         Raises:
             NotFiniteError: an output or a gradient is not finite.
@@ -186,35 +196,74 @@ class RawNetworks(ABC):
         torch.manual_seed(int(rng.integers(2**60)))
         modules = self.build(architecture)
         self.train_step(modules, generator)
+        if not compare:
+            return Examination(architecture, None)
+        tried = [canonical] if index % TRY_CANONICAL == 0 else []
+        return Examination(architecture, self.compare(architecture, modules, tried, rng, generator))
 
+    def compare(
+        self,
+        architecture: Architecture,
+        modules: nn.ModuleDict,
+        tried: list[Architecture],
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> Comparison:
+        """``architecture``, built as ``modules``, beside ``tried``, rewritten, and with one token changed."""
+        canonical = self.space.canonical(architecture)
         features = self.features(1, torch.float64, generator)
         state = random_state(modules, {}, generator)
         outputs = self.run(modules, state, features)
 
         rewritten, carry = self.rewrite(architecture, rng)
         assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
-        pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
+        pair = 0.0
+        if rewritten != architecture:
+            pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
 
         kept = []
         while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
             kept.append(changed)
-        same = [canonical, *kept] if index % TRY_CANONICAL == 0 else kept
-        alike = max((self.alike(architecture, other, features) for other in same), default=0.0)
-        modules = self.build(changed)
-        # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
-        # seen by the dilation alone.
-        change = deviation(outputs, self.run(modules, random_state(modules, state, generator), features))
+        alike = max((self.alike(architecture, other, features) for other in (*tried, *kept)), default=0.0)
+        other = self.build(changed)
+        for draws in range(1, DRAWS + 1):
+            # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
+            # seen by the dilation alone.
+            change = deviation(outputs, self.run(other, random_state(other, state, generator), features))
+            if change >= DIFFERENT or draws == DRAWS:
+                break
+            features = self.features(1, torch.float64, generator)
+            state = random_state(modules, {}, generator)
+            outputs = self.run(modules, state, features)
         found = None if rewritten == architecture else rewritten
-        return Examination(architecture, found, pair, changed, change, len(kept), alike)
+        return Comparison(found, pair, changed, change, draws, len(kept), alike)
 
     def alike(self, architecture: Architecture, other: Architecture, features: list[Tensor]) -> float:
         """Deviation of two architectures that nobody knows how to map onto one another, with weights that make the
         mapping irrelevant."""
         one, two = (
-            self.run(modules, alike_state(modules), features)
+            self.run(modules, self.alike_state(modules), features)
             for modules in (self.build(architecture), self.build(other))
         )
         return deviation(one, two)
+
+    def alike_state(self, modules: nn.Module) -> State:
+        """Weights that no allowed rewrite alters."""
+        return alike_state(modules)
+
+
+def place(modules: nn.Module, state: State) -> None:
+    """What ``load_state_dict(assign=True)`` does, in a tenth of its time: for networks so small that counts.
+
+    Raises:
+        RuntimeError: a weight is missing, left over or of another shape.
+    """
+    own = modules.state_dict(keep_vars=True)
+    wrong = own.keys() ^ state.keys() or {name for name in own if own[name].shape != state[name].shape}
+    if wrong:
+        raise RuntimeError(f"weights that do not fit: {sorted(wrong)}")
+    for name, tensor in own.items():
+        tensor.data = state[name]
 
 
 def random_state(modules: nn.Module, known: State, generator: torch.Generator) -> State:
@@ -229,7 +278,7 @@ def random_state(modules: nn.Module, known: State, generator: torch.Generator) -
     sizes = [expected[name].numel() for name in floating]
     uniform = torch.rand(sum(sizes), dtype=torch.float64, generator=generator)
     for name, values in zip(floating, uniform.split(sizes), strict=True):
-        state[name] = _weights(values.view(expected[name].shape))
+        state[name] = _weights(name, values.view(expected[name].shape))
     return state
 
 
@@ -242,7 +291,7 @@ def alike_state(modules: nn.Module) -> State:
     for name, tensor in modules.state_dict().items():
         if tensor.is_floating_point():
             generator = torch.Generator().manual_seed(hash(tuple(tensor.shape)) % 2**60)
-            values = _weights(torch.rand(tensor.shape, dtype=torch.float64, generator=generator))
+            values = _weights(name, torch.rand(tensor.shape, dtype=torch.float64, generator=generator))
             for dim in range(1, tensor.ndim):
                 if tensor.shape[dim] % 2 == 0:
                     # Channels (or slices of a kernel) of the one operand, then of the other.
@@ -253,12 +302,22 @@ def alike_state(modules: nn.Module) -> State:
     return state
 
 
-def _weights(uniform: Tensor) -> Tensor:
-    """From values in [0, 1) of a tensor's shape. Scales and variances are positive. Convolutions, those of offsets
-    not excepted: PyTorch's U(+-1/sqrt(fan in))."""
+def _weights(name: str, uniform: Tensor) -> Tensor:
+    """From values in [0, 1) of a tensor's shape. What a change does must reach the outputs, so hardly any ReLU behind
+    a norm is silent in all channels, and signals do not fade: a 1x1 keeps their variance, and of a dilated depthwise
+    kernel the centre alone must do on a small map. Other convolutions, those of offsets not excepted: PyTorch's
+    U(+-1/sqrt(fan in))."""
+    if name.endswith("running_mean"):
+        return 0.5 * uniform - 0.25
     if uniform.ndim <= 1:
+        # Scales and variances are positive.
         return 0.25 + 0.5 * uniform
-    return (2 * uniform - 1) / math.sqrt(max(1, uniform[0].numel()))
+    bound = 1 / math.sqrt(max(1, uniform[0].numel()))
+    if uniform.ndim == 4 and uniform.shape[2:] == (1, 1):
+        bound *= math.sqrt(3)
+    elif uniform.ndim == 4 and uniform.shape[1] == 1:
+        bound = 1.0
+    return (2 * uniform - 1) * bound
 
 
 def require_finite(name: str, tensors: list[Tensor]) -> None:

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from cell_networks import CellNetworks
 from contract import SearchSpaceContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,11 +34,13 @@ SKIP = 4
 class TestFiveLayers(SearchSpaceContract):
     space = SPACES["5_layers"]
     inputs = INPUTS
+    networks = CellNetworks("5_layers")
 
 
 class TestFourLayers(SearchSpaceContract):
     space = SPACES["4_layers"]
     inputs = INPUTS
+    networks = CellNetworks("4_layers")
 
 
 def build(tokens, variant="5_layers", inputs=INPUTS, width=8):

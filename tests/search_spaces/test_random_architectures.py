@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fcos_networks import FcosNetworks
 from random_architectures import Tally, main, report
-from raw_networks import Examination
+from raw_networks import Comparison, Examination
 
 
 def test_the_script_goes_on_where_it_ended(tmp_path, capsys):
@@ -38,19 +38,19 @@ def test_the_script_goes_on_where_it_ended(tmp_path, capsys):
 def test_what_should_not_be_is_kept(monkeypatch, pair, change, alike, found):
     networks = FcosNetworks("nas_fcos")
     one, other, changed = (networks.draw(np.random.default_rng(seed)) for seed in range(3))
-    examination = Examination(one, other, pair, changed, change, 2, alike)
-    monkeypatch.setattr(networks, "examine", lambda seed, index: examination)
+    examination = Examination(one, Comparison(other, pair, changed, change, 3, 2, alike))
+    monkeypatch.setattr(networks, "examine", lambda seed, index, compare: examination)
     tally = Tally()
     tally.add(networks, seed=0)
     assert [finding["what"] for finding in tally.findings] == found
-    assert (tally.done, tally.pairs, tally.kept) == (1, 1, 2)
+    assert (tally.done, tally.compared, tally.pairs, tally.redrawn, tally.kept) == (1, 1, 1, 1, 2)
     assert Tally(**json.loads(json.dumps(vars(tally)))).findings == json.loads(json.dumps(tally.findings))
 
 
 def test_a_crash_is_counted_and_the_others_go_on(monkeypatch):
     networks = FcosNetworks("nas_fcos")
 
-    def crash(seed, index):
+    def crash(seed, index, compare):
         raise RuntimeError("view size is not compatible")
 
     monkeypatch.setattr(networks, "examine", crash)

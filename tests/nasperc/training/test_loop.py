@@ -156,6 +156,17 @@ def test_another_recipe_is_not_continued(make_detector, dataset, recipe, tmp_pat
         train(make_detector(), dataset, other, **{**arguments, **change})
 
 
+@pytest.mark.parametrize(
+    "found", [torch.zeros(2), {"learning_rate": torch.zeros(2), 3: 1}, ["cat", torch.ones(2)]]
+)
+def test_tensors_where_plain_values_belong_are_not_compared(make_detector, dataset, recipe, tmp_path, found):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+    torch.save({**torch.load(path, weights_only=True), "training": found}, path)
+    with pytest.raises(InputError, match="the training that it was made with"):
+        train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+
+
 def test_a_checkpoint_of_another_network(make_detector, dataset, recipe, tmp_path):
     path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
     train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
@@ -163,6 +174,15 @@ def test_a_checkpoint_of_another_network(make_detector, dataset, recipe, tmp_pat
     model.head.towers = nn.Identity()
     with pytest.raises(InputError, match="must fit the network"):
         train(model, dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+
+
+@pytest.mark.parametrize("change", [{"step": -1}, {"step": 10**9}, {"seconds": float("nan")}])
+def test_a_checkpoint_of_no_iteration_of_this_training(make_detector, dataset, recipe, tmp_path, change):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
+    torch.save({**torch.load(path, weights_only=True), **change}, path)
+    with pytest.raises(InputError, match="must fit the network"):
+        train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
 
 
 def test_divergence_is_explained_and_loses_nothing(make_detector, dataset, recipe, tmp_path):

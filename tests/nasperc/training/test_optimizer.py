@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
 from nasperc.training.optimizer import Optimizers, build_optimizer, set_learning_rate
 from nasperc.training.recipe import TrainingRecipe
@@ -66,3 +66,58 @@ def test_several_as_one_each_with_its_schedule():
     assert one.grad is None
     with pytest.raises(ValueError, match="zip"):
         both.load_state_dict(both.state_dict()[:1])
+
+
+def stepped(kind, unused=False):
+    """Two parameters after a step; the second may have had no gradient."""
+    parameters = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4))]
+    groups = [{"params": parameters, "lr": 1.0, "base_lr": 1.0}]
+    optimizer = SGD(groups, momentum=0.9, fused=True) if kind is SGD else Adam(groups, fused=True)
+    optimizers = Optimizers((optimizer, lambda step: 1.0))
+    step(optimizers, parameters[: 1 if unused else 2])
+    return optimizers, parameters
+
+
+def step(optimizers, parameters):
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizers.step(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "change"),
+    [
+        (SGD, 0, {"momentum_buffer": torch.zeros(2, 2)}),
+        (SGD, 0, {"momentum_buffer": torch.zeros(2, 3, dtype=torch.int64)}),
+        (SGD, 0, {"momentum_buffer": None}),
+        (SGD, 0, {"exp_avg": torch.zeros(2, 3)}),
+        (SGD, 2, {"momentum_buffer": torch.zeros(4)}),
+        (SGD, "0", {"momentum_buffer": torch.zeros(2, 3)}),
+        (Adam, 1, {"exp_avg_sq": torch.zeros(5)}),
+        (Adam, 1, {"step": 1.0}),
+        (Adam, 1, {"max_exp_avg_sq": torch.zeros(4)}),
+    ],
+)
+def test_the_state_of_another_optimiser_is_refused(kind, index, change):
+    """Torch would take it, and a fused step read beyond the end of what is too small."""
+    optimizers, _ = stepped(kind)
+    (saved,) = optimizers.state_dict()
+    saved["state"][index] = {**saved["state"].get(index, {}), **change}
+    with pytest.raises(ValueError, match="parameter"):
+        optimizers.load_state_dict([saved])
+
+
+def test_learning_rates_stay_those_of_the_recipe():
+    optimizers, _ = stepped(Adam)
+    (saved,) = optimizers.state_dict()
+    other = {**saved, "param_groups": [{**saved["param_groups"][0], "lr": 9.0, "amsgrad": True}]}
+    optimizers.load_state_dict([other])
+    assert optimizers.state_dict()[0]["param_groups"] == saved["param_groups"]
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_a_parameter_that_had_no_gradient_yet_may_have_one_after_loading(kind):
+    optimizers, parameters = stepped(kind, unused=True)
+    optimizers.load_state_dict(optimizers.state_dict())
+    step(optimizers, parameters)
+    torch.testing.assert_close(parameters[1].detach(), -torch.ones(4))
