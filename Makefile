@@ -43,6 +43,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/video_latency.py --rounds 7
 	$(BIN)/python benchmarks/proxy_step.py --set proxy.finetune=false
+	$(BIN)/python benchmarks/proxy_step.py --recipe dynamic_cell --set video.static.epochs=0.1
 	$(BIN)/python benchmarks/cache_read.py --megabytes 128 --rounds 5
 	$(BIN)/python benchmarks/controller_update.py --candidates 60
 	$(BIN)/python benchmarks/controllers.py --synthetic --controllers random,evolution,surrogate --seeds 5 --budget 100 \

@@ -6,6 +6,10 @@ that a slow moment of the machine meets every row. On a CPU one thread, and its 
 not counted); on a GPU elapsed time. A row's ratio is its time over the static network's in the same round: the median
 over rounds, with quartiles; ``best`` compares the fastest rounds of both.
 
+With glibc, memory of more than 32 MB goes back to the system after each layer, and its pages are fetched anew: half of
+the time at 2048x1024. ``MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184`` in the environment
+keeps it.
+
 Bound: the typical cell below 1.
 """
 
@@ -27,7 +31,6 @@ from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.evaluation.video_latency import FollowingFrame
-from nasperc.models.segmenter import StaticSegmenter
 from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.dynamic_cell import DynamicCell
 
@@ -70,16 +73,12 @@ def cases(size: tuple[int, int], model: ModelRecipe, cells: int, width: int) -> 
         return once
 
     ready(static)
-    rows = {STATIC: run(static), ENCODER: run(_encoder(static))}
+    rows = {STATIC: run(static), ENCODER: run(static.encode)}
     for name, each in tokens.items():
         searched = Searched(space, space.architecture({"cell": each}), {"cell": width})
         video = ready(build_video(model, searched, classes, static))
         rows[name] = run(ready(FollowingFrame(video, size)))
     return rows
-
-
-def _encoder(static: StaticSegmenter) -> Callable[[torch.Tensor], object]:
-    return static.encode
 
 
 def measure(rows: dict[str, Round], rounds: int) -> dict[str, list[float]]:

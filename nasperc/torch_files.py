@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from pathlib import Path
@@ -71,3 +72,18 @@ def _reason(error: Exception) -> str:
         found = _FOUND.search(text)
         return found[0] if found else "more than tensors and plain values"
     return text.splitlines()[0]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file of weights.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            "a weights file must be readable", value=error.strerror, where=path, repair="Check --weights."
+        ) from error

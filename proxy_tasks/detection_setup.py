@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
@@ -18,11 +17,11 @@ from nasperc.assembly.detector import Baseline
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation, get_normalisation
-from nasperc.errors import InputError
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import FCOSPreset
+from nasperc.torch_files import file_sha256
 from nasperc.training.averaging import reestimate_batch_norm
 from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.detection_cache import CHUNK, STRIDES, write_cache
@@ -100,7 +99,7 @@ class DetectionSetup:
             "classes": list(self.dataset.classes),
             "backbone": backbone.name,
             "backbone_recipe": backbone.model_dump(mode="json", exclude={"name", "weights", "normalisation"}),
-            "weights": None if backbone.weights is None else _sha256(backbone.weights),
+            "weights": None if backbone.weights is None else file_sha256(backbone.weights),
             "normalisation": self.normalisation.name,
             "preset": self._preset_contents,
             "finetune": training if self.finetunes else None,
@@ -168,7 +167,7 @@ class DetectionSetup:
         attributes: dict[str, Any] = {"finetuned_sha256": None, "finetuned_file": None}
         if self.finetunes:
             weights = self._finetuned_weights(backbone, on_progress)
-            attributes = {"finetuned_sha256": _sha256(weights), "finetuned_file": weights.name}
+            attributes = {"finetuned_sha256": file_sha256(weights), "finetuned_file": weights.name}
         elif recipe.weights is None:
             # Without training there are no statistics, and without them random features fade to constants.
             reestimate_batch_norm(backbone, (images.to(device) for images in self._images()))
@@ -202,13 +201,3 @@ class DetectionSetup:
         for start in range(0, total, CHUNK):
             chunk = list(islice(samples, min(CHUNK, total - start)))
             yield collate(chunk, self.normalisation).images
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            "a weights file must be readable", value=error.strerror, where=path, repair="Check --weights."
-        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import Segmenter
+from nasperc.torch_files import file_sha256
 from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.folder_lock import build_once, folder_lock
 from proxy_tasks.video_cache import write_frames
@@ -133,16 +133,10 @@ class VideoSetup:
             self.normalisation,
             self.recipe.dtype,
             self.contents(part),
-            {"static_sha256": sha256(weights), "static_file": weights.name},
+            {"static_sha256": file_sha256(weights), "static_file": weights.name},
             on_progress,
             reduced_labels=part == "train" and self.recipe.loss_size == "logits",
         )
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_static(reader: CacheReader, weights: Path) -> None:
@@ -151,7 +145,7 @@ def check_static(reader: CacheReader, weights: Path) -> None:
     Raises:
         InputError: it is another one.
     """
-    wanted, found = reader.header.attributes["static_sha256"], sha256(weights)
+    wanted, found = reader.header.attributes["static_sha256"], file_sha256(weights)
     if found != wanted:
         raise InputError(
             f"a cache and the static network beside it must belong together: {wanted[:16]}",

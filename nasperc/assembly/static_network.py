@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.video import VideoDataset
-from nasperc.errors import InputError
 from nasperc.models.segmenter import Segmenter
+from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import train
 from nasperc.training.segmentation import static_plan
@@ -98,23 +97,10 @@ def static_contents(
         "trainer": TRAINER_VERSION,
         "decoder": model.segmentation_decoder,
         "backbone": backbone.model_dump(mode="json", exclude={"weights", "normalisation"}),
-        "weights": None if backbone.weights is None else _sha256(backbone.weights),
+        "weights": None if backbone.weights is None else file_sha256(backbone.weights),
         "normalisation": backbone.input_normalisation(),
         "training": recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
         "seed": seed,
         "data": dataset.fingerprint(),
         "classes": list(dataset.classes),
     }
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            "backbone weights must be readable",
-            value=error.strerror,
-            where=path,
-            repair="Check the path.",
-        ) from error

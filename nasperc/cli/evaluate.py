@@ -21,10 +21,9 @@ from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.evaluate_video import VideoReport, evaluate_video
 from nasperc.fulltrain.trained import load_trained
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter
+from nasperc.fulltrain.video_tables import MEANS
 
 Checkpoint = Annotated[Path, typer.Argument(help="checkpoint.pt of a full training.")]
-_MEANS = ("miou", "macc", "gacc", "fwiou", "tiou")
-_HEADINGS = ("mIoU", "mAcc", "gAcc", "fwIoU", "tIoU")
 
 
 def evaluate(
@@ -97,7 +96,7 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _print_video(report: VideoReport, title: str) -> None:
     caption = "In %. frame: its number in its sequence. tIoU: within 3 pixels of a boundary."
-    quality = Table("frame", *_HEADINGS, title=escape(title), caption=caption)
+    quality = Table("frame", *(heading for _, heading in MEANS), title=escape(title), caption=caption)
     quality.title_justify = quality.caption_justify = "left"
     quality.add_row("all", *_percents(report.overall))
     for name, metrics in report.by_position.items():
@@ -122,7 +121,7 @@ def _print_video(report: VideoReport, title: str) -> None:
 
 
 def _percents(metrics: SegmentationMetrics) -> list[str]:
-    return [_percent(getattr(metrics, name)) for name in _MEANS]
+    return [_percent(getattr(metrics, name)) for name, _ in MEANS]
 
 
 def _percent(value: float) -> str:

@@ -29,6 +29,9 @@ def fulltrain(
     pick: Annotated[
         str, typer.Option(help="best, or controller: so many as --top says (2), drawn from the trained one.")
     ] = "best",
+    random: Annotated[
+        int, typer.Option(min=0, help="So many random architectures beside them, at the same budget.")
+    ] = 0,
     task: Annotated[
         str | None, typer.Option(help="The model that the decoder is put into: fcos, of detection.")
     ] = None,
@@ -77,6 +80,7 @@ def fulltrain(
         folder=out,
         top=top,
         pick=pick,
+        random=random,
         width=width,
         task=task,
         overrides=[overrides],

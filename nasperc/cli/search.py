@@ -23,9 +23,12 @@ def search(
         str | None, typer.Option(help="Search space: a registered name, file.py:Class, or table:FILE.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with images and annotations (VOC or COCO).")
+        Path | None,
+        typer.Option(help="Folder with images and boxes (VOC or COCO), or videos (CamVid or Cityscapes)."),
     ] = None,
-    format: Annotated[str | None, typer.Option(help="voc or coco; recognised by default.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="voc, coco, camvid or cityscapes; else recognised.")
+    ] = None,
     classes: Annotated[Path | None, typer.Option(help="File with one class name a line.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
     recipe: Annotated[

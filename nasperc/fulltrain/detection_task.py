@@ -38,6 +38,7 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
     names = ("fcos",)
     presentation = CocoTables()
     examples = "images"
+    rate = "fulltrain.learning_rate"
 
     def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
         self.recipe = recipe

@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.display import Display
-from nasperc.fulltrain.entries import parse_width, select, training_recipe
+from nasperc.fulltrain.entries import training_recipe
 from nasperc.fulltrain.entry_run import run_entry
+from nasperc.fulltrain.jobs import controller_jobs, entry_jobs, random_jobs
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
 from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
 from nasperc.fulltrain.task import FullTask
@@ -22,14 +22,11 @@ from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
-from nasperc.search.sample import sample_controller
 from nasperc.search.top10 import Top10File, read_top10
 
 PICKS = ("best", "controller")
 # By the proxy task that the search measured with: the one place that tells the tasks apart.
 _KINDS: dict[str, type[FullTask[Any, Any]]] = {VIDEO_SEGMENTATION: VideoTask}
-# The thesis trains two cells (6.4.2).
-SAMPLED = 2
 
 
 def fulltrain(
@@ -38,6 +35,7 @@ def fulltrain(
     folder: Path | None = None,
     top: int | None = None,
     pick: str = "best",
+    random: int = 0,
     width: str | None = None,
     task: str | None = None,
     overrides: Sequence[Mapping[str, Any]] = (),
@@ -56,6 +54,7 @@ def fulltrain(
         folder: where the results go; None: ``fulltrain`` beside ``arch``.
         top: number of entries, by rank; None: all. Of ``pick="controller"`` the number of samples; None: 2.
         pick: ``best``: the entries; ``controller``: architectures drawn from the trained controller of the run.
+        random: number of random architectures beside them.
         width: ``128``, ``128-256``; None: those of the entries.
         task: the model that the architecture is put into; None: the task's own. Of detection only ``fcos`` yet.
         overrides: nested dicts laid over the recipe of the search, e.g. ``{"data": {"path": "..."}}``.
@@ -94,7 +93,8 @@ def fulltrain(
     training = kind(recipe, prepared, top10.recipe)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
-    jobs = _sampled_jobs(top10, top, width) if pick == "controller" else _entry_jobs(top10, top, width)
+    jobs = (controller_jobs if pick == "controller" else entry_jobs)(top10, top, width)
+    jobs += random_jobs(top10, random, recipe.seed, width)
     jobs += training.baselines(jobs)
     for line in [*training.notes(), _opening(top10, training, jobs), *warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -127,7 +127,7 @@ def fulltrain(
             "at least one entry must train to its end",
             value=results.rows[-1].reason or "none did",
             where=folder / "results.json",
-            repair="Change the recipe section fulltrain (--set fulltrain.learning_rate=...) and start again.",
+            repair=f"Change the recipe (--set {training.rate}=...) and start again.",
         )
     checkpoint = folder / next(job.folder for job in jobs if job.name == best.name) / CHECKPOINT
     said = [str(folder / "results.md"), str(checkpoint)]
@@ -165,42 +165,13 @@ def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
         )
 
 
-def _entry_jobs(top10: Top10File, top: int | None, width: str | None) -> list[Job]:
-    """The entries by rank."""
-    widths = None if width is None else parse_width(width, top10.space.parts)
-    jobs = []
-    for entry in select(top10.entries, top):
-        searched = Searched(top10.space, entry.architecture, widths or entry.widths)
-        # The plain name is where `nasperc export` looks for trained weights of an entry.
-        place = f"rank{entry.rank:02d}" if width is None else f"rank{entry.rank:02d}-{width}"
-        jobs.append(Job(f"rank {entry.rank}", place, searched, entry.rank, entry.hash, entry.reward))
-    return jobs
-
-
-def _sampled_jobs(top10: Top10File, count: int | None, width: str | None) -> list[Job]:
-    """Architectures drawn from the trained controller."""
-    widths = None if width is None else parse_width(width, top10.space.parts)
-    jobs = []
-    drawn = sample_controller(RunFolder(top10.path.parent), count or SAMPLED)
-    for number, sample in enumerate(drawn, start=1):
-        searched = Searched(top10.space, sample.architecture, widths or sample.widths)
-        place = f"controller-{sample.hash[:8]}" + ("" if width is None else f"-{width}")
-        jobs.append(Job(f"sample {number}", place, searched, None, sample.hash, sample.reward))
-    return jobs
-
-
 def _opening(top10: Top10File, training: FullTask[Any, Any], jobs: Sequence[Job]) -> str:
-    entries = [job for job in jobs if job.hash is not None]
-    ranked = entries[0].rank is not None
-    chosen = (
-        f"{len(entries)} of {len(top10.entries)} entries of {top10.path}"
-        if ranked
-        else f"{len(entries)} architectures drawn from the controller of {top10.path.parent}"
-    )
-    beside = "".join(f", {job.name}" for job in jobs if job.hash is None)
+    ranked = sum(job.rank is not None for job in jobs)
+    names = [f"{ranked} of {len(top10.entries)} entries of {top10.path}"] if ranked else [str(top10.path)]
+    names += [job.name for job in jobs if job.rank is None]
     counts = ", ".join(f"{len(split)} {name}" for name, split in training.splits.items())
-    name = training.splits["train"].name
-    return f"{chosen}{beside}, {training.budget()}, on {name} ({counts} {training.examples})"
+    data = f"{training.splits['train'].name} ({counts} {training.examples})"
+    return f"{', '.join(names)}, {training.budget()}, on {data}"
 
 
 def _about(top10: Top10File, training: FullTask[Any, Any]) -> dict[str, Any]:

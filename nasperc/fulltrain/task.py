@@ -53,6 +53,8 @@ class FullTask(ABC, Generic[Model, Data]):
     presentation: ClassVar[Presentation]
     # What the data set consists of, in messages.
     examples: ClassVar[str]
+    # The recipe's key to lower where every row diverges.
+    rate: ClassVar[str]
 
     recipe: Recipe
     splits: Mapping[str, Data]

@@ -51,6 +51,7 @@ class VideoTask(FullTask[Network, VideoDataset]):
     names = (TASK,)
     presentation = VideoTables()
     examples = "frames"
+    rate = "video.end_to_end.cell_learning_rate"
 
     def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
         self.recipe, self._prepared = recipe, prepared

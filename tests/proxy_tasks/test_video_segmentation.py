@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_video
 import torch
 from cached_task_contract import CachedTaskContract
 from tiny_video import SIZE, tiny_candidate, tiny_context, tiny_recipe, tiny_task
 
+from nasperc.data.label_map import write_label_map
+from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
+from proxy_tasks.base import TaskContext
 from proxy_tasks.video_segmentation import VideoSegmentationProxy
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
@@ -136,10 +140,30 @@ def test_another_space_is_refused(tmp_path: Path) -> None:
         VideoSegmentationProxy(tiny_recipe(), context)
 
 
+def test_any_static_network_will_do(tmp_path: Path) -> None:
+    task = VideoSegmentationProxy(tiny_recipe(), tiny_context(tmp_path, decoder="deeplab_v3_plus"))
+    task.prepare()
+    assert task.static.dec.channels != 64
+    result = task.evaluate(tiny_candidate(task))
+    assert (result.status, result.reason) == ("completed", None)
+
+
+def test_annotations_of_void_alone_are_one_clear_line(tmp_path: Path) -> None:
+    folder = write_synthetic_video(tmp_path / "data", videos={"train": 4, "val": 1}, frames=8, size=SIZE)
+    for file in (folder / "trainannot").iterdir():
+        write_label_map(file, np.full(SIZE, 255))
+    with pytest.raises(InputError, match=r"meta-val must show at least one pixel"):
+        VideoSegmentationProxy(
+            tiny_recipe(), on_folder(tiny_context(tmp_path / "prepared"), folder)
+        ).prepare()
+
+
+def on_folder(context: TaskContext, folder: Path) -> TaskContext:
+    return replace(context, data=context.data.model_copy(update={"path": folder, "format": "camvid"}))
+
+
 def test_frames_of_another_size_are_one_clear_line(tmp_path: Path) -> None:
     """A window larger than some frames leaves them at their own sizes."""
-    from nasperc.data.synthetic_video import write_synthetic_video
-
     folder = tmp_path / "data"
     write_synthetic_video(folder, videos={"train": 3, "val": 1}, frames=8, size=SIZE)
     smaller = write_synthetic_video(tmp_path / "smaller", videos={"train": 1}, frames=8, size=(64, 64))
@@ -148,7 +172,6 @@ def test_frames_of_another_size_are_one_clear_line(tmp_path: Path) -> None:
             shutil.copy(file, folder / target / f"small{file.name}")
     stems = sorted(file.stem for file in (folder / "train").iterdir())
     (folder / "train.txt").write_text("\n".join(stems))
-    context = tiny_context(tmp_path / "prepared")
-    context = replace(context, data=context.data.model_copy(update={"path": folder, "format": "camvid"}))
+    context = on_folder(tiny_context(tmp_path / "prepared"), folder)
     with pytest.raises(InputError, match=r"must have one size.*proxy.crop"):
         VideoSegmentationProxy(tiny_recipe(crop=(96, 96)), context).prepare()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.torch_files import load_torch_file
+from nasperc.torch_files import file_sha256, load_torch_file
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
@@ -52,7 +51,7 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     used = {key: value for key, value in state.items() if key in wanted}
     backbone.load_state_dict(used, strict=False)
     left_over = tuple(key for key in state if key not in wanted and not key.endswith(_COUNTER))
-    return LoadedWeights(path, _sha256(path), tuple(used), tuple(missing), left_over)
+    return LoadedWeights(path, file_sha256(path), tuple(used), tuple(missing), left_over)
 
 
 class WeightsRecord(NamedTuple):
@@ -110,8 +109,3 @@ def _other_architecture(path: Path, found: str) -> InputError:
         where=path,
         repair="Choose the backbone (and width_mult) that they were trained for, or other weights.",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

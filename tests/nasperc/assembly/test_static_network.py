@@ -81,5 +81,5 @@ def test_how_often_checkpoints_are_written_is_not_part_of_it(videos):
 
 def test_weights_that_are_not_there(videos, tmp_path):
     backbone = MODEL.backbone.model_copy(update={"weights": tmp_path / "no.pth", "normalisation": "tf"})
-    with pytest.raises(InputError, match="backbone weights must be readable"):
+    with pytest.raises(InputError, match="a weights file must be readable"):
         prepared_static(MODEL.model_copy(update={"backbone": backbone}), RECIPE, videos, tmp_path, 0)

@@ -34,6 +34,34 @@ def test_the_rows_of_the_tables_and_figures(name, mode, controller, reward):
     assert recipe.search.candidates == 2800
 
 
+def test_video_recipes_hold_the_numbers_of_the_thesis():
+    """Sections 6.4.1 and 6.4.2, appendix A.1."""
+    camvid, cityscapes = load_recipe("camvid_thesis"), load_recipe("cityscapes_thesis")
+    assert (camvid.space.options["variant"], cityscapes.space.options["variant"]) == ("5_layers", "4_layers")
+    for recipe, search in (
+        (camvid, {"sequence_length": 3, "epochs": 20, "pad": 400, "crop": [600, 600], "long_side": None}),
+        (
+            cityscapes,
+            {"sequence_length": 2, "epochs": 10, "pad": None, "crop": [512, 512], "long_side": 1024},
+        ),
+    ):
+        fixed = {"batch_size": 48, "learning_rate": 8e-3, "meta_val": 0.1}
+        assert (search | fixed).items() <= recipe.proxy.options.items()
+        assert recipe.controller.options["learning_rate"] == 1e-4
+        static = recipe.video.static
+        assert (static.encoder_learning_rate, static.decoder_learning_rate) == (5e-2, 1e-2)
+        assert (static.auxiliary_weight, static.scales) == (0.3, (0.5, 2.0))
+        assert (recipe.video.cell.learning_rate, recipe.video.end_to_end.cell_learning_rate) == (8e-3, 4e-3)
+        assert recipe.video.end_to_end.static_learning_rate == 5e-4
+    sizes = [
+        (each.video.static.epochs, each.video.static.batch_size, each.video.static.crop, each.video.crop)
+        for each in (camvid, cityscapes)
+    ]
+    assert sizes == [(2000, 32, (600, 600), (600, 600)), (1000, 28, (800, 800), (769, 769))]
+    assert (camvid.video.cell.epochs, camvid.video.end_to_end.epochs) == (10, 100)
+    assert (cityscapes.video.cell.epochs, cityscapes.video.end_to_end.epochs) == (200, 200)
+
+
 def test_paper_recipe_holds_the_numbers_of_the_thesis():
     """Section 7.4.1 (proxy task, budgets, full training) and 6.4.1 (controller)."""
     recipe = load_recipe("paper")
