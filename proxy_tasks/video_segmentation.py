@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import CELL, build_video
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.errors import InputError
-from nasperc.evaluation.cost import measure_module_cost, shapes_only
+from nasperc.evaluation.cost import Cost, measure_cost, measure_module_cost, shapes_only
 from nasperc.evaluation.latency import Latency, measure_latency
 from nasperc.evaluation.segmentation import SegmentationEvaluation
 from nasperc.evaluation.video_latency import FollowingFrame
@@ -26,7 +27,7 @@ from proxy_tasks.stopwatch import Stopwatch
 from proxy_tasks.video_cache import SequenceCache
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_setup import VideoSetup, check_static
-from proxy_tasks.video_training import CellTraining, Measurement, count_pixels
+from proxy_tasks.video_training import CellStep, CellTraining, Measurement, count_pixels
 from search_spaces.base import Architecture
 
 LATENCY_RUNS = 5
@@ -114,11 +115,20 @@ class VideoSegmentationProxy(CachedTask):
 
     def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
         """Of encoder and cell: all that runs on a frame after the first."""
-        size, cell = self.cache.frame_size, modules[CELL]
-        video = shapes_only(VideoSegmenter(self.static, cell)).eval()
-        cost = measure_module_cost(FollowingFrame(video, size), torch.empty(1, 3, *size, device="meta"))
-        running = (self.static.backbone, cell)
-        return {"flops": cost.flops, "params": sum(p.numel() for part in running for p in part.parameters())}
+        size, encoder = self.cache.frame_size, self._encoder_cost
+        *levels, layer4, dec = (
+            torch.empty(1, spec.channels, *(-(-side // spec.stride) for side in size), device="meta")
+            for spec in self.setup.cell_inputs
+        )
+        # In training, global pooling would normalise a single value.
+        step = shapes_only(CellStep(modules[CELL])).eval()
+        cell = measure_module_cost(step, [layer4, dec, *levels, layer4])
+        return {"flops": encoder.flops + cell.flops, "params": encoder.params_total + cell.params_total}
+
+    @cached_property
+    def _encoder_cost(self) -> Cost:
+        """Of one frame; no candidate changes it."""
+        return measure_cost(self.static.backbone, self.cache.frame_size)
 
     def _measured_on(self) -> Mapping[str, Any]:
         parts = self.setup.parts

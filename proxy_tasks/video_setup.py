@@ -113,7 +113,7 @@ class VideoSetup:
         """The cache file of a part.
 
         Raises:
-            InputError: it cannot be read, or was made of other weights than those that lie beside it.
+            InputError: it cannot be read, or was made from other contents.
         """
         return CacheReader(self.path(part), expect=self.contents(part))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasperc.evaluation.segmentation import SegmentationEvaluation
-from nasperc.models.video_segmenter import unroll
+from nasperc.models.video_segmenter import State, unroll
 from nasperc.training.segmentation_losses import segmentation_loss
 from proxy_tasks.candidate_training import CandidateTraining
 from proxy_tasks.divergence import DivergedLossError
@@ -28,6 +28,19 @@ class UnrolledCell(nn.Module):
 
     def forward(self, batch: SequenceBatch) -> list[Tensor]:
         return unroll(self.cell, batch.state, batch.frames)
+
+
+class CellStep(nn.Module):
+    """``forward([layer 4 and dec of the frame before, layers 2, 3 and 4]) -> logits`` of a frame, to be counted."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        layer4, dec, *levels = inputs
+        logits: Tensor = self.cell(State(layer4, dec), levels).logits
+        return logits
 
 
 class Measurement(NamedTuple):
