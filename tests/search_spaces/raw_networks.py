@@ -24,8 +24,10 @@ State = dict[str, Tensor]
 
 # Deviations are in float64, relative to the largest value of an output. Additions in another order come to 1e-15, and
 # a GroupNorm of the few pixels of a coarse level enlarges that by up to 1 / sqrt(eps) = 316, layer after layer; what
-# another network computes is further off by orders of magnitude.
+# another network computes is further off by orders of magnitude. Beyond SAME it is looked up how far rounding takes
+# the very same network: outputs that are not off by more than so many times that are the same.
 SAME = 1e-8
+ROUNDINGS = 100
 DIFFERENT = 1e-6
 # Of eight architectures one has a part that is left as it is in the original network.
 ORIGINAL_SHARE = 1 / 8
@@ -59,7 +61,8 @@ class Comparison(NamedTuple):
     outputs are off. ``changed``: a single token differs, so that the canonical form does; ``change``: how far
     the outputs are off, with the last of ``draws`` weights. ``kept``: single-token changes drawn before that, which
     kept the canonical form; ``alike``: how far the outputs of these are off, and of the canonical form itself if it
-    was tried, with weights that :meth:`RawNetworks.alike_state` makes.
+    was tried, with weights that :meth:`RawNetworks.alike_state` makes. ``rounding``: how far rounding alone takes the
+    outputs, the largest of those that were asked for it.
     """
 
     rewritten: Architecture | None
@@ -69,6 +72,11 @@ class Comparison(NamedTuple):
     draws: int
     kept: int
     alike: float
+    rounding: float = 0.0
+
+    def same(self, off: float) -> bool:
+        """Whether outputs that are ``off`` by so much are those of one network."""
+        return off <= max(SAME, ROUNDINGS * self.rounding)
 
 
 class Examination(NamedTuple):
@@ -217,14 +225,18 @@ class RawNetworks(ABC):
 
         rewritten, carry = self.rewrite(architecture, rng)
         assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
-        pair = 0.0
+        pair = rounding = 0.0
         if rewritten != architecture:
             pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
+            if pair > SAME:
+                rounding = self.rounding(modules, state, features)
 
         kept = []
         while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
             kept.append(changed)
         alike = max((self.alike(architecture, other, features) for other in (*tried, *kept)), default=0.0)
+        if alike > SAME:
+            rounding = max(rounding, self.rounding(modules, self.alike_state(modules), features))
         other = self.build(changed)
         for draws in range(1, DRAWS + 1):
             # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
@@ -236,7 +248,7 @@ class RawNetworks(ABC):
             state = random_state(modules, {}, generator)
             outputs = self.run(modules, state, features)
         found = None if rewritten == architecture else rewritten
-        return Comparison(found, pair, changed, change, draws, len(kept), alike)
+        return Comparison(found, pair, changed, change, draws, len(kept), alike, rounding)
 
     def alike(self, architecture: Architecture, other: Architecture, features: list[Tensor]) -> float:
         """Deviation of two architectures that nobody knows how to map onto one another, with weights that make the
@@ -246,6 +258,16 @@ class RawNetworks(ABC):
             for modules in (self.build(architecture), self.build(other))
         )
         return deviation(one, two)
+
+    def rounding(self, modules: nn.ModuleDict, state: State, features: list[Tensor]) -> float:
+        """How far the outputs are off when the features differ in their last digit."""
+        generator = torch.Generator().manual_seed(0)
+        digit = torch.finfo(torch.float64).eps
+        nearby = [
+            x * (1 + digit * (2 * torch.randint(2, x.shape, generator=generator, dtype=x.dtype) - 1))
+            for x in features
+        ]
+        return deviation(self.run(modules, state, features), self.run(modules, state, nearby))
 
     def alike_state(self, modules: nn.Module) -> State:
         """Weights that no allowed rewrite alters."""
