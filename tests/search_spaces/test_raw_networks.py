@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from fcos_networks import FcosNetworks
-from raw_networks import DIFFERENT, SAME, NotFiniteError, deviation, random_state
+from raw_networks import DIFFERENT, SAME, NotFiniteError, deviation
+from raw_weights import random_state
 
 from search_spaces.base import ORIGINAL
 
