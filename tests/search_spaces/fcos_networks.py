@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 from moves import as_blocks, as_tokens, exchanged
-from raw_networks import RawNetworks, Rewritten, State
+from raw_networks import RawNetworks, Rewritten
+from raw_weights import State
 from torch import Tensor, nn
 
 from nasperc.models.features import FeatureSpec

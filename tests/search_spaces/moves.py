@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raw_networks import State
+from raw_weights import State
 
 from search_spaces.base import Part, Tokens
 

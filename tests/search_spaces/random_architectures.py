@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from cell_networks import CellNetworks
 from fcos_networks import FcosNetworks
-from raw_networks import DIFFERENT, SAME, Comparison, RawNetworks
+from raw_networks import DIFFERENT, Comparison, RawNetworks
 
 from nasperc.search.run_folder import write_atomically
 from search_spaces.base import ORIGINAL, Architecture
@@ -89,7 +89,7 @@ class Tally:
         self.redrawn += found.draws > 1
         self.kept += found.kept
         self.farthest_alike = max(self.farthest_alike, found.alike)
-        if not found.alike <= SAME:
+        if not found.same(found.alike):
             note(architecture, f"one canonical form is {found.alike:.1e} off")
         self.nearest_change = min(self.nearest_change, found.change)
         _count(self.change_decades, found.change)
@@ -97,7 +97,7 @@ class Tally:
             self.pairs += 1
             self.farthest_pair = max(self.farthest_pair, found.pair)
             _count(self.pair_decades, found.pair)
-            if not found.pair <= SAME:
+            if not found.same(found.pair):
                 note(found.rewritten, f"the same network is {found.pair:.1e} off")
         if not found.change >= DIFFERENT:
             note(found.changed, f"another network is {found.change:.1e} off")

@@ -6,13 +6,13 @@ contract and ``random_architectures.py`` do the rest.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from raw_weights import State, alike_state, place, random_state
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
@@ -20,12 +20,12 @@ from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import PRESETS
 from search_spaces.base import ORIGINAL, Architecture, BuildContext, Part, SearchSpace
 
-State = dict[str, Tensor]
-
 # Deviations are in float64, relative to the largest value of an output. Additions in another order come to 1e-15, and
 # a GroupNorm of the few pixels of a coarse level enlarges that by up to 1 / sqrt(eps) = 316, layer after layer; what
-# another network computes is further off by orders of magnitude.
+# another network computes is further off by orders of magnitude. Beyond SAME it is looked up how far rounding takes
+# the very same network: outputs that are not off by more than so many times that are the same.
 SAME = 1e-8
+ROUNDINGS = 100
 DIFFERENT = 1e-6
 # Of eight architectures one has a part that is left as it is in the original network.
 ORIGINAL_SHARE = 1 / 8
@@ -59,7 +59,8 @@ class Comparison(NamedTuple):
     outputs are off. ``changed``: a single token differs, so that the canonical form does; ``change``: how far
     the outputs are off, with the last of ``draws`` weights. ``kept``: single-token changes drawn before that, which
     kept the canonical form; ``alike``: how far the outputs of these are off, and of the canonical form itself if it
-    was tried, with weights that :meth:`RawNetworks.alike_state` makes.
+    was tried, with weights that :meth:`RawNetworks.alike_state` makes. ``rounding``: how far rounding alone takes the
+    outputs, the largest of those that were asked for it.
     """
 
     rewritten: Architecture | None
@@ -69,6 +70,11 @@ class Comparison(NamedTuple):
     draws: int
     kept: int
     alike: float
+    rounding: float = 0.0
+
+    def same(self, off: float) -> bool:
+        """Whether outputs that are ``off`` by so much are those of one network."""
+        return off <= max(SAME, ROUNDINGS * self.rounding)
 
 
 class Examination(NamedTuple):
@@ -217,14 +223,18 @@ class RawNetworks(ABC):
 
         rewritten, carry = self.rewrite(architecture, rng)
         assert self.space.canonical(rewritten) == canonical, f"{rewritten} has another canonical form"
-        pair = 0.0
+        pair = rounding = 0.0
         if rewritten != architecture:
             pair = deviation(outputs, self.run(self.build(rewritten), carry(state), features))
+            if pair > SAME:
+                rounding = self.rounding(modules, state, features)
 
         kept = []
         while self.space.canonical(changed := self.change_a_token(architecture, rng)) == canonical:
             kept.append(changed)
         alike = max((self.alike(architecture, other, features) for other in (*tried, *kept)), default=0.0)
+        if alike > SAME:
+            rounding = max(rounding, self.rounding(modules, self.alike_state(modules), features))
         other = self.build(changed)
         for draws in range(1, DRAWS + 1):
             # Where names and shapes allow it the changed layer keeps its weights too: another dilation must then be
@@ -236,7 +246,7 @@ class RawNetworks(ABC):
             state = random_state(modules, {}, generator)
             outputs = self.run(modules, state, features)
         found = None if rewritten == architecture else rewritten
-        return Comparison(found, pair, changed, change, draws, len(kept), alike)
+        return Comparison(found, pair, changed, change, draws, len(kept), alike, rounding)
 
     def alike(self, architecture: Architecture, other: Architecture, features: list[Tensor]) -> float:
         """Deviation of two architectures that nobody knows how to map onto one another, with weights that make the
@@ -247,77 +257,19 @@ class RawNetworks(ABC):
         )
         return deviation(one, two)
 
+    def rounding(self, modules: nn.ModuleDict, state: State, features: list[Tensor]) -> float:
+        """How far the outputs are off when the features differ in their last digit."""
+        generator = torch.Generator().manual_seed(0)
+        digit = torch.finfo(torch.float64).eps
+        nearby = [
+            x * (1 + digit * (2 * torch.randint(2, x.shape, generator=generator, dtype=x.dtype) - 1))
+            for x in features
+        ]
+        return deviation(self.run(modules, state, features), self.run(modules, state, nearby))
+
     def alike_state(self, modules: nn.Module) -> State:
         """Weights that no allowed rewrite alters."""
         return alike_state(modules)
-
-
-def place(modules: nn.Module, state: State) -> None:
-    """What ``load_state_dict(assign=True)`` does, in a tenth of its time: for networks so small that counts.
-
-    Raises:
-        RuntimeError: a weight is missing, left over or of another shape.
-    """
-    own = modules.state_dict(keep_vars=True)
-    wrong = own.keys() ^ state.keys() or {name for name in own if own[name].shape != state[name].shape}
-    if wrong:
-        raise RuntimeError(f"weights that do not fit: {sorted(wrong)}")
-    for name, tensor in own.items():
-        tensor.data = state[name]
-
-
-def random_state(modules: nn.Module, known: State, generator: torch.Generator) -> State:
-    """Weights in float64 that make every channel and every operand count; ``known`` ones of the same shape stay."""
-    expected = modules.state_dict()
-    state = {
-        name: known[name] if name in known and known[name].shape == tensor.shape else torch.zeros_like(tensor)
-        for name, tensor in expected.items()
-    }
-    fresh = [name for name, tensor in expected.items() if state[name] is not known.get(name)]
-    floating = [name for name in fresh if expected[name].is_floating_point()]
-    sizes = [expected[name].numel() for name in floating]
-    uniform = torch.rand(sum(sizes), dtype=torch.float64, generator=generator)
-    for name, values in zip(floating, uniform.split(sizes), strict=True):
-        state[name] = _weights(name, values.view(expected[name].shape))
-    return state
-
-
-def alike_state(modules: nn.Module) -> State:
-    """Weights that depend on their shape alone, and are the same for both operands of an aggregation.
-
-    An allowed rewrite permutes layers of one kind and swaps operands: it leaves these weights as they are.
-    """
-    state = {}
-    for name, tensor in modules.state_dict().items():
-        if tensor.is_floating_point():
-            generator = torch.Generator().manual_seed(hash(tuple(tensor.shape)) % 2**60)
-            values = _weights(name, torch.rand(tensor.shape, dtype=torch.float64, generator=generator))
-            for dim in range(1, tensor.ndim):
-                if tensor.shape[dim] % 2 == 0:
-                    # Channels (or slices of a kernel) of the one operand, then of the other.
-                    values = (values + values.roll(tensor.shape[dim] // 2, dim)) / math.sqrt(2)
-            state[name] = values
-        else:
-            state[name] = torch.zeros_like(tensor)
-    return state
-
-
-def _weights(name: str, uniform: Tensor) -> Tensor:
-    """From values in [0, 1) of a tensor's shape. What a change does must reach the outputs, so hardly any ReLU behind
-    a norm is silent in all channels, and signals do not fade: a 1x1 keeps their variance, and of a dilated depthwise
-    kernel the centre alone must do on a small map. Other convolutions, those of offsets not excepted: PyTorch's
-    U(+-1/sqrt(fan in))."""
-    if name.endswith("running_mean"):
-        return 0.5 * uniform - 0.25
-    if uniform.ndim <= 1:
-        # Scales and variances are positive.
-        return 0.25 + 0.5 * uniform
-    bound = 1 / math.sqrt(max(1, uniform[0].numel()))
-    if uniform.ndim == 4 and uniform.shape[2:] == (1, 1):
-        bound *= math.sqrt(3)
-    elif uniform.ndim == 4 and uniform.shape[1] == 1:
-        bound = 1.0
-    return (2 * uniform - 1) * bound
 
 
 def require_finite(name: str, tensors: list[Tensor]) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from cell_networks import CellNetworks
-from raw_networks import DIFFERENT, SAME, deviation, random_state
+from raw_networks import DIFFERENT, SAME, deviation
+from raw_weights import random_state
 
 # Skip-connections are operation 4.
 SUM, CONCAT, PREDICTIVE, BILINEAR, CONV3D, ATTENTION = range(6)

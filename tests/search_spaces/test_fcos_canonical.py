@@ -6,7 +6,8 @@ import torch
 from fcos_networks import FcosNetworks
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from raw_networks import deviation, random_state
+from raw_networks import deviation
+from raw_weights import random_state
 from torch import nn
 
 from nasperc.models.features import FeatureSpec
