@@ -48,8 +48,8 @@ from rich.console import Console
 from rich.table import Table
 
 from controllers.base import Candidate, Result
-from controllers.candidate_events import candidate_from
-from controllers.journal import Event, Journal
+from controllers.service.candidate_events import candidate_from
+from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import Recipe, load_recipe, parse_recipe

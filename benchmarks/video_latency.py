@@ -6,9 +6,7 @@ that a slow moment of the machine meets every row. On a CPU one thread, and its 
 not counted); on a GPU elapsed time. A row's ratio is its time over the static network's in the same round: the median
 over rounds, with quartiles; ``best`` compares the fastest rounds of both.
 
-With glibc, memory of more than 32 MB goes back to the system after each layer, and its pages are fetched anew: half of
-the time at 2048x1024. ``MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184`` in the environment
-keeps it.
+Freed memory is kept, as the commands keep it.
 
 Bound: the typical cell below 1.
 """
@@ -31,6 +29,7 @@ from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.evaluation.video_latency import FollowingFrame
+from nasperc.training.freed_memory import keep_freed_memory
 from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.dynamic_cell import DynamicCell
 
@@ -125,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = ModelRecipe(segmentation_decoder=arguments.static)

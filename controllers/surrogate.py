@@ -20,7 +20,7 @@ from controllers.drawing import draw, mutate
 from controllers.mlp_ensemble import MLPEnsemble
 from controllers.one_hot import OneHot
 from controllers.ppo import PPOController, PPORecipe
-from controllers.seeds import derive_seed
+from controllers.service.seeds import derive_seed
 from search_spaces.base import Architecture, Tokens, TokenSpace
 
 

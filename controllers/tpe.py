@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controllers.base import Controller, Proposal
 from controllers.drawing import draw, mutate
-from controllers.seeds import derive_seed
+from controllers.service.seeds import derive_seed
 from nasperc.errors import InputError
 from search_spaces.base import Architecture, Tokens, TokenSpace
 

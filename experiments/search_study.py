@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from controllers.base import Candidate
-from controllers.journal import Journal
+from controllers.service.journal import Journal
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder

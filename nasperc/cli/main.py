@@ -9,6 +9,7 @@ import typer
 from nasperc.cli import cache, catalog, convert, cost, evaluate, export, fulltrain, predict, report, search
 from nasperc.cli.console import error_console
 from nasperc.errors import InputError
+from nasperc.training.freed_memory import keep_freed_memory
 
 app = typer.Typer(
     name="nasperc",
@@ -31,6 +32,7 @@ catalog.register(app)
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 2 bad input (here or in typer's own checks)."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

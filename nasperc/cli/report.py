@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, latest_top10
 from nasperc.errors import InputError

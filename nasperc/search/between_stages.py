@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay

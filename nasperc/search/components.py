@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from controllers.base import Controller
-from controllers.plan import SearchPlan
-from controllers.resume import ControllerFactory
-from controllers.service import ControllerService
-from controllers.warm_start import WarmStart
+from controllers.service.plan import SearchPlan
+from controllers.service.resume import ControllerFactory
+from controllers.service.service import ControllerService
+from controllers.service.warm_start import WarmStart
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, parse_recipe
 from proxy_tasks.base import ProxyTask, TaskContext

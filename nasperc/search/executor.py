@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from controllers.answers import RunStatus
-from controllers.journal import Event
+from controllers.service.answers import RunStatus
+from controllers.service.journal import Event
 from nasperc.search.progress import SearchProgress
 
 
@@ -37,7 +37,7 @@ class Executor(ABC):
 
     @abstractmethod
     def select(self, stage: str, hash: str, scores: Mapping[str, float], seconds: float) -> None:
-        """See :meth:`controllers.service.ControllerService.select`."""
+        """See :meth:`controllers.service.service.ControllerService.select`."""
 
     @abstractmethod
     def close(self) -> None:

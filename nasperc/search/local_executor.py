@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from controllers.answers import RunStatus
 from controllers.base import Candidate, Result
-from controllers.journal import Event
-from controllers.service import ControllerService
+from controllers.service.answers import RunStatus
+from controllers.service.journal import Event
+from controllers.service.service import ControllerService
 from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
 from nasperc.search.recipe import Recipe

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controllers.costs import COSTS, CostName
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, parse_recipe

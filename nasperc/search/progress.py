@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controllers.costs import objective
-from controllers.journal import Event
+from controllers.service.journal import Event
 from search_spaces.base import ORIGINAL, SearchSpace, parse_architecture
 
 WINDOW = 30

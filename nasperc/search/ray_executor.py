@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from controllers.answers import Answer, RunStatus
 from controllers.base import Candidate, Result
-from controllers.journal import Event
+from controllers.service.answers import Answer, RunStatus
+from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from controllers.costs import objective
-from controllers.journal import Journal
+from controllers.service.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search.between_stages import BetweenStages, Selector
 from nasperc.search.components import (

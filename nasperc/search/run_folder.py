@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from controllers.record import JOURNAL
+from controllers.service.record import JOURNAL
 from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
 from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml

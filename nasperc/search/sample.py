@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from controllers.journal import Journal
-from controllers.resume import ControllerReplay
+from controllers.service.journal import Journal
+from controllers.service.resume import ControllerReplay
 from nasperc.errors import InputError
 from nasperc.search.components import build_space, controller_factory
 from nasperc.search.run_folder import RunFolder

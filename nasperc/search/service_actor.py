@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from controllers.answers import Answer, RunStatus
 from controllers.base import Result
-from controllers.journal import Event
-from controllers.service import ControllerService
+from controllers.service.answers import Answer, RunStatus
+from controllers.service.journal import Event
+from controllers.service.service import ControllerService
 from nasperc.errors import InputError
 from nasperc.search.components import open_service
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from controllers.costs import objective
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.search.progress import SearchProgress
 
 

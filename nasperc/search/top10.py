@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controllers.costs import objective
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.errors import InputError, shown
 from nasperc.plain_files import read_json
 from nasperc.plugins import require_named_plugins

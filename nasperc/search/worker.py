@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import torch
 
-from controllers.answers import Answer, Finished, Wait
 from controllers.base import Candidate, Result
+from controllers.service.answers import Answer, Finished, Wait
 from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.cost_gate import CostGate
@@ -26,7 +26,7 @@ WAIT_S = 0.2
 
 
 class Service(Protocol):
-    """The part of :class:`controllers.service.ControllerService` that a worker calls."""
+    """The part of :class:`controllers.service.service.ControllerService` that a worker calls."""
 
     def ask(self, slot: int) -> Answer: ...
 

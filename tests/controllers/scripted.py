@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from toy_space import ToyRecipe, ToySpace
 
 from controllers.base import Candidate, Controller, Proposal, Result
-from controllers.plan import SearchPlan
-from controllers.service import ControllerService
+from controllers.service.plan import SearchPlan
+from controllers.service.service import ControllerService
 from search_spaces.base import Architecture, TokenSpace
 
 

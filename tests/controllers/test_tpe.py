@@ -34,7 +34,7 @@ def test_proposals_are_what_optuna_samples_where_no_rule_interferes():
     """The sampler itself, on the same rewards: one free decision a parameter, nothing to repair."""
     import optuna
 
-    from controllers.seeds import derive_seed
+    from controllers.service.seeds import derive_seed
 
     tokens = toy_tokens(choices=3, body=1, head=4)
     controller = TPEController(tokens, TPERecipe(startup=4, mutations=0), 7)

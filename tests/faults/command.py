@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 from faulty_plugin import read_notes
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 
 PLUGIN = Path(__file__).with_name("faulty_plugin.py")
 SPACE = Path(__file__).parents[1] / "nasperc" / "search" / "toy_plugin.py"

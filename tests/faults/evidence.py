@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 
 FINISHED = ("completion", "stop", "failure")
 # What an interruption adds to a run, and nothing that was measured.

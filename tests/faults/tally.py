@@ -9,7 +9,7 @@ from typing import Any
 
 from evidence import check_resumed, check_same_search, lost, repeated, trained_after_completion
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 
 
 class Tally:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from evidence import check_resumed, lost, repeated, stage_at_end, story, trained_after_completion
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 
 ARCHITECTURE = {"seed": 1, "architecture": {}, "widths": {}, "threshold": None, "overrides": {}}
 

@@ -13,7 +13,7 @@ from conftest import MakeUndisturbed
 from rich.console import Console
 from tally import Tally
 
-from controllers.journal import Journal
+from controllers.service.journal import Journal
 from nasperc.search.run import run_search
 
 

@@ -17,9 +17,9 @@ def _table(folder: Path) -> Any:
 
 
 def _service(folder: Path, space: Any) -> Any:
-    from controllers.plan import SearchPlan
     from controllers.random_search import RandomController, RandomRecipe
-    from controllers.service import ControllerService
+    from controllers.service.plan import SearchPlan
+    from controllers.service.service import ControllerService
 
     def make(tokens: Any, seed: int) -> RandomController:
         return RandomController(tokens, RandomRecipe(), seed)
@@ -53,7 +53,7 @@ def searched_file(pattern: str) -> bytes:
 
 def open_journal(folder: Path) -> Read:
     """A resumed run, its report and its live views."""
-    from controllers.journal import Journal
+    from controllers.service.journal import Journal
     from nasperc.errors import InputError
     from nasperc.report.reward_curve import reward_curves
 
@@ -76,7 +76,7 @@ def open_journal(folder: Path) -> Read:
 def open_snapshot(folder: Path) -> Read:
     import hashlib
 
-    from controllers.snapshot import read_snapshot
+    from controllers.service.snapshot import read_snapshot
 
     def read(data: bytes) -> None:
         (folder / "controller-1.pt").write_bytes(data)
@@ -126,7 +126,7 @@ def results_seeds() -> list[bytes]:
 
 
 def open_lock(folder: Path) -> Read:
-    from controllers.lock import RunLock
+    from controllers.service.lock import RunLock
 
     def read(data: bytes) -> None:
         (folder / "lock").write_bytes(data)

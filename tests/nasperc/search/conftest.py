@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.plugins import NAMED
 from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, parse_recipe

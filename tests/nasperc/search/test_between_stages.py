@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controllers.journal import Journal
+from controllers.service.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search.between_stages import Selection, selected_count
 from nasperc.search.recipe import Recipe

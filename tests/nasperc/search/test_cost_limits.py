@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.search.pareto import read_pareto
 from nasperc.search.recipe import Recipe

@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run import run_search
 
@@ -37,8 +37,8 @@ TINY: Mapping[str, Any] = {
 OTHER_WORKER = """
 import json, sys
 from pathlib import Path
-from controllers.journal import Journal
-from controllers.candidate_events import candidate_from
+from controllers.service.journal import Journal
+from controllers.service.candidate_events import candidate_from
 from nasperc.search.components import build_space
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.worker import SlotWorker

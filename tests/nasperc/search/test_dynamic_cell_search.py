@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.search.ray_start import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run import run_search

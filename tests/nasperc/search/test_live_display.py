@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.search.live_display import PlainDisplay, PrepareDisplay, duration, line, panel, search_display
 from nasperc.search.progress import SearchProgress
 from search_spaces.base import SearchSpace

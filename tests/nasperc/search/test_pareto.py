@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.pareto import ParetoFronts, on_front, read_pareto
 from nasperc.search.recipe import Recipe

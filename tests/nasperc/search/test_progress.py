@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.search.progress import Running, SearchProgress
 from search_spaces.base import SearchSpace
 

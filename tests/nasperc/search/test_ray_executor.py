@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controllers.journal import Event, Journal
+from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search

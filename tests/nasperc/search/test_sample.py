@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from controllers.journal import Journal
 from controllers.ppo import PPORecipe
+from controllers.service.journal import Journal
 from nasperc.errors import InputError
 from nasperc.search import components
 from nasperc.search.recipe import ComponentSection, Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.search.progress import SearchProgress
 from nasperc.search.tensorboard import SearchScalars
 from search_spaces.base import SearchSpace

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controllers.journal import Event
+from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe
 from nasperc.search.top10 import Top10, read_top10

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from controllers.answers import Answer, Finished
 from controllers.base import Candidate, Result
+from controllers.service.answers import Answer, Finished
 from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import Recipe
