@@ -1,6 +1,6 @@
 # make demo: a whole search, training and export on a fresh machine (about 10 minutes on two cores).
 # make test: the tests.  make lint: ruff, mypy, import-linter.
-# make architectures: 10,000 random architectures of every space and variant, examined (hours; it goes on where it ended).
+# make architectures: 10,000 random architectures of every space and variant, examined (an hour; it goes on where it ended).
 # make fuzz: every reader of files against 10,000 bad inputs (hours on a busy machine; goes on where it was stopped).
 # make faults: every fault of tests/faults, with counts of what was lost, repeated and equal (about 20 minutes).
 # make bench: every benchmark, small (about 5 minutes); their --help says how to measure in full.

@@ -139,7 +139,7 @@ def test_a_layer_that_becomes_separate_has_weights_of_its_own_for_each_level(net
 
 
 def test_what_rounding_does_to_one_network_is_not_another(networks):
-    """Six dilated layers over two pixels, each followed by a GroupNorm: the worst of 40,000 architectures."""
+    """Six layers over two pixels, each followed by a GroupNorm: the worst of 40,000 architectures."""
     fpn = (
         3,
         2,
