@@ -52,7 +52,8 @@ def _predict_video(trained: TrainedSegmenter, checkpoint: Path, folders: Sequenc
         result = predict_video(trained, checkpoint, folders[0], out, on_frame)
     count = len(result.labels)
     videos = "1 video" if result.runs == 1 else f"{result.runs} videos, each started anew"
-    console.print(f"{count} frames of {videos}: label maps in {out / LABELS}", markup=False)
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    console.print(f"{frames} of {videos}: label maps in {out / LABELS}", markup=False)
     for path in result.pictures:
         cut = path.name == ANIMATION and count > MOST_ANIMATED
         console.print(f"{path} written{f' (the first {MOST_ANIMATED} frames)' * cut}", markup=False)

@@ -131,13 +131,22 @@ def fulltrain(
         )
     checkpoint = folder / next(job.folder for job in jobs if job.name == best.name) / CHECKPOINT
     said = [str(folder / "results.md"), str(checkpoint)]
-    if say_next and best.rank is not None:
+    if say_next:
         # Where export would not look by itself.
-        elsewhere = f" --checkpoint {checkpoint}" if width or folder != arch.parent / "fulltrain" else ""
-        said.append(f"next: nasperc export architecture {arch} --rank {best.rank}{elsewhere}")
+        elsewhere = bool(width) or folder != arch.parent / "fulltrain"
+        said.append(f"next: {next_command(best, arch, checkpoint, elsewhere=elsewhere)}")
     for line in said:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return results
+
+
+def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) -> str:
+    """What to type after full training: export of the best row, which only an entry of ``arch`` has a rank for."""
+    if best.rank is None:
+        return f"nasperc evaluate {checkpoint} --data DIR"
+    return (
+        f"nasperc export architecture {arch} --rank {best.rank}" + f" --checkpoint {checkpoint}" * elsewhere
+    )
 
 
 @contextmanager

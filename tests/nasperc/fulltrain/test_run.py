@@ -2,6 +2,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,8 @@ from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost
 from nasperc.fulltrain import detection_task
 from nasperc.fulltrain.evaluate import evaluate_on
-from nasperc.fulltrain.run import fulltrain
+from nasperc.fulltrain.row import Row
+from nasperc.fulltrain.run import fulltrain, next_command
 from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
 from nasperc.search.top10 import read_top10
@@ -203,3 +205,15 @@ def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, mon
     assert selection.scores == {entries[0].hash: 0.2, entries[1].hash: 0.4}
     assert selection.hash == entries[1].hash
     assert (candidates.parent / "select-fpn" / "results.json").exists()
+
+
+def test_what_to_type_next_names_the_rank_or_the_checkpoint():
+    best = Row("rank 2", "done", 2, "ab", {"fpn": 64}, None, 0.5, None, 1, (8, 8))
+    arch, checkpoint = Path("run/top10.json"), Path("out/rank02/checkpoint.pt")
+    plain = "nasperc export architecture run/top10.json --rank 2"
+    assert next_command(best, arch, checkpoint, elsewhere=False) == plain
+    assert next_command(best, arch, checkpoint, elsewhere=True) == f"{plain} --checkpoint {checkpoint}"
+    drawn = replace(best, name="random 1", rank=None)
+    assert (
+        next_command(drawn, arch, checkpoint, elsewhere=False) == f"nasperc evaluate {checkpoint} --data DIR"
+    )
