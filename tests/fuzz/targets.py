@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import socket
 
+import binary_mutations
 import mutations
 from data_targets import (
     VOC,
@@ -54,18 +55,18 @@ TARGETS: dict[str, Target] = {
     "recipe of a run": Target(run_recipe_seeds, open_run_recipe, mutations.yaml_text),
     "top10.json": Target(top10_seeds, open_top10, mutations.json_text),
     "journal": Target(lambda: [searched_file("journal.jsonl")], open_journal, mutations.journal_lines),
-    "snapshot": Target(lambda: [searched_file("*.pt")], open_snapshot, mutations.torch_content),
+    "snapshot": Target(lambda: [searched_file("*.pt")], open_snapshot, binary_mutations.torch_content),
     "lock": Target(lambda: [dump({"pid": 1, "host": socket.gethostname()})], open_lock, mutations.json_text),
     "metrics.json": Target(results_seeds, open_results, mutations.json_text),
     "VOC annotation": Target(lambda: [VOC], open_voc, mutations.xml_text),
     "VOC split": Target(lambda: [b"a\nb\n"], open_voc_list, mutations.cells),
     "COCO": Target(coco_seeds, open_coco, mutations.json_text),
     "classes": Target(lambda: [b"cat\ndog\ntraffic light\n"], open_classes, mutations.cells),
-    "image": Target(formats, open_image, mutations.metadata),
-    "checkpoint": Target(checkpoint_seeds, open_checkpoint, mutations.torch_content),
-    "checkpoint of a training": Target(training_seeds, open_training, mutations.torch_content),
-    "backbone weights": Target(weights_seeds, open_backbone, mutations.torch_content),
+    "image": Target(formats, open_image, binary_mutations.metadata),
+    "checkpoint": Target(checkpoint_seeds, open_checkpoint, binary_mutations.torch_content),
+    "checkpoint of a training": Target(training_seeds, open_training, binary_mutations.torch_content),
+    "backbone weights": Target(weights_seeds, open_backbone, binary_mutations.torch_content),
     "weights to convert": Target(convert_seeds, open_convert, convert_mutation),
-    "feature cache": Target(cache_seeds, open_cache, mutations.metadata),
+    "feature cache": Target(cache_seeds, open_cache, binary_mutations.metadata),
     "table of scores": Target(lambda: [CSV, gzip.compress(CSV)], open_scores, mutations.cells),
 }

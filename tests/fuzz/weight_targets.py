@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import mutations
+import binary_mutations
 from target import Read, reference_architecture
 
 
@@ -208,7 +208,7 @@ def convert_seeds() -> list[bytes]:
 
 
 def convert_mutation(data: bytes, draw: Any) -> bytes:
-    return (mutations.torch_content if data[:2] == b"PK" else mutations.pickled)(data, draw)
+    return (binary_mutations.torch_content if data[:2] == b"PK" else binary_mutations.pickled)(data, draw)
 
 
 # Caches and tables

@@ -6,18 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typed_command import nasperc
 
-from nasperc.cli import main as cli
 from nasperc.data.synthetic import write_synthetic
-
-
-def nasperc(monkeypatch, capsys, *arguments):
-    """Exit code, standard output and standard error of one command."""
-    monkeypatch.setattr(sys, "argv", ["nasperc", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    captured = capsys.readouterr()
-    return exit.value.code, captured.out, captured.err
 
 
 @pytest.fixture

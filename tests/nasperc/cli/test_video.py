@@ -2,24 +2,14 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 from PIL import Image
+from typed_command import nasperc
 from video_checkpoint import searched_cell, write_checkpoint
 
-from nasperc.cli import main as cli
 from nasperc.data.formats import open_video
 from nasperc.data.synthetic_video import write_synthetic_video
-
-
-def nasperc(monkeypatch, capsys, *arguments):
-    """Exit code, standard output and standard error of one command."""
-    monkeypatch.setattr(sys, "argv", ["nasperc", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    captured = capsys.readouterr()
-    return exit.value.code, captured.out, captured.err
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import json
 import os
 import signal
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from top10_file import write_top10
 
 from nasperc.assembly import static_network
 from nasperc.errors import InputError
@@ -16,7 +16,6 @@ from nasperc.fulltrain import video_task
 from nasperc.fulltrain.evaluate_video import evaluate_video
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.trained_segmenter import load_segmenter
-from nasperc.search.components import build_space
 from nasperc.search.recipe import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
 
@@ -61,40 +60,15 @@ def prepared(recipe, videos, tmp_path_factory):
 @pytest.fixture
 def top10(tmp_path, recipe, videos, prepared):
     """A run folder's ``top10.json`` with two random cells, beside the prepared static network."""
-    space, rng = build_space(recipe), np.random.default_rng(0)
-    entries = []
-    for rank in (1, 2):
-        architecture = space.architecture({part: space.sample(part, rng) for part in space.parts})
-        entries.append(
-            {
-                "rank": rank,
-                "id": rank,
-                "stage": "cell",
-                "architecture": architecture.to_dict(),
-                "hash": space.hash(architecture),
-                "widths": {"cell": 8},
-                "seed": 1,
-                "reward": 0.5 / rank,
-                "metrics": {},
-                "cost": {},
-                "seconds": 1.0,
-                "status": "completed",
-            }
-        )
-    content = {
-        "format": "nasperc-top10/1",
-        "space": {"name": space.name, "version": space.version, "variant": space.variant},
-        "stage": "cell",
-        "task": "video_segmentation",
-        "recipe": recipe.to_dict(),
-        "data": {"classes": list(videos.classes), "normalisation": "imagenet"},
-        "weights": {},
-        "search_cost_hours": 0.5,
-        "entries": entries,
-    }
-    path = tmp_path / "runs" / "search-001" / "top10.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
+    path = write_top10(
+        tmp_path / "runs" / "search-001",
+        recipe,
+        stage="cell",
+        task="video_segmentation",
+        classes=videos.classes,
+        widths={"cell": 8},
+        rewards=(0.5, 0.25),
+    )
     (tmp_path / "runs" / "prepared").symlink_to(prepared)
     return path
 
