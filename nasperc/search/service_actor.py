@@ -48,6 +48,8 @@ class ServiceActor:
             return self._service.ask(slot)
 
     def tell(self, slot: int, id: int, result: Result) -> None:
+        # It may have asked a service that was restarted since, and die of what it tells (a hung candidate).
+        self._ready.add(slot)
         with self._noting_failure():
             self._service.tell(slot, id, result)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,25 @@ def test_a_restarted_service_that_another_driver_has_replaced_says_so(
     second.close()
     assert isinstance(first.ask(0), Candidate)
     first.close()
+
+
+def test_a_slot_that_told_a_restarted_service_of_its_hung_candidate_was_ready(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = toy_recipe().to_dict()
+    killed = ServiceActor(recipe, str(tmp_path), "session")
+    candidate = killed.ask(0)
+    assert isinstance(candidate, Candidate)
+    killed.close()
+    restarted = ServiceActor(recipe, str(tmp_path), "session")
+    restarted.tell(0, candidate.id, Result("failed", reason="ended by the watchdog"))
+    restarted.slot_died(0, time.time())
+    assert setup_failures(restarted) == []
+    # Its next process has neither asked nor told.
+    restarted.slot_died(0, time.time())
+    assert setup_failures(restarted) == ["the worker process died before it was ready"]
+    restarted.close()
+
+
+def setup_failures(actor: ServiceActor) -> list[str]:
+    return [event["error"] for event in actor.events_since(0) if event["event"] == "setup_failure"]
