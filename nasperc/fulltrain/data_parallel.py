@@ -32,6 +32,7 @@ from nasperc.search.ray_start import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.training.detection import train_part
 from nasperc.training.device import to_device
+from nasperc.training.freed_memory import keep_freed_memory
 from nasperc.training.interrupt import DeferredInterrupt
 from nasperc.training.loop import OnStep
 from nasperc.training.peers import Peers
@@ -225,6 +226,7 @@ def _train_part(config: dict[str, Any]) -> None:
 
 
 def _build_and_train(config: dict[str, Any]) -> None:
+    keep_freed_memory()
     torch.set_num_threads(config["threads"])
     link, description, checkpoint = config["link"], config["description"], Path(config["checkpoint"])
     recipe = parse_recipe(config["recipe"], where=str(checkpoint))
