@@ -22,7 +22,7 @@ demo: $(STAMP)
 	bash experiments/demo.sh demo "$(CURDIR)/$(BIN)/nasperc"
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 architectures: $(STAMP)
 	$(BIN)/python tests/search_spaces/random_architectures.py

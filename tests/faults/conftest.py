@@ -82,8 +82,16 @@ def head() -> Iterator[Cluster]:
     found.shutdown()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A process of pytest-xdist has no screen: tests/conftest.py prints it.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = _report()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _TALLY.injected:
-        terminalreporter.section(f"faults (seed {SEED})")
-        for line in _TALLY.lines():
-            terminalreporter.write_line(line)
+    for line in _report():
+        terminalreporter.write_line(line)
+
+
+def _report() -> list[str]:
+    return [f"faults (seed {SEED})", *_TALLY.lines()] if _TALLY.injected else []

@@ -12,7 +12,7 @@ from tally import Tally
 
 from nasperc.search.top10 import read_top10
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 
 class Fault(NamedTuple):

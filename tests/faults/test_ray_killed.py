@@ -17,7 +17,7 @@ from conftest import MakeUndisturbed
 from ray.cluster_utils import Cluster
 from tally import Tally
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 WORKERS_KILLED, SERVICES_KILLED = 20, 10
 
 

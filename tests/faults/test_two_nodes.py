@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command import Command, alive, document
 from faulty_plugin import RELEASE
 from ray.cluster_utils import Cluster
 from tally import Tally
 
 
+@pytest.mark.ray
 def test_a_node_that_goes_takes_nothing_with_it(tmp_path: Path, tally: Tally, head: Cluster) -> None:
     """Each node has room for one slot. What the lost one was training is trained by the other, at once."""
     second = head.add_node(num_cpus=1)

@@ -28,6 +28,7 @@ from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.detection import train
 from nasperc.training.sampler import batch_indices
 
+pytestmark = pytest.mark.ray
 STEPS = 10
 DECODER = Baseline(32, 32, 1)
 

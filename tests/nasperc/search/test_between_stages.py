@@ -31,7 +31,7 @@ def test_the_rule_of_selection() -> None:
     assert selected_count("fulltrain:20") == 20
 
 
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 def test_the_second_stage_builds_on_the_selected_architecture(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console, executor: str
 ) -> None:

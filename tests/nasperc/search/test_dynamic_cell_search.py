@@ -96,6 +96,7 @@ def test_an_interrupted_search_ends_as_if_nothing_had_happened(
     assert completions(folder) == completions(searched)
 
 
+@pytest.mark.ray
 def test_workers_of_ray_measure_the_same(searched: Path, one_ray: None) -> None:
     folder = searched.parent / "ray"
     # One at a time, so that the controller sees the same order.

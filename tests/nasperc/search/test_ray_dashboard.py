@@ -16,6 +16,7 @@ from nasperc.search.ray_start import start_ray
 from nasperc.search.recipe import SearchRecipe
 
 # In a process of its own: Ray keeps its settings for as long as its process lives.
+pytestmark = pytest.mark.ray
 PROGRAM = """
 from nasperc.search.ray_start import start_ray
 from nasperc.search.recipe import SearchRecipe

@@ -24,6 +24,9 @@ from nasperc.search.top10 import read_top10
 MakeRecipe = Callable[..., Recipe]
 
 
+pytestmark = pytest.mark.ray
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     start_ray(SearchRecipe(workers=2, dashboard=False))
