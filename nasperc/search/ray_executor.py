@@ -1,8 +1,8 @@
 """The search on Ray Tune: one long-lived trial a slot, and the controller service as a named actor.
 
 A trial per candidate would cost 45 to 140 ms, a folder each, and driver memory that grows. A slot's
-``step()`` asks the service, trains one candidate and tells the result; imports, open cache and CUDA context
-stay in its process.
+``step()`` asks the service, trains a candidate and tells the result (several where they are short); imports,
+open cache and CUDA context stay in its process.
 Of the search, this module and :mod:`nasperc.search.ray_start` alone import Ray.
 """
 
@@ -41,6 +41,10 @@ POLL_S = 0.5
 # Slots end by themselves once the run has ended; one that does not is ended with Ray.
 GRACE_S = 20.0
 CLOSE_S = 10.0
+# Ray Tune's driver holds on to the result of every step for as long as the slot lives (ray.air's RayActorManager never
+# forgets a task's ObjectRef): candidates that are shorter than this share a step, and so do the calls of a slot that
+# waits.
+STEP_S = 5.0
 
 
 class RemoteService:
@@ -65,9 +69,9 @@ class RemoteService:
 class Slot(tune.Trainable):
     """One slot as a Ray Tune trial that lasts as long as the search."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        self._service = RemoteService(config["service"])
-        self._worker = SlotWorker(config["recipe"], Path(config["folder"]), config["slot"], self._end_hung)
+    def setup(self, config: dict[str, Any], recipe: Mapping[str, Any], folder: str, service: str) -> None:
+        self._service = RemoteService(service)
+        self._worker = SlotWorker(recipe, Path(folder), config["slot"], self._end_hung)
         self._ready = False
 
     def step(self) -> dict[str, Any]:
@@ -82,7 +86,11 @@ class Slot(tune.Trainable):
                 # A new process may do better: a CUDA error stays in its process for good.
                 raise
             self._ready = True
-        return {"done": not self._worker.step(self._service)}
+        until = time.monotonic() + STEP_S
+        while self._worker.step(self._service):
+            if time.monotonic() >= until:
+                return {"done": False}
+        return {"done": True}
 
     def _end_hung(self, candidate: Candidate, result: Result) -> None:
         # A thread of a hung process is never given back: the process ends, Ray Tune starts the slot again.
@@ -241,14 +249,13 @@ class RayExecutor(Executor):
         search = self._recipe.search
         try:
             shutil.rmtree(self._folder.ray, ignore_errors=True)
+            # What stands in param_space is in every result, too.
+            slot = tune.with_parameters(
+                Slot, recipe=self._recipe.to_dict(), folder=str(self._folder.path), service=self._name
+            )
             tune.Tuner(
-                tune.with_resources(Slot, {"cpu": 1, "gpu": gpus}),
-                param_space={
-                    "slot": tune.grid_search(list(range(search.workers))),
-                    "service": self._name,
-                    "recipe": self._recipe.to_dict(),
-                    "folder": str(self._folder.path),
-                },
+                tune.with_resources(slot, {"cpu": 1, "gpu": gpus}),
+                param_space={"slot": tune.grid_search(list(range(search.workers)))},
                 run_config=tune.RunConfig(
                     name="ray",
                     storage_path=str(self._folder.path),

@@ -8,21 +8,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
+from nasperc.search import ray_executor
+from nasperc.search.ray_executor import RemoteService, Slot
 from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.search_recipe import SearchRecipe
+from nasperc.search.service_actor import ServiceActor
 from nasperc.search.top10 import read_top10
+from nasperc.search.worker import SlotWorker
 
 MakeRecipe = Callable[..., Recipe]
-
 
 pytestmark = pytest.mark.ray
 
@@ -119,3 +123,21 @@ def test_slots_have_a_gpu_each_or_share_those_that_there_are() -> None:
 def named_actors() -> list[dict[str, str]]:
     actors: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
     return [actor for actor in actors if actor["namespace"] == NAMESPACE]
+
+
+def test_short_candidates_share_a_step_whose_result_the_driver_keeps(
+    tmp_path: Path, toy_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = toy_recipe({"budget": "6"}).to_dict()
+    actor = ServiceActor(recipe, str(tmp_path), "session")
+    # Without Ray Tune around it, and with the service in this process.
+    slot = Slot.__new__(Slot)
+    slot._service, slot._ready = cast(RemoteService, actor), False
+    slot._worker = SlotWorker(recipe, tmp_path, 0, lambda candidate, result: None)
+    monkeypatch.setattr(ray_executor, "STEP_S", 0.0)
+    assert slot.step() == {"done": False}
+    assert len(events(tmp_path, "completion")) == 1
+    monkeypatch.setattr(ray_executor, "STEP_S", 600.0)
+    assert slot.step() == {"done": True}
+    assert len(events(tmp_path, "completion")) == 6
+    actor.close()
