@@ -69,7 +69,10 @@ class RemoteService:
 class Slot(tune.Trainable):
     """One slot as a Ray Tune trial that lasts as long as the search."""
 
-    def setup(self, config: dict[str, Any], recipe: Mapping[str, Any], folder: str, service: str) -> None:
+    # tune.with_parameters adds all but the first.
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], recipe: Mapping[str, Any], folder: str, service: str
+    ) -> None:
         self._service = RemoteService(service)
         self._worker = SlotWorker(recipe, Path(folder), config["slot"], self._end_hung)
         self._ready = False
