@@ -18,10 +18,18 @@ class Tally:
     def __init__(self) -> None:
         self.injected: Counter[str] = Counter()
         self.completed = self.lost = self.repeated = self.compared = self.equal = 0
+        self.damage: dict[str, Counter[str]] = {}
+        self.lost_by_damage = 0
 
     def fault(self, kind: str) -> None:
         """One more fault of a kind was injected."""
         self.injected[kind] += 1
+
+    def damaged(self, what: str, outcome: str, lost: int = 0) -> None:
+        """A file was damaged; what came of it, and how many completed evaluations are gone."""
+        self.fault(f"damage of {what}")
+        self.damage.setdefault(what, Counter())[outcome] += 1
+        self.lost_by_damage += lost
 
     def ended(
         self, run: Path, interruptions: Sequence[Sequence[Event]], evaluations: Sequence[dict[str, Any]] = ()
@@ -60,8 +68,15 @@ class Tally:
     def lines(self) -> list[str]:
         """The counts, for people."""
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.injected.items()))
+        damage = [
+            f"{what}: {', '.join(f'{outcome} {count}' for outcome, count in sorted(outcomes.items()))}"
+            for what, outcomes in sorted(self.damage.items())
+        ]
+        if damage:
+            damage.append(f"completed evaluations lost by damage: {self.lost_by_damage}")
         return [
             f"faults injected: {faults or 'none'}",
             f"completed evaluations: {self.completed}, lost: {self.lost}, repeated: {self.repeated}",
             f"equal top10.json of one-worker runs: {self.equal} of {self.compared}",
+            *damage,
         ]
