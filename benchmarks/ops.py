@@ -28,7 +28,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasperc.ops.deform_conv import DeformConv2d, _by_grid_sample, modulated_deform_conv2d
+from nasperc.ops.deform_conv import DeformConv2d, _by_autograd, _by_grid_sample, modulated_deform_conv2d
 from nasperc.ops.depthwise import DepthwiseConv2d
 from nasperc.ops.pointwise import PointwiseConv2d
 from nasperc.ops.resize import resize_to
@@ -76,6 +76,9 @@ def cases(batch: int, channels: int, size: int) -> dict[str, Round]:
     rows = {
         BASELINE: module(nn.Conv2d(channels, channels, 3, padding=1)),
         DEFORMABLE: forward_backward(modulated_deform_conv2d, (x, offset, mask, *kernel)),
+        "  by autograd, as on CUDA": forward_backward(
+            partial(_by_autograd, stride=1, padding=1, dilation=1), (x, offset, mask, *kernel)
+        ),
         "  by grid_sample": forward_backward(
             partial(_by_grid_sample, stride=1, padding=1, dilation=1), (x, offset, mask, *kernel)
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -100,6 +100,13 @@ class ProxyTask(ABC):
         """Of the whole network with an architecture on one input, where the recipe limits it or aims at it, and for
         the ranking at a search's end; None: it cannot say."""
         return None
+
+    def latencies(
+        self, those: Sequence[tuple[Architecture, Mapping[str, int]]], on_progress: Progress = no_progress
+    ) -> list[Latency | None]:
+        """As :meth:`latency`, of architectures and widths that stand in one ranking: where the task can, their runs
+        take turns, so that a slow moment of the machine meets all."""
+        return [self.latency(architecture, widths) for architecture, widths in those]
 
     def notes(self) -> list[str]:
         """What the user should be told once of the data that :meth:`prepare` opened, a line each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,14 +16,20 @@ from controllers.base import Candidate, Result
 from controllers.costs import COSTS, CostName
 from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
+from nasperc.evaluation.latency import Latency, measure_latencies
+from nasperc.evaluation.threads import threads
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 from proxy_tasks.cached_recipe import CachedTaskRecipe
 from proxy_tasks.candidate_training import CandidateTraining
 from proxy_tasks.failure import failed, release_memory
 from proxy_tasks.stopwatch import Stopwatch
+from search_spaces.base import Architecture
 
 # The GPU keeps the caches if they fill at most this share of its free memory.
 GPU_SHARE = 0.5
+LATENCY_RUNS = 5
+# Networks whose runs take turns, all in memory at once.
+TIMED_AT_ONCE = 20
 
 
 class CachedTask(ProxyTask):
@@ -59,6 +65,15 @@ class CachedTask(ProxyTask):
         """The training of a candidate's modules."""
 
     @abstractmethod
+    def _timed(self, architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
+        """The network, to be called with an image, that latencies are of; with random weights."""
+
+    @property
+    @abstractmethod
+    def _timed_size(self) -> tuple[int, int]:
+        """(H, W) of that image."""
+
+    @abstractmethod
     def _measured_on(self) -> Mapping[str, Any]:
         """Plain values that rewards depend on beside recipe and space."""
 
@@ -66,7 +81,7 @@ class CachedTask(ProxyTask):
         """See :meth:`ProxyTask.evaluate`."""
         started = time.perf_counter()
         try:
-            with _threads(self.recipe.num_threads), self._seeded(candidate.seed):
+            with threads(self.recipe.num_threads), self._seeded(candidate.seed):
                 result = self._evaluate(candidate, on_progress)
         except Exception as error:
             result = failed(error)
@@ -104,6 +119,29 @@ class CachedTask(ProxyTask):
         cost = self._cost(self.modules(candidate))
         self._counted = (candidate, cost)
         return cost
+
+    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
+        """See :meth:`ProxyTask.latency`."""
+        return self.latencies([(architecture, widths)])[0]
+
+    def latencies(
+        self, those: Sequence[tuple[Architecture, Mapping[str, int]]], on_progress: Progress = no_progress
+    ) -> list[Latency]:
+        """See :meth:`ProxyTask.latencies`."""
+        found: list[Latency] = []
+        for first in range(0, len(those), TIMED_AT_ONCE):
+            networks = []
+            for architecture, widths in those[first : first + TIMED_AT_ONCE]:
+                on_progress("measuring latency", first / len(those))
+                with self._seeded(self.recipe.seed):
+                    networks.append(self._timed(architecture, widths))
+
+            def on_run(share: float, first: int = first, count: int = len(networks)) -> None:
+                on_progress("measuring latency", (first + share * count) / len(those))
+
+            with self._seeded(self.recipe.seed):
+                found += measure_latencies(networks, self._timed_size, runs=LATENCY_RUNS, on_run=on_run)
+        return found
 
     def fingerprint(self) -> str:
         """See :meth:`ProxyTask.fingerprint`."""
@@ -153,13 +191,3 @@ def described_data(contents: Mapping[str, Any]) -> dict[str, Any]:
         "classes": contents["classes"],
         "normalisation": contents["normalisation"],
     }
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

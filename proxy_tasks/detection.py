@@ -13,7 +13,6 @@ from controllers.base import Candidate
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
-from nasperc.evaluation.latency import Latency, measure_latency
 from proxy_tasks.base import Progress, TaskContext, no_progress
 from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.detection_ap import ValidationAP
@@ -28,7 +27,6 @@ from search_spaces.base import Architecture, Part, Stage
 
 # Cost is counted on this many crops: GroupNorm refuses a single value a group.
 CROPS = 2
-LATENCY_RUNS = 5
 
 
 class DetectionProxy(CachedTask):
@@ -126,13 +124,16 @@ class DetectionProxy(CachedTask):
         # Text, because the sizes of interest end in infinity, which JSON does not have.
         return {"cache": self.setup.contents, "preset": repr(self.preset.model_dump())}
 
-    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
-        """Of backbone and decoder on one crop, with random weights."""
+    def _timed(self, architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
+        """Backbone and decoder."""
         searched = Searched(self.space, architecture, widths)
-        with self._seeded(self.recipe.seed):
-            classes = len(self.setup.dataset.classes)
-            detector = build_detector(self.setup.context.model, searched, classes, load_weights=False)
-            return measure_latency(detector, (self.recipe.crop, self.recipe.crop), runs=LATENCY_RUNS)
+        classes = len(self.setup.dataset.classes)
+        return build_detector(self.setup.context.model, searched, classes, load_weights=False)
+
+    @property
+    def _timed_size(self) -> tuple[int, int]:
+        """One crop."""
+        return self.recipe.crop, self.recipe.crop
 
     def notes(self) -> list[str]:
         """Boxes that were dropped or clipped."""

@@ -16,7 +16,6 @@ from nasperc.assembly.segmenter import CELL, build_video
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost, measure_cost, measure_module_cost, shapes_only
-from nasperc.evaluation.latency import Latency, measure_latency
 from nasperc.evaluation.segmentation import SegmentationEvaluation
 from nasperc.evaluation.video_latency import FollowingFrame
 from nasperc.models.segmenter import Segmenter
@@ -29,8 +28,6 @@ from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_setup import VideoSetup, check_static
 from proxy_tasks.video_training import CellStep, CellTraining, Measurement, count_pixels
 from search_spaces.base import Architecture
-
-LATENCY_RUNS = 5
 
 
 class VideoSegmentationProxy(CachedTask):
@@ -137,12 +134,15 @@ class VideoSegmentationProxy(CachedTask):
             "sequences": {part: views.sequences.tolist() for part, views in parts.items()},
         }
 
-    def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
-        """Of encoder and cell on one frame."""
-        size = self.cache.frame_size
-        with self._seeded(self.recipe.seed):
-            video = self._video(architecture, widths).to(self.device).eval()
-            return measure_latency(FollowingFrame(video, size), size, runs=LATENCY_RUNS)
+    def _timed(self, architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
+        """Encoder and cell."""
+        video = self._video(architecture, widths).to(self.device).eval()
+        return FollowingFrame(video, self._timed_size)
+
+    @property
+    def _timed_size(self) -> tuple[int, int]:
+        """One frame."""
+        return self.cache.frame_size
 
     def notes(self) -> list[str]:
         """The sequences, and what the static network alone has on the frames that give the reward."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from nasperc.assembly.detector import Searched
-from nasperc.cli.console import console
+from nasperc.cli.console import console, error_console
 from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
+from nasperc.evaluation.latency import OnRun, doubt
 from nasperc.export.architecture_file import read_architecture
 from nasperc.fulltrain.entries import parse_width
 from nasperc.report.cost import ModelCost, TableRow, model_cost, thesis_table
@@ -46,7 +48,8 @@ def cost(
                 where="--table",
                 repair="Give --latency or --json at the most; --recipe table_7_2:ROW is one of its models.",
             )
-        rows = list(thesis_table(table, latency=latency))
+        with _progress(latency) as on_run:
+            rows = list(thesis_table(table, latency=latency, on_run=on_run))
         if as_json:
             console.print_json(json.dumps([row.to_dict() for row in rows]))
         else:
@@ -64,11 +67,22 @@ def cost(
     if arch is not None:
         file = read_architecture(arch)
         decoder = Searched(file.space, file.architecture, widths or file.widths or {"fpn": 256, "head": 256})
-    counted = model_cost(loaded, decoder, latency=latency)
+    with _progress(latency) as on_run:
+        counted = model_cost(loaded, decoder, latency=latency, on_run=on_run)
     if as_json:
         console.print_json(json.dumps(counted.to_dict()))
     else:
         console.print(_model_table(counted))
+
+
+@contextmanager
+def _progress(latency: bool) -> Iterator[OnRun | None]:
+    """What a measurement of latencies says of its progress, beside the output."""
+    if not latency:
+        yield None
+        return
+    with error_console.status("measuring latency") as status:
+        yield lambda share: status.update(f"measuring latency, {share:.0%}")
 
 
 def _model_table(counted: ModelCost) -> Table:
@@ -85,6 +99,8 @@ def _model_table(counted: ModelCost) -> Table:
         times = f"{latency.median_s * 1e3:.1f} ms"
         spread = f"{latency.fastest_s * 1e3:.1f} to {latency.slowest_s * 1e3:.1f}"
         table.add_row(f"latency ({latency.device}), median of {latency.runs}: {spread}", times)
+        if latency.doubt is not None:
+            table.caption = f"latency {latency.doubt}; it may not hold"
     return table
 
 
@@ -97,6 +113,12 @@ def _thesis_table(name: str, rows: Sequence[TableRow]) -> Table:
     headings = ["GFLOPs", "thesis", "%", "params, M", "thesis", "%"]
     if rows[0].cost.latency is not None:
         headings.append("ms")
+        latencies = [row.cost.latency for row in rows if row.cost.latency is not None]
+        table.caption = f"ms: median latency ({latencies[0].device})"
+        share = min((each.core_share for each in latencies if each.core_share is not None), default=None)
+        if (doubted := doubt(share)) is not None:
+            table.caption += f", {doubted}; they may not hold"
+        table.caption_justify = "left"
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for cost, thesis in rows:

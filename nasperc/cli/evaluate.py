@@ -115,6 +115,9 @@ def _print_video(report: VideoReport, title: str) -> None:
         f"({width}x{height}, {following.device}); {report.parameters / 1e6:.2f} M parameters",
         markup=False,
     )
+    doubts = [each.doubt for each in report.latency if each.doubt is not None]
+    if doubts:
+        console.print(f"ms: {doubts[-1]}; they may not hold", markup=False)
     console.print(
         "In %; the number of a frame is its place in its sequence; tIoU: within 3 pixels of a boundary."
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.evaluation.latency import Latency, measure_latencies, measure_latency
 from nasperc.models.segmenter import StaticSegmenter
 from nasperc.models.video_segmenter import State, VideoSegmenter, VideoStart
 
@@ -49,7 +49,7 @@ def measure_video_latency(
     runs: int = 10,
     warmup: int = 3,
 ) -> VideoLatency:
-    """As :func:`measure_latency`, of networks to logits; of a per-frame network both are the same measurement.
+    """As :func:`measure_latencies`, of networks to logits; of a per-frame network both are the same measurement.
 
     Args:
         model: in evaluation mode.
@@ -61,6 +61,5 @@ def measure_video_latency(
     if isinstance(model, StaticSegmenter):
         alone = measure_latency(model, size, device=device, runs=runs, warmup=warmup)
         return VideoLatency(alone, alone)
-    first = measure_latency(VideoStart(model), size, device=device, runs=runs, warmup=warmup)
-    following = FollowingFrame(model, size)
-    return VideoLatency(first, measure_latency(following, size, device=device, runs=runs, warmup=warmup))
+    both = [VideoStart(model), FollowingFrame(model, size)]
+    return VideoLatency(*measure_latencies(both, size, device=device, runs=runs, warmup=warmup))

@@ -126,10 +126,13 @@ def _measured_before(
 
 def _latency_before(row: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any] | None:
     """Latency of an earlier run at the same size, on a device of the same name with as many threads."""
-    latency = row.get("latency")
-    if not isinstance(latency, dict) or set(Latency._fields) != set(latency):
+    latency, late = row.get("latency"), set(Latency._field_defaults)
+    # An older file has not all fields.
+    if not isinstance(latency, dict) or set(latency) | late != set(Latency._fields):
         return None
-    numbers = (value for key, value in latency.items() if key != "device")
+    numbers = (
+        value for key, value in latency.items() if key != "device" and (key not in late or value is not None)
+    )
     if not all(type(value) in (int, float) and value >= 0 for value in numbers):
         return None
     same = row.get("cost_size") == list(size) and latency["device"] == device_name()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from nasperc.evaluation.latency import doubt
 from nasperc.fulltrain.row import Row
 
 
@@ -80,5 +81,9 @@ def percent(value: float | None) -> str:
 
 
 def devices(rows: Sequence[Row]) -> str:
-    """What the latencies were measured on; empty where none was."""
-    return "; ".join(sorted({row.latency["device"] for row in rows if row.latency is not None}))
+    """What the latencies were measured on, and which of them cannot be trusted; empty where none was."""
+    measured = [(row.name, row.latency) for row in rows if row.latency is not None]
+    doubted = [
+        f"{name} {why}" for name, latency in measured if (why := doubt(latency.get("core_share"))) is not None
+    ]
+    return "; ".join([*sorted({latency["device"] for _, latency in measured}), *doubted])

@@ -11,9 +11,10 @@ from typing import Any
 
 import matplotlib
 from rich.table import Table
+from rich.text import Text
 
 from nasperc.evaluation.rank_agreement import kendall_tau
-from nasperc.fulltrain.presentation import Presentation
+from nasperc.fulltrain.presentation import Presentation, devices
 from nasperc.fulltrain.row import Row
 from nasperc.search.run_folder import write_atomically
 
@@ -129,6 +130,9 @@ def to_tables(results: Results) -> list[Table]:
         for row in body:
             table.add_row(*row)
         tables.append(table)
+    if on := devices(results.rows):
+        # The first table has the column.
+        tables[0].caption, tables[0].caption_justify = Text(f"ms: median latency ({on})"), "left"
     return tables
 
 

@@ -9,12 +9,15 @@ of them) of a *table*, the zero-padded input in channels-last order. A weighted 
 * gradient of the points: the dot products of a sample's gradient with the same four rows are a sampled matrix
   product, and the chain rule does the rest.
 
-Deformable convolution and affine sampling are made of it.
+Deformable convolution and affine sampling are made of it. Elsewhere (CUDA, autocast, compilation) autograd goes
+through ``embedding_bag`` and :func:`corner_weights` instead of the two gradients by hand: the same samples, hence the
+same side of a kink.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -59,11 +62,11 @@ def table_interior(table: Tensor, shape: torch.Size) -> Tensor:
     return table.view(n, height + 2 * PAD, width + 2 * PAD, -1)[:, PAD:-PAD, PAD:-PAD].permute(0, 3, 1, 2)
 
 
-def neighbour_steps(width: int, groups: int = 1) -> tuple[int, int, int, int]:
+def neighbour_steps(width: int, groups: int = 1, device: torch.device | None = None) -> Tensor:
     """How many rows further in the table of an input of ``width`` the top left, top right, bottom left, bottom
-    right one is."""
-    down = (width + 2 * PAD) * groups
-    return 0, groups, down, down + groups
+    right one is: (4,) int32, made on ``device`` (a copy to it would wait for it)."""
+    neighbour = torch.arange(4, dtype=torch.int32, device=device)
+    return neighbour % 2 * groups + neighbour // 2 * ((width + 2 * PAD) * groups)
 
 
 def bilinear_weights(samples: Samples) -> Tensor:
@@ -79,6 +82,12 @@ def bilinear_weights(samples: Samples) -> Tensor:
     return weights
 
 
+def corner_weights(right: Tensor, down: Tensor) -> Tensor:
+    """Bilinear weights (S, 4) of points ``right`` and ``down`` (S,) of their top left corner; differentiable."""
+    left, up = 1 - right, 1 - down
+    return torch.stack((left * up, right * up, left * down, right * down), 1)
+
+
 def sampled_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     """What the samples read: (S, C/G) of ``table``, from ``rows`` (S, 4) and ``weights`` (4, S)."""
     per_sample = torch.empty_like(rows, dtype=weights.dtype)
@@ -89,7 +98,7 @@ def sampled_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def add_input_gradient(
-    grad_table: Tensor, row: Tensor, grad_samples: Tensor, weights: Tensor, steps: tuple[int, ...]
+    grad_table: Tensor, row: Tensor, grad_samples: Tensor, weights: Tensor, steps: Sequence[int]
 ) -> None:
     """Add the gradient of the table to ``grad_table``; ``grad_samples`` (S, C/G), ``weights`` (4, S).
 

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasperc.ops.deform_conv_cpu import TAPS, ModulatedDeformConv2dCPU
+from nasperc.ops.bilinear_rows import corner_weights, padded_table
+from nasperc.ops.deform_conv_cpu import (
+    TAPS,
+    Layout,
+    ModulatedDeformConv2dCPU,
+    flatten_kernel,
+    lines_of,
+    locate,
+)
 
 
 def modulated_deform_conv2d(
@@ -33,17 +41,19 @@ def modulated_deform_conv2d(
         bias: (O,) or None.
         stride, padding, dilation: as in ``torch.nn.functional.conv2d``, the same for both axes.
 
-    Differentiable once in every tensor; twice where the CPU's fast path does not apply (exporting, autocast,
-    half precision, CUDA).
+    Differentiable once in every tensor. At whole pixels, where bilinear interpolation has a kink, the gradient of an
+    offset is the right-hand one, on every device and under autocast, as in torchvision's kernel.
     """
     if x.device.type == "meta" and not torch.is_grad_enabled():
-        # Only the shape is asked for. grid_sample would find it by way of some eighty operations.
+        # Only the shape is asked for. It would be found by way of some fifty operations.
         return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[-2:])
     if torch.onnx.is_in_onnx_export():
         return _as_onnx_operator(x, offset, mask, weight, bias, stride, padding, dilation)
     if _fast_path_applies(x, offset, mask, weight):
         return ModulatedDeformConv2dCPU.apply(x, offset, mask, weight, bias, stride, padding, dilation)
-    return _by_grid_sample(x, offset, mask, weight, bias, stride, padding, dilation)
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return _by_grid_sample(x, offset, mask, weight, bias, stride, padding, dilation)
+    return _by_autograd(x, offset, mask, weight, bias, stride, padding, dilation)
 
 
 class DeformConv2d(nn.Module):
@@ -128,6 +138,32 @@ def _as_onnx_operator(
     )
 
 
+def _by_autograd(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+) -> Tensor:
+    """The samples of the fast path, differentiated by torch. ``grid_sample`` has its coordinates divided by the size
+    of the map, which rounds some whole ones down: where offsets are zero, as at the start of every layer, up to a
+    sixth of their gradients would be those of the cell on the left of a pixel, or above it."""
+    # The eight bits of bfloat16 would move column 95 by up to a quarter of a pixel.
+    exact = torch.promote_types(x.dtype, torch.float32)
+    layout = Layout.of(x, mask, stride, padding, dilation)
+    samples = locate(lines_of(offset.to(exact)), lines_of(mask.to(exact)), slice(0, layout.lines), layout)
+    weights = corner_weights(samples.right, samples.down) * samples.mask[:, None]
+    table = padded_table(x.to(exact), layout.groups)
+    columns = F.embedding_bag(samples.rows, table, mode="sum", per_sample_weights=weights).to(x.dtype)
+    columns = columns.view(layout.lines * layout.out_size[1], TAPS * layout.channels)
+    kernel = flatten_kernel(weight, layout.groups).flatten(1)
+    out = F.linear(columns, kernel, None if bias is None else bias.to(kernel.dtype))
+    return out.view(layout.images, *layout.out_size, len(weight)).permute(0, 3, 1, 2)
+
+
 def _by_grid_sample(
     x: Tensor,
     offset: Tensor,
@@ -138,10 +174,10 @@ def _by_grid_sample(
     padding: int,
     dilation: int,
 ) -> Tensor:
+    """In operations that every runtime of an exported program has. Only its values are right at whole pixels."""
     n, channels, height, width = x.shape
     out_height, out_width = offset.shape[-2:]
     groups = mask.shape[1] // TAPS
-    # The eight bits of bfloat16 would move column 95 by up to a quarter of a pixel.
     exact = torch.promote_types(x.dtype, torch.float32)
     offset = offset.reshape(n * groups, TAPS, 2, out_height, out_width).to(exact)
     rows = torch.arange(out_height, device=x.device, dtype=exact) * stride - padding

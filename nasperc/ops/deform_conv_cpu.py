@@ -3,13 +3,14 @@
 A *sample* of :mod:`nasperc.ops.bilinear_rows` is one (pixel, group, tap) of the output, in this order. What the
 samples read are the columns (im2col), and one matrix product of them is the output.
 
-``benchmarks/ops.py`` shows the ratio to a plain convolution and to autograd through ``grid_sample``.
+``benchmarks/ops.py`` shows the ratio to a plain convolution, to autograd through the same samples, and to
+``grid_sample``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -33,8 +34,8 @@ TAPS = 9
 _CHUNK_ELEMENTS = 2_800_000
 
 
-class _Layout(NamedTuple):
-    """Sizes and geometry. A *line* is one row of output pixels, counted through all images."""
+class Layout(NamedTuple):
+    """Sizes (H, W) and geometry. A *line* is one row of output pixels, counted through all images."""
 
     images: int
     channels: int
@@ -44,6 +45,13 @@ class _Layout(NamedTuple):
     stride: int
     padding: int
     dilation: int
+
+    @classmethod
+    def of(cls, x: Tensor, mask: Tensor, stride: int, padding: int, dilation: int) -> Self:
+        """Of the arguments of a convolution."""
+        n, channels, height, width = x.shape
+        groups, out_size = mask.shape[1] // TAPS, (mask.shape[2], mask.shape[3])
+        return cls(n, channels, groups, (height, width), out_size, stride, padding, dilation)
 
     @property
     def table_size(self) -> tuple[int, int]:
@@ -77,18 +85,17 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         padding: int,
         dilation: int,
     ) -> Tensor:
-        n, channels, height, width = x.shape
-        groups, out_size = mask.shape[1] // TAPS, (mask.shape[2], mask.shape[3])
-        layout = _Layout(n, channels, groups, (height, width), out_size, stride, padding, dilation)
-        kernel = _flatten_kernel(weight, groups)
+        layout = Layout.of(x, mask, stride, padding, dilation)
+        n, groups, out_size = layout.images, layout.groups, layout.out_size
+        kernel = flatten_kernel(weight, groups)
         table = padded_table(x, groups)
-        offset, mask = _lines(offset), _lines(mask)
+        offset, mask = lines_of(offset), lines_of(mask)
         out = x.new_empty(layout.lines, out_size[1], len(weight))
         saved: list[Tensor] = []
         for chunk in layout.chunks():
-            samples = _locate(offset[chunk], mask[chunk], chunk, layout)
+            samples = locate(offset[chunk], mask[chunk], chunk, layout)
             columns = sampled_rows(table, samples.rows, bilinear_weights(samples))
-            columns = columns.view(1, -1, out_size[1], TAPS * channels).permute(0, 3, 1, 2)
+            columns = columns.view(1, -1, out_size[1], TAPS * layout.channels).permute(0, 3, 1, 2)
             out[chunk] = pointwise_conv2d(columns, kernel, bias)[0].permute(1, 2, 0)
             saved.extend(samples)
         ctx.save_for_backward(weight, table, *saved)
@@ -99,14 +106,14 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         weight, table, *saved = ctx.saved_tensors
-        layout: _Layout = ctx.layout
+        layout: Layout = ctx.layout
         n, groups, (_, out_width) = layout.images, layout.groups, layout.out_size
-        transposed = _flatten_kernel(weight, groups).transpose(0, 1).contiguous()
+        transposed = flatten_kernel(weight, groups).transpose(0, 1).contiguous()
         grad_kernel = table.new_zeros(len(weight), len(transposed))
-        grad_table, steps = torch.zeros_like(table), neighbour_steps(layout.size[1], groups)
+        grad_table, steps = torch.zeros_like(table), neighbour_steps(layout.size[1], groups).tolist()
         grad_offset = table.new_empty(layout.lines, out_width, 2 * groups * TAPS)
         grad_mask = table.new_empty(layout.lines, out_width, groups * TAPS)
-        grad_lines = _lines(grad_out)
+        grad_lines = lines_of(grad_out)
         for i, chunk in enumerate(layout.chunks()):
             samples = Samples(*saved[4 * i : 4 * i + 4])
             weights = bilinear_weights(samples)
@@ -131,7 +138,7 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         )
 
 
-def _flatten_kernel(weight: Tensor, groups: int) -> Tensor:
+def flatten_kernel(weight: Tensor, groups: int) -> Tensor:
     """(O, C, 3, 3) -> (O, G * 9 * C/G, 1, 1), in the order of the columns."""
     return weight.reshape(len(weight), groups, -1, TAPS).transpose(2, 3).reshape(len(weight), -1, 1, 1)
 
@@ -140,18 +147,22 @@ def _unflatten_kernel(kernel: Tensor, shape: torch.Size, groups: int) -> Tensor:
     return kernel.view(len(kernel), groups, TAPS, -1).transpose(2, 3).reshape(shape)
 
 
-def _lines(x: Tensor) -> Tensor:
+def lines_of(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N * H, W, C)."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[3], x.shape[1])
 
 
-def _locate(offset: Tensor, mask: Tensor, lines: slice, layout: _Layout) -> Samples:
-    """``offset`` (lines, W', 2 * G * 9) and ``mask`` (lines, W', G * 9) -> samples."""
+def locate(offset: Tensor, mask: Tensor, lines: slice, layout: Layout) -> Samples:
+    """``offset`` (lines, W', 2 * G * 9) and ``mask`` (lines, W', G * 9) -> samples.
+
+    The cell of a tap is found from its offset alone, before its place is added and rounds it: a whole offset is at
+    the beginning of its cell, so its gradient is the right-hand one, and the number below is in the cell before.
+    """
     (height, width), (table_height, table_width), groups = layout.size, layout.table_size, layout.groups
-    line = torch.arange(lines.start, lines.stop)[:, None]
+    line = torch.arange(lines.start, lines.stop, device=mask.device)[:, None]
     image, line = line // layout.out_size[0], line % layout.out_size[0]
     # Along a line; flat, since an operation that broadcasts over nine taps at a time is slow.
-    place = torch.arange(layout.out_size[1] * groups * TAPS)
+    place = torch.arange(layout.out_size[1] * groups * TAPS, device=mask.device)
     column, group, tap = place // (groups * TAPS), place // TAPS % groups, place % TAPS
     y = (line * layout.stride - layout.padding).to(mask.dtype) + (tap // 3 * layout.dilation).to(mask.dtype)
     x = (column * layout.stride - layout.padding + tap % 3 * layout.dilation).to(mask.dtype)
@@ -159,14 +170,15 @@ def _locate(offset: Tensor, mask: Tensor, lines: slice, layout: _Layout) -> Samp
     start = (origin * groups).int() + group.int()
 
     offset_y, offset_x = offset.reshape(*y.shape, 2).unbind(2)
-    whole_y, whole_x = offset_y.floor(), offset_x.floor()
+    # Detached, since the steps of a floor have no gradient: autograd would keep every one of these tensors.
+    whole_y, whole_x = offset_y.detach().floor(), offset_x.detach().floor()
     down, right = offset_y - whole_y, offset_x - whole_x
     top, left = whole_y.add_(y).clamp_(-PAD, height), whole_x.add_(x).clamp_(-PAD, width)
     # NaN becomes some integer; clamped, it does not leave the table, and the NaN lives on in the weights.
     pixel = top.mul_(table_width).add_(left).int()
     pixel.clamp_(-PAD * (table_width + 1), (height + 1) * table_width)
     row = start.add_(pixel, alpha=groups).view(-1, 1)
-    rows = row + torch.tensor(neighbour_steps(width, groups), dtype=torch.int32)
+    rows = row + neighbour_steps(width, groups, device=mask.device)
     return Samples(rows, down.reshape(-1), right.reshape(-1), mask.reshape(-1))
 
 

@@ -15,7 +15,7 @@ from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, build_d
 from nasperc.errors import InputError
 from nasperc.evaluation.activations import activation_bytes
 from nasperc.evaluation.cost import measure_cost
-from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.evaluation.latency import Latency, OnRun, measure_latencies, measure_latency
 from nasperc.models.detector import Detector
 from nasperc.search.components import build_space
 from nasperc.search.recipe import Recipe, load_recipe
@@ -85,6 +85,7 @@ def model_cost(
     name: str | None = None,
     activations: bool = True,
     latency: bool = False,
+    on_run: OnRun | None = None,
 ) -> ModelCost:
     """Cost of a recipe's backbone with a decoder, at the size and for the classes of its section ``cost``.
 
@@ -94,6 +95,7 @@ def model_cost(
         name: of the decoder; None: what it is, and its widths.
         activations: count their memory too.
         latency: measure it too, with random weights.
+        on_run: told how far that is.
 
     Raises:
         InputError: an unreadable architecture; widths that do not fit.
@@ -104,7 +106,7 @@ def model_cost(
     with torch.device("meta"):
         model = _build(recipe, decoder)
     cost = measure_cost(model, size)
-    measured = measure_latency(_build(recipe, decoder), size) if latency else None
+    measured = measure_latency(_build(recipe, decoder), size, on_run=on_run) if latency else None
     backbone = recipe.model.backbone.name
     return ModelCost(
         decoder=name or decoder_name(decoder),
@@ -119,8 +121,13 @@ def model_cost(
     )
 
 
-def thesis_table(name: str, *, latency: bool = False) -> Iterator[TableRow]:
+def thesis_table(name: str, *, latency: bool = False, on_run: OnRun | None = None) -> Iterator[TableRow]:
     """The rows of a table of the thesis, in its order, counted again.
+
+    Args:
+        name: of the table.
+        latency: measure it too, with random weights; all models are in memory then, since their runs take turns.
+        on_run: told how far that is.
 
     Raises:
         InputError: no table of that name has costs.
@@ -133,11 +140,21 @@ def thesis_table(name: str, *, latency: bool = False) -> Iterator[TableRow]:
             repair="Choose one of them.",
         )
     recipe, figures = TABLES[name]
+    rows: list[TableRow] = []
+    models: list[Detector] = []
     for row in json.loads((resources.files("experiments") / figures).read_text(encoding="utf-8")):
         decoder, backbone = row.pop("decoder"), row.pop("backbone")
         model = load_recipe(f"{recipe}:{decoder} {backbone}")
-        counted = model_cost(model, name=decoder, activations=False, latency=latency)
-        yield TableRow(replace(counted, backbone=backbone), row)
+        counted = model_cost(model, name=decoder, activations=False)
+        rows.append(TableRow(replace(counted, backbone=backbone), row))
+        if latency:
+            models.append(_build(model, recipe_decoder(model.decoder, build_space(model))))
+        else:
+            yield rows[-1]
+    if latency:
+        measured = measure_latencies(models, rows[0].cost.size, on_run=on_run, copies=False)
+        for table_row, each in zip(rows, measured, strict=True):
+            yield table_row._replace(cost=replace(table_row.cost, latency=each))
 
 
 def decoder_name(decoder: Decoder) -> str:

@@ -9,7 +9,11 @@ from typing import Any
 from controllers.costs import COSTS, CostName
 from nasperc.search.pareto import ParetoFronts
 
-LABELS: dict[CostName, str] = {"flops": "MACs", "params": "parameters", "latency_ms": "latency in ms"}
+LABELS: dict[CostName, str] = {
+    "flops": "MACs",
+    "params": "parameters",
+    "latency_ms": "latency in ms, one thread or GPU",
+}
 
 # Of one panel: for each run its completed candidates and its front, both as (cost, reward).
 Points = list[tuple[float, float]]

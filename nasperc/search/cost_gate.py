@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from controllers.base import Candidate, Result
 from controllers.costs import CostLimits, CostTarget
+from nasperc.evaluation.latency import doubt
 from proxy_tasks.base import ProxyTask
 
-LATENCY = "latency_ms"
+# Beside a latency that cannot be trusted: the share of a core that was had while it was measured.
+LATENCY, CORE_SHARE = "latency_ms", "latency_core_share"
 
 
 class CostGate:
@@ -44,16 +46,21 @@ class CostGate:
         self._require(self._counted)
         reason = self._limits.exceeded(self.cost)
         if reason is None and self._timed:
-            self.cost[LATENCY] = self._latency(candidate)
+            self.cost |= self._latency(candidate)
             self._require([LATENCY])
             reason = self._limits.exceeded(self.cost)
+            if reason is not None and (doubted := doubt(self.cost.get(CORE_SHARE))) is not None:
+                reason = f"{reason}; {doubted}"
         return None if reason is None else Result("rejected", cost=dict(self.cost), reason=reason)
 
-    def _latency(self, candidate: Candidate) -> float:
+    def _latency(self, candidate: Candidate) -> dict[str, float]:
         if candidate.latency_ms is not None:
-            return candidate.latency_ms
+            return {LATENCY: candidate.latency_ms}
         latency = self._proxy.latency(candidate.architecture, candidate.widths)
-        return math.nan if latency is None else 1e3 * latency.median_s
+        if latency is None:
+            return {}
+        doubted = {} if latency.doubt is None else {CORE_SHARE: latency.core_share or 0.0}
+        return {LATENCY: 1e3 * latency.median_s, **doubted}
 
     def _require(self, names: Sequence[str]) -> None:
         for name in names:

@@ -14,6 +14,7 @@ from rich.table import Table
 from controllers.costs import objective
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
+from nasperc.evaluation.latency import doubt
 from nasperc.search.between_stages import BetweenStages, Selector
 from nasperc.search.components import (
     build_plan,
@@ -22,6 +23,7 @@ from nasperc.search.components import (
     build_warm_start,
     controller_factory,
 )
+from nasperc.search.cost_gate import CORE_SHARE, LATENCY
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
 from nasperc.search.local_executor import LocalExecutor
@@ -242,7 +244,10 @@ class _Search:
             )
         for reason in progress.not_warm:
             console.print(f"no warm start for the stage {reason}", highlight=False, markup=False)
-        console.print(self._ranking(proxy))
+        table, doubted = self._ranking(proxy, console)
+        console.print(table)
+        if doubted is not None:
+            console.print(f"ms: {doubted}; they may not hold", highlight=False, markup=False, soft_wrap=True)
         next_command = proxy.next_command.format(top10=self._run.top10, run=self._run.path)
         console.print(
             f"{self._run.top10}\nnext: {next_command}",
@@ -271,21 +276,38 @@ class _Search:
         self._fronts.write(self._run.pareto, self._recipe)
         self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S
 
-    def _ranking(self, proxy: ProxyTask) -> Table:
+    def _ranking(self, proxy: ProxyTask, console: Console) -> tuple[Table, str | None]:
+        """The best with their costs, and why their latencies cannot be trusted."""
+        events = self._top10.events()
+        architectures = [
+            self._space.from_dict(
+                {**event["architecture"], "hash": event["hash"]}, where=str(self._run.journal)
+            )
+            for event in events
+        ]
+        known = [event["cost"].get(LATENCY) for event in events]
+        timed = {number: latency_ms for number, latency_ms in enumerate(known) if latency_ms is not None}
+        untimed = [number for number in range(len(events)) if number not in timed]
+        with PrepareDisplay(console) as display:
+            pairs = [(architectures[number], events[number]["widths"]) for number in untimed]
+            measured = dict(zip(untimed, proxy.latencies(pairs, display), strict=True))
+        captions = ["as the workers measured it, on one thread"] if timed else []
+        captions += sorted(
+            {f"median latency of one image ({each.device})" for each in measured.values() if each is not None}
+        )
+        shares = [event["cost"].get(CORE_SHARE) for event in events]
+        shares += [each.core_share for each in measured.values() if each is not None]
         target = self._recipe.search.cost_target
         penalised = [] if target is None else ["penalised"]
         table = Table("rank", "stage", "candidate", "reward", *penalised, "hash", "MACs", "parameters", "ms")
-        for rank, event in enumerate(self._top10.events(), start=1):
+        table.caption = f"ms: {'; '.join(captions)}" if captions else None
+        for number, event in enumerate(events):
             costs = [event["cost"].get(key) for key in ("flops", "params")]
-            described = {**event["architecture"], "hash": event["hash"]}
-            architecture = self._space.from_dict(described, where=str(self._run.journal))
-            latency_ms = event["cost"].get("latency_ms")
-            latency = None if latency_ms is not None else proxy.latency(architecture, event["widths"])
+            latency, latency_ms = measured.get(number), timed.get(number)
             if latency is not None:
                 latency_ms = 1e3 * latency.median_s
-                table.caption = f"ms: median latency of one image ({latency.device})"
             table.add_row(
-                str(rank),
+                str(number + 1),
                 event["stage"],
                 str(event["id"]),
                 f"{event['reward']:.4f}",
@@ -294,4 +316,4 @@ class _Search:
                 *("-" if cost is None else f"{cost:.3g}" for cost in costs),
                 "-" if latency_ms is None else f"{latency_ms:.1f}",
             )
-        return table
+        return table, doubt(min((share for share in shares if share is not None), default=None))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from controllers.base import Candidate
 from proxy_tasks.cached_task import CachedTask
 from proxy_tasks.candidate_training import CandidateTraining
+from search_spaces.base import Architecture
 
 MakeTask = Callable[[Path], CachedTask]
 MakeCandidate = Callable[..., Candidate]
@@ -164,6 +166,35 @@ class CachedTaskContract:
         assert 0 < latency.fastest_s <= latency.median_s <= latency.slowest_s
         assert latency.device == "cpu, 1 threads"
         assert torch.equal(torch.get_rng_state(), state)
+
+    def test_latencies_of_a_ranking_take_turns_and_show_progress(
+        self, task: CachedTask, make_candidate: MakeCandidate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        candidate = make_candidate(task)
+        pair = (candidate.architecture, candidate.widths)
+        networks: list[nn.Module] = []
+        runs: list[tuple[int, int]] = []
+        told: list[tuple[str, float]] = []
+        timed = task._timed
+
+        def noting(architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
+            network = timed(architecture, widths)
+            place = len(networks)
+            network.register_forward_pre_hook(lambda *_: runs.append((place, torch.get_num_threads())))
+            networks.append(network)
+            return network
+
+        monkeypatch.setattr(task, "_timed", noting)
+        torch.set_num_threads(2)
+        try:
+            latencies = task.latencies([pair, pair], lambda phase, share: told.append((phase, share)))
+        finally:
+            torch.set_num_threads(1)
+        assert runs == [(0, 1), (1, 1)] * (len(runs) // 2)
+        assert [latency.threads for latency in latencies] == [1, 1]
+        assert {phase for phase, _ in told} == {"measuring latency"}
+        assert told[-1][1] == 1
+        assert task.latencies([]) == []
 
     def test_a_half_way_measurement_leaves_no_trace(
         self, task: CachedTask, make_candidate: MakeCandidate

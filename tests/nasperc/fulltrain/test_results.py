@@ -1,8 +1,12 @@
 import dataclasses
 import json
 
+import pytest
+import torch
+
 from nasperc.fulltrain import results as module
 from nasperc.fulltrain.coco_tables import NUMBERS, CocoTables
+from nasperc.fulltrain.entry_run import _latency_before
 from nasperc.fulltrain.results import to_markdown, to_tables, write_results
 from nasperc.fulltrain.row import Row
 
@@ -64,6 +68,43 @@ def test_markdown():
     assert "| rank 3 | 40.0 | 40.0 | 40.0 | - | 40.0 |" in text
     assert all(f" {heading} " in text for _, heading in NUMBERS)
     assert "- rank 2 failed: the loss is nan" in text
+
+
+def test_the_tables_say_what_their_times_are_of_and_which_cannot_be_trusted():
+    times = {"median_s": 0.01, "device": "cpu, 1 threads", "threads": 1}
+    rows = [
+        row("rank 1", 0.3, 0.4, 1, -1.1, latency={**times, "core_share": 0.42}),
+        row("rank 2", 0.3, 0.4, 2, -1.2, latency={**times, "core_share": 0.99}),
+        ROWS[3],
+    ]
+    results = rank_rows(rows, ("val", "test"))
+    said = "(cpu, 1 threads; rank 1 measured on a busy machine (42 % of a core))"
+    assert f"such an image {said}" in to_markdown(results)
+    first, *others = to_tables(results)
+    assert str(first.caption) == f"ms: median latency {said}"
+    assert not any(table.caption for table in others)
+
+
+OLD = {"median_s": 0.5, "fastest_s": 0.4, "slowest_s": 0.6, "runs": 5, "device": "cpu, 1 threads"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="latencies are measured on the GPU")
+@pytest.mark.parametrize(
+    ("latency", "kept"),
+    [
+        (OLD, True),
+        ({**OLD, "threads": 1, "core_share": 0.9}, True),
+        ({**OLD, "threads": None, "core_share": None}, True),
+        # Of as many threads as there were cores: not what others are compared with.
+        ({**OLD, "device": "cpu, 2 threads"}, False),
+        ({**OLD, "core_share": "much"}, False),
+        ({**OLD, "load": 1.0}, False),
+        ({"median_s": 0.5, "threads": 1}, False),
+    ],
+)
+def test_a_latency_of_an_earlier_run(latency, kept):
+    read = _latency_before({"latency": latency, "cost_size": [480, 672]}, (480, 672))
+    assert read == (latency if kept else None)
 
 
 def test_tables_have_every_row():

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasperc.ops import deform_conv_cpu
-from nasperc.ops.deform_conv import DeformConv2d, _by_grid_sample, modulated_deform_conv2d
+from nasperc.ops.deform_conv import DeformConv2d, _by_autograd, _by_grid_sample, modulated_deform_conv2d
 from nasperc.ops.resize import resize_to_larger
 
 
@@ -78,25 +79,26 @@ def test_maps_one_pixel_wide_or_high(size, images, form):
     tensors = [t.contiguous(memory_format=form) if t.ndim == 4 else t for t in draw(n=images, size=size)]
     result = modulated_deform_conv2d(*tensors)
     torch.testing.assert_close(result, slow(*(t.detach() for t in tensors)))
-    by_grid = _by_grid_sample(*tensors, stride=1, padding=1, dilation=1)
-    gradients = [torch.autograd.grad(each.square().sum(), tensors) for each in (result, by_grid)]
+    by_autograd = _by_autograd(*tensors, stride=1, padding=1, dilation=1)
+    gradients = [torch.autograd.grad(each.square().sum(), tensors) for each in (result, by_autograd)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(("out_size", "geometry"), GEOMETRIES)
-def test_both_paths_are_the_definition(out_size, geometry):
+def test_all_paths_are_the_definition(out_size, geometry):
     tensors = draw(out_size=out_size)
     expected = slow(*(t.detach() for t in tensors), **geometry)
     torch.testing.assert_close(modulated_deform_conv2d(*tensors, **geometry), expected)
-    by_grid = _by_grid_sample(*tensors, **{"stride": 1, "padding": 1, "dilation": 1} | geometry)
-    torch.testing.assert_close(by_grid, expected)
+    for path in (_by_autograd, _by_grid_sample):
+        result = path(*tensors, **{"stride": 1, "padding": 1, "dilation": 1} | geometry)
+        torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("chunk_elements", [1, 600, 10**6])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_both_paths_agree_however_the_work_is_cut(
+def test_gradients_of_all_paths_agree_however_the_work_is_cut(
     monkeypatch, groups, chunk_elements, memory_format
 ):
     monkeypatch.setattr(deform_conv_cpu, "_CHUNK_ELEMENTS", chunk_elements)
@@ -107,12 +109,12 @@ def test_gradients_of_both_paths_agree_however_the_work_is_cut(
     ]
     tensors = [t.requires_grad_() for t in tensors]
     out = modulated_deform_conv2d(*tensors)
-    expected = _by_grid_sample(*tensors, 1, 1, 1)
     grad = torch.randn_like(out)
-    for ours, theirs in zip(
-        torch.autograd.grad(out, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
+    gradients = torch.autograd.grad(out, tensors, grad)
+    for path in (_by_autograd, _by_grid_sample):
+        expected = torch.autograd.grad(path(*tensors, 1, 1, 1), tensors, grad)
+        for ours, theirs in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_gradients_are_numerically_right_inside_and_outside_the_image():
@@ -124,11 +126,10 @@ def test_gradients_are_numerically_right_inside_and_outside_the_image():
 def test_without_bias_and_with_frozen_input():
     x, offset, mask, weight, _ = draw()
     out = modulated_deform_conv2d(x.detach(), offset, mask.detach(), weight)
-    torch.testing.assert_close(out, _by_grid_sample(x, offset, mask, weight, None, 1, 1, 1))
+    expected = _by_autograd(x, offset, mask, weight, None, 1, 1, 1)
+    torch.testing.assert_close(out, expected)
     ours = torch.autograd.grad(out.sum(), (offset, weight))
-    theirs = torch.autograd.grad(
-        _by_grid_sample(x, offset, mask, weight, None, 1, 1, 1).sum(), (offset, weight)
-    )
+    theirs = torch.autograd.grad(expected.sum(), (offset, weight))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -142,11 +143,18 @@ def test_whole_pixel_offsets_shift_the_convolution():
     torch.testing.assert_close(out, F.conv2d(shifted, weight, bias))
 
 
+PATHS = [
+    modulated_deform_conv2d,
+    pytest.param(partial(_by_autograd, stride=1, padding=1, dilation=1), id="by_autograd"),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("far", [1e3, -1e3, 1e12, -1e12, math.inf])
-def test_samples_far_outside_read_zero_and_move_nothing(far):
+def test_samples_far_outside_read_zero_and_move_nothing(far, path):
     x, offset, mask, weight, bias = draw()
     offset = torch.full_like(offset, far).requires_grad_()
-    out = modulated_deform_conv2d(x, offset, mask, weight, bias)
+    out = path(x, offset, mask, weight, bias)
     if math.isinf(far):
         assert not out.isfinite().any()
         return
@@ -155,12 +163,13 @@ def test_samples_far_outside_read_zero_and_move_nothing(far):
         assert not gradient.any()
 
 
-def test_nan_offsets_give_nan_and_no_crash():
+@pytest.mark.parametrize("path", PATHS)
+def test_nan_offsets_give_nan_and_no_crash(path):
     x, offset, mask, weight, bias = draw()
     offset = offset.detach().clone()
     offset[0, :, 1, 2] = math.nan
     offset.requires_grad_()
-    out = modulated_deform_conv2d(x, offset, mask, weight, bias)
+    out = path(x, offset, mask, weight, bias)
     broken = out.isnan().any(dim=1)
     assert broken.nonzero().tolist() == [[0, 1, 2]]
     torch.autograd.grad(out.sum(), (x, offset, mask, weight))
@@ -168,7 +177,8 @@ def test_nan_offsets_give_nan_and_no_crash():
 
 def test_no_images_and_second_derivatives():
     x, offset, mask, weight, bias = draw()
-    assert modulated_deform_conv2d(x[:0], offset[:0], mask[:0], weight, bias).shape == (0, 3, 4, 5)
+    for none in (modulated_deform_conv2d, partial(_by_autograd, stride=1, padding=1, dilation=1)):
+        assert none(x[:0], offset[:0], mask[:0], weight, bias).shape == (0, 3, 4, 5)
     out = modulated_deform_conv2d(x, offset, mask, weight, bias)
     (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):  # rather than a wrong number

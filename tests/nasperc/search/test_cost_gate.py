@@ -111,3 +111,18 @@ def test_a_task_that_does_not_tell_its_cost_is_at_fault(
     for limits in (CostLimits(flops=1), CostLimits(params=1)):
         with pytest.raises(RuntimeError, match="must tell"):
             CostGate(proxy, limits, None).reject(make_candidate())
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.95, False), (0.4, True), (None, False)])
+def test_a_latency_of_a_busy_machine_is_rejected_by_saying_so(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe], share: float | None, said: bool
+) -> None:
+    recipe = toy_recipe(knows_latency=True, core_share=share)
+    proxy = build_proxy(recipe, build_space(recipe), tmp_path)
+    gate = CostGate(proxy, CostLimits(latency_ms=10), None)
+    rejection = gate.reject(make_candidate())
+    assert rejection is not None
+    beside = {"latency_core_share": share} if said else {}
+    assert rejection.cost == {"latency_ms": 16.0, **beside}
+    why = "; measured on a busy machine (40 % of a core)" if said else ""
+    assert rejection.reason == f"latency_ms 16 exceed the limit of 10{why}"

@@ -62,6 +62,14 @@ def test_the_ranking_has_a_latency_where_the_proxy_task_knows_it(
     # The head's candidates have a width of 16, which comes first; the body's 8.
     assert printed(console).count(" 16.0 ") == 6
     assert printed(console).count(" 8.0 ") == 4
+    assert "busy machine" not in printed(console)
+
+
+def test_a_latency_that_cannot_be_trusted_is_said(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    run_search(toy_recipe(knows_latency=True, core_share=0.3), tmp_path / "runs" / "one", console=console)
+    assert "ms: measured on a busy machine (30 % of a core); they may not hold" in printed(console)
 
 
 def test_a_failing_candidate_is_recorded_and_the_search_goes_on(

@@ -98,6 +98,8 @@ class ToyProxyRecipe(BaseModel):
     # Stages leave a file each when they are prepared; an evaluation wants its own.
     prepares_stages: bool = False
     knows_latency: bool = False
+    # What a measurement of it had of a core.
+    core_share: float | None = None
     # What the fingerprint is of.
     measures: str = "toy"
 
@@ -175,7 +177,8 @@ class ToyProxy(ProxyTask):
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency | None:
         seconds = widths[next(iter(widths))] / 1000
-        return Latency(seconds, seconds, seconds, 1, "toy") if self._recipe.knows_latency else None
+        share = self._recipe.core_share
+        return Latency(seconds, seconds, seconds, 1, "toy", 1, share) if self._recipe.knows_latency else None
 
     def fingerprint(self) -> str:
         return hashlib.sha256(self._recipe.measures.encode()).hexdigest()
