@@ -135,8 +135,8 @@ class DetectionProxy(CachedTask):
             return measure_latency(detector, (self.recipe.crop, self.recipe.crop), runs=LATENCY_RUNS)
 
     def notes(self) -> list[str]:
-        """Boxes that were dropped or clipped."""
-        return self.setup.dataset.report.lines()
+        """Boxes that were dropped or clipped, images with an EXIF orientation."""
+        return self.setup.dataset.lines()
 
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""
