@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ImageFile
@@ -37,8 +38,10 @@ def check_upper_bits(picture: ImageFile.ImageFile, file: Path) -> None:
     Raises:
         InputError: they do.
     """
-    extrema = zip(picture.getbands(), picture.getextrema(), strict=True)
-    brightest = max(high for band, (_, high) in extrema if band not in ("A", "a"))  # type: ignore[misc]
+    # Of several bands a pair each.
+    extrema: Any = picture.getextrema()
+    bands = zip(picture.getbands(), extrema, strict=True)
+    brightest = max(high for band, (_, high) in bands if band not in ("A", "a"))
     if brightest < _DARKEST:
         raise InputError(
             "a colour image of 16 bits must use the upper 8, which are read",

@@ -289,7 +289,9 @@ def shortest_edge_size(height: int, width: int, short_side: int, max_long_side: 
     the short side gave, and halves of a pixel go up, so that 2:1 at 800 and 1333 is 667 x 1333.
     """
     scale = short_side / min(height, width)
-    sides = (short_side, scale * width) if height < width else (scale * height, short_side)
+    sides: tuple[float, float] = (
+        (short_side, scale * width) if height < width else (scale * height, short_side)
+    )
     if max(sides) > max_long_side:
         scale = max_long_side / max(sides)
         sides = (sides[0] * scale, sides[1] * scale)
