@@ -136,8 +136,8 @@ class DetectionProxy(CachedTask):
         return self.recipe.crop, self.recipe.crop
 
     def notes(self) -> list[str]:
-        """Boxes that were dropped or clipped."""
-        return self.setup.dataset.report.lines()
+        """Boxes that were dropped or clipped, images with an EXIF orientation."""
+        return self.setup.dataset.lines()
 
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""

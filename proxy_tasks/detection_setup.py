@@ -30,10 +30,12 @@ from proxy_tasks.detection_views import ImageSplit, split_images, views
 from proxy_tasks.finetune import finetune, is_finetuned, save_backbone
 
 # Raised when the records of one recipe change.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 # What fine-tuned weights depend on, of the cache's contents.
 FINETUNE_CONTENTS = (
+    "builder",
     "data",
+    "images",
     "classes",
     "backbone",
     "backbone_recipe",
@@ -96,6 +98,7 @@ class DetectionSetup:
         return {
             "builder": BUILDER_VERSION,
             "data": self.dataset.fingerprint(),
+            "images": self.dataset.rules.model_dump(mode="json"),
             "classes": list(self.dataset.classes),
             "backbone": backbone.name,
             "backbone_recipe": backbone.model_dump(mode="json", exclude={"name", "weights", "normalisation"}),
@@ -135,6 +138,7 @@ class DetectionSetup:
         Raises:
             InputError: data or weights cannot be used; the disk is full; fine-tuning diverges.
         """
+        self.dataset.images.require()
         backbone, attributes = self.backbone(device, on_progress)
         write_cache(
             self.cache_path,

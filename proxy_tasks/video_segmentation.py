@@ -145,10 +145,12 @@ class VideoSegmentationProxy(CachedTask):
         return self.cache.frame_size
 
     def notes(self) -> list[str]:
-        """The sequences, and what the static network alone has on the frames that give the reward."""
+        """Frames with an EXIF orientation, the sequences, and what the static network alone has on the frames that give
+        the reward."""
         parts, baseline = self.setup.parts, self._static_measurement()
         counts = [len(parts[part].sequences) for part in ("train", "val")]
         return [
+            *self.setup.dataset.lines(),
             f"{self.setup.dataset.name}: {counts[0]} sequences of {self.recipe.sequence_length} frames to train on, "
             f"{counts[1]} to measure on",
             f"the per-frame network alone, which has seen these frames: reward {baseline.reward:.4f}, "

@@ -26,7 +26,7 @@ from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_frames
 
 # Raised when the records of one recipe change.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 
 Part = Literal["train", "val"]
 # What records of meta-train, and those of meta-val, depend on beside data, static network and sequences.
@@ -118,6 +118,7 @@ class VideoSetup:
         return CacheReader(self.path(part), expect=self.contents(part))
 
     def _write(self, part: Part, on_progress: Progress) -> None:
+        self.dataset.images.require()
         static, weights = self.static(on_progress)
         views = self.parts[part]
         samples = (

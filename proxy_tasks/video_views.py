@@ -12,13 +12,10 @@ from torch import Tensor
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
 from nasperc.data.sequences import split_sequences
-from nasperc.data.transforms import Compose, HorizontalFlip, Pad, RandomCrop, Resize, Transform
+from nasperc.data.transforms import Compose, HorizontalFlip, Pad, RandomCrop, ResizeLongSide, Transform
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
 from proxy_tasks.video_recipe import VideoProxyRecipe
-
-# The long side is the limit, the short side never.
-NO_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -106,14 +103,14 @@ def val_frames(dataset: VideoDataset, part: FrameViews, recipe: VideoProxyRecipe
         if recipe.long_side is None:
             yield sample
         else:
-            resized = Resize(NO_LIMIT, recipe.long_side)(sample, np.random.default_rng(0))
+            resized = ResizeLongSide(recipe.long_side).apply(sample)
             yield sample.with_fields(image=resized.image)
 
 
 def _transform(recipe: VideoProxyRecipe, normalisation: Normalisation, *, mirrored: bool) -> Transform:
     transforms: list[Transform] = []
     if recipe.long_side is not None:
-        transforms.append(Resize(NO_LIMIT, recipe.long_side))
+        transforms.append(ResizeLongSide(recipe.long_side))
     if recipe.pad is not None:
         transforms.append(Pad((recipe.pad, recipe.pad), normalisation.mean_colour))
     # A frame that is smaller than the window stays as it is: 480x400 is not cropped to 600x600.

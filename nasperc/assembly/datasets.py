@@ -37,6 +37,7 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
         strict=data.strict,
         masks=masks,
         train_split=_split_name(data, "train"),
+        rules=data.images,
     )
 
 
@@ -47,9 +48,11 @@ def open_video_split(data: DataRecipe, split: Role, folder: Path) -> VideoDatase
         InputError: anything wrong with the data set.
     """
     if data.path is None:
-        return open_video(synthetic_video_folder(data, folder), split, format="camvid")
+        return open_video(synthetic_video_folder(data, folder), split, format="camvid", rules=data.images)
     classes = None if data.classes is None else read_classes_file(data.classes)
-    return open_video(data.path, _split_name(data, split), format=data.format, classes=classes)
+    return open_video(
+        data.path, _split_name(data, split), format=data.format, classes=classes, rules=data.images
+    )
 
 
 def _split_name(data: DataRecipe, split: Role) -> str:

@@ -23,7 +23,7 @@ from nasperc.training.segmentation_recipe import StaticTrainingRecipe
 from nasperc.training.training_run import TrainingRun
 
 # Raised when the same recipe trains another network.
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 PHASE = "pre-training"
 # To be held by whoever asks for a network, so that of several processes one trains it.
 LOCK = "static.lock"
@@ -102,5 +102,6 @@ def static_contents(
         "training": recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
         "seed": seed,
         "data": dataset.fingerprint(),
+        "images": dataset.rules.model_dump(mode="json"),
         "classes": list(dataset.classes),
     }

@@ -54,6 +54,8 @@ def evaluate(
                 sequence_length=sequence_length,
                 on_frame=on_frame,
             )
+        for line in video.lines():
+            error_console.print(line, markup=False)
         if as_json:
             console.print_json(json.dumps(report.as_dict()))
             return
@@ -70,7 +72,7 @@ def evaluate(
         metrics, dataset = evaluate_on(
             trained, data, split=split, format=format, strict=strict, on_image=on_image
         )
-    for line in dataset.report.lines():
+    for line in dataset.lines():
         error_console.print(line, markup=False)
     if as_json:
         console.print_json(json.dumps(metrics.as_dict()))

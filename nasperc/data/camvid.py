@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nasperc.data.classes_file import read_classes_file
 from nasperc.data.image import IMAGE_SUFFIXES, images_by_stem
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.label_map import LabelIds
 from nasperc.data.sequences import runs_of
 from nasperc.data.split_list import read_split_list
@@ -28,13 +29,16 @@ def camvid_splits(path: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if (path / name).is_dir()))
 
 
-def read_camvid(path: Path, split: str, classes: tuple[str, ...] | None = None) -> VideoDataset:
+def read_camvid(
+    path: Path, split: str, classes: tuple[str, ...] | None = None, rules: ImageRules = AS_STORED
+) -> VideoDataset:
     """One split; its runs are the frames of one name prefix at an even step.
 
     Args:
         path: the data set's folder.
         split: its name.
         classes: names in the order of the ids. None: those of ``classes.txt``, or CamVid's.
+        rules: how images are read.
 
     Raises:
         InputError: a file that is missing or malformed, a frame without annotation or with one of another size,
@@ -58,9 +62,9 @@ def read_camvid(path: Path, split: str, classes: tuple[str, ...] | None = None) 
                 where=path / f"{split}annot",
                 repair=f"Add the label map, or take the frame off {split}.txt.",
             )
-    runs = [[Frame.of(images[stem], annotations[stem]) for stem in run] for run in runs_of(stems)]
+    runs = [[Frame.of(images[stem], annotations[stem], rules) for stem in run] for run in runs_of(stems)]
     names = _classes(path, classes)
-    return VideoDataset(path.resolve().name, split, names, runs, LabelIds.contiguous(len(names)))
+    return VideoDataset(path.resolve().name, split, names, runs, LabelIds.contiguous(len(names)), rules)
 
 
 def _stems(path: Path, split: str, images: dict[str, Path]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasperc.data.image import images_by_stem
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.label_map import LabelIds
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.data.video import Frame, VideoDataset
@@ -34,13 +35,16 @@ def cityscapes_splits(path: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if (path / "gtFine" / name).is_dir()))
 
 
-def read_cityscapes(path: Path, split: str, classes: tuple[str, ...] | None = None) -> VideoDataset:
+def read_cityscapes(
+    path: Path, split: str, classes: tuple[str, ...] | None = None, rules: ImageRules = AS_STORED
+) -> VideoDataset:
     """One split: of every city, the annotated frames in the order of their names, each after its predecessor.
 
     Args:
         path: the data set's folder.
         split: its name.
         classes: must be the nineteen, if given.
+        rules: how images are read.
 
     Raises:
         InputError: a file that is missing or malformed, an annotation of another size, other classes.
@@ -53,7 +57,7 @@ def read_cityscapes(path: Path, split: str, classes: tuple[str, ...] | None = No
             repair="Use a data set with these classes.",
         )
     cities = sorted(folder.name for folder in (path / "leftImg8bit" / split).glob("*") if folder.is_dir())
-    runs = [run for city in cities for run in _city(path, f"{split}/{city}")]
+    runs = [run for city in cities for run in _city(path, f"{split}/{city}", rules)]
     if not runs:
         raise InputError(
             "a Cityscapes split must have images named <city>_<sequence>_<frame>_leftImg8bit",
@@ -61,10 +65,10 @@ def read_cityscapes(path: Path, split: str, classes: tuple[str, ...] | None = No
             where=path / "leftImg8bit" / split,
             repair=f"Splits found: {', '.join(cityscapes_splits(path)) or 'none'}.",
         )
-    return VideoDataset(path.resolve().name, split, CITYSCAPES_CLASSES, runs, CITYSCAPES_IDS)
+    return VideoDataset(path.resolve().name, split, CITYSCAPES_CLASSES, runs, CITYSCAPES_IDS, rules)
 
 
-def _city(path: Path, city: str) -> list[list[Frame]]:
+def _city(path: Path, city: str, rules: ImageRules) -> list[list[Frame]]:
     images = images_by_stem(path / "leftImg8bit" / city)
     labels = images_by_stem(path / "gtFine" / city)
     video = path / "leftImg8bit_sequence" / city
@@ -81,9 +85,9 @@ def _city(path: Path, city: str) -> list[list[Frame]]:
                 where=path / "gtFine" / city,
                 repair="Add the label map, or take the image away.",
             )
-        run = [Frame.of(image, labels[name + _LABELS])]
+        run = [Frame.of(image, labels[name + _LABELS], rules)]
         before = frames.get(_previous(name, image) + _IMAGE)
-        runs.append(run if before is None else [Frame.of(before, None), *run])
+        runs.append(run if before is None else [Frame.of(before, None, rules), *run])
     return runs
 
 

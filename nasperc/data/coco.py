@@ -13,6 +13,7 @@ import numpy as np
 
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.image import LONGEST_SIDE
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.segmentation import check_segmentation
 from nasperc.errors import InputError, shown
@@ -61,6 +62,7 @@ def read_coco(
     *,
     strict: bool = False,
     masks: bool = False,
+    rules: ImageRules = AS_STORED,
 ) -> DetectionDataset:
     """One split, images in the order of their ids.
 
@@ -124,7 +126,7 @@ def read_coco(
                 where=record.file,
                 repair=f"Add it, or edit {file}.",
             )
-    return DetectionDataset(path.resolve().name, split, classes, records, check.report())
+    return DetectionDataset(path.resolve().name, split, classes, records, check.report(), rules)
 
 
 class _Objects:

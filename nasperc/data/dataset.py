@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 
 from nasperc.data.image import read_image
+from nasperc.data.image_check import ImageCheck
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.segmentation import decode_mask
@@ -46,6 +49,7 @@ class DetectionDataset:
         classes: names in the order of the labels.
         records: one for each image.
         report: what the reader mended.
+        rules: how images are read.
     """
 
     def __init__(
@@ -55,12 +59,14 @@ class DetectionDataset:
         classes: tuple[str, ...],
         records: Iterable[Record],
         report: ReadReport | None = None,
+        rules: ImageRules = AS_STORED,
     ) -> None:
         self.name = name
         self.split = split
         self.classes = classes
         self.records = tuple(records)
         self.report = report or ReadReport()
+        self.rules = rules
 
     def __len__(self) -> int:
         return len(self.records)
@@ -69,12 +75,13 @@ class DetectionDataset:
         """The sample of one image; ``masks`` only where they were asked for.
 
         Raises:
-            InputError: the image cannot be read or has another size than its annotation states.
+            InputError: the image cannot be read, has another size than its annotation states, or is refused by
+                ``rules``.
             IndexError: there is no such image.
         """
         record = self.records[index]
         # First the image: what its annotation says of its size may be anything, and masks would be made of it.
-        image = read_image(record.file, record.size)
+        image = read_image(record.file, record.size, self.rules)
         masks = None
         if record.segmentations is not None:
             stack = [decode_mask(each, record.size) for each in record.segmentations]
@@ -90,9 +97,17 @@ class DetectionDataset:
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
         """The images at ``indices``, in that order; classes and report stay those of the whole split."""
-        return DetectionDataset(
-            self.name, self.split, self.classes, (self.records[i] for i in indices), self.report
-        )
+        records = (self.records[i] for i in indices)
+        return DetectionDataset(self.name, self.split, self.classes, records, self.report, self.rules)
+
+    @cached_property
+    def images(self) -> ImageCheck:
+        """What the headers of the images say; they are read when it is first asked for, by the driver alone."""
+        return ImageCheck.of((record.file for record in self.records), self.rules)
+
+    def lines(self) -> list[str]:
+        """What the user should be told once of how the split was read, a line each."""
+        return self.report.lines() + self.images.lines()
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of classes, image names, sizes and annotations in order; pixels are not read.

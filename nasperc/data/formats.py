@@ -10,6 +10,7 @@ from nasperc.data.camvid import camvid_splits, read_camvid
 from nasperc.data.cityscapes import cityscapes_splits, read_cityscapes
 from nasperc.data.coco import coco_classes, coco_files, coco_splits, read_coco
 from nasperc.data.dataset import DetectionDataset
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.video import VideoDataset
 from nasperc.data.voc import read_voc, voc_classes, voc_splits
 from nasperc.errors import InputError
@@ -116,6 +117,7 @@ def open_dataset(
     strict: bool = False,
     masks: bool = False,
     train_split: str = "train",
+    rules: ImageRules = AS_STORED,
 ) -> DetectionDataset:
     """Read one split of a data set with boxes.
 
@@ -128,6 +130,7 @@ def open_dataset(
         strict: boxes that would be dropped or clipped are errors.
         masks: keep the segmentations and decode them with each sample.
         train_split: the split that says which classes there are.
+        rules: how images are read.
 
     Raises:
         InputError: anything wrong with the files, an unknown class included; a layout without boxes.
@@ -138,7 +141,7 @@ def open_dataset(
         source = train_split if has_split(path, train_split, layout) else split
         # A COCO file can be large and names its own classes: the train split is not read twice.
         if not voc and source == split:
-            return read_coco(path, split, strict=strict, masks=masks)
+            return read_coco(path, split, strict=strict, masks=masks, rules=rules)
         classes = (voc_classes if voc else coco_classes)(path, source)
         if not classes:
             raise InputError(
@@ -147,11 +150,16 @@ def open_dataset(
                 where=path,
                 repair="Annotate it, or list the classes in a file and pass it as --classes FILE.",
             )
-    return (read_voc if voc else read_coco)(path, split, classes, strict=strict, masks=masks)
+    return (read_voc if voc else read_coco)(path, split, classes, strict=strict, masks=masks, rules=rules)
 
 
 def open_video(
-    path: Path, split: str, *, format: str = "auto", classes: tuple[str, ...] | None = None
+    path: Path,
+    split: str,
+    *,
+    format: str = "auto",
+    classes: tuple[str, ...] | None = None,
+    rules: ImageRules = AS_STORED,
 ) -> VideoDataset:
     """Read one split of a data set of videos with label maps.
 
@@ -161,6 +169,7 @@ def open_video(
         format: "camvid", "cityscapes" or "auto".
         classes: names in the order of the labels, for a folder in the CamVid layout that does not name its own;
             of others it is checked that they are these.
+        rules: how images are read.
 
     Raises:
         InputError: anything wrong with the files; an unknown split; other classes; a layout without videos.
@@ -174,7 +183,7 @@ def open_video(
             where=path,
             repair="Name one of them, or add the missing folder.",
         )
-    return (read_camvid if layout == "camvid" else read_cityscapes)(path, split, classes)
+    return (read_camvid if layout == "camvid" else read_cityscapes)(path, split, classes, rules)
 
 
 def _marked(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nasperc.data.image import open_image
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.errors import InputError
 
@@ -51,21 +52,26 @@ class LabelIds:
         """The label map as (H, W) int64, 255 where it is ignored.
 
         Args:
-            file: a grey or palette image (of a palette the indices count, not the colours).
+            file: a grey or palette image of any format that images have (of a palette the indices count, not the
+                colours).
             size: (H, W) of its image.
 
         Raises:
             InputError: the file is missing, no image, coloured, of another size, or has an unknown id.
         """
         try:
-            with Image.open(file) as picture:
+            with open_image(file) as picture:
                 mode = picture.mode
+                # One of another size is not decoded: it may be one that fills the memory.
+                check_size((picture.height, picture.width), size, file)
                 ids = np.asarray(picture.convert("L") if mode == "1" else picture)
-        # SyntaxError is what pillow raises on a broken PNG.
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except InputError:
+            raise
+        # Bytes that are no image make pillow's decoders fail in every way there is.
+        except Exception as error:
             raise InputError(
                 "an annotation must be a readable image",
-                value=error,
+                value=str(error) or type(error).__name__,
                 where=file,
                 repair="Replace the file, or take its image off the split.",
             ) from error
@@ -76,7 +82,6 @@ class LabelIds:
                 where=file,
                 repair="Replace its colours by ids.",
             )
-        check_size(ids.shape, size, file)
         labels = self._table[ids if ids.dtype == np.uint8 else np.where((ids < 0) | (ids > 255), 256, ids)]
         if labels.min() == _UNKNOWN:
             unknown = np.unique(ids[labels == _UNKNOWN]).tolist()

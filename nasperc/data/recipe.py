@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nasperc.data.image_rules import ImageRules
+
 
 class SyntheticRecipe(BaseModel):
     """The synthetic data set: images by split, ``size`` (H, W) in pixels, seed of all its random numbers."""
@@ -33,10 +35,8 @@ class SyntheticVideoRecipe(BaseModel):
     seed: int = Field(default=0, ge=0)
 
 
-class DataRecipe(BaseModel):
-    """Which data set. The search sees the train split only; val selects, test reports."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class DataRecipe(ImageRules):
+    """Which data set, and how its images are read. The search sees the train split only; val selects, test reports."""
 
     path: Path | None = None
     """Folder in VOC or COCO layout, for video segmentation in that of CamVid or Cityscapes; None is the synthetic
@@ -53,3 +53,8 @@ class DataRecipe(BaseModel):
     """Used where ``path`` is None and the task needs boxes."""
     synthetic_video: SyntheticVideoRecipe = SyntheticVideoRecipe()
     """Used where ``path`` is None and the task needs videos."""
+
+    @property
+    def images(self) -> ImageRules:
+        """How images are read, alone."""
+        return ImageRules(range=self.range, exif=self.exif)

@@ -74,7 +74,7 @@ class Compose(Transform):
 class MultiScaleResize(Transform):
     """Resize the short side to one of ``short_sides`` (drawn), the long side to ``max_long_side`` at most.
 
-    ``meta.size`` stays the original's.
+    Sizes are those of detectron2's ``ResizeShortestEdge``. ``meta.size`` stays the original's.
     """
 
     def __init__(self, short_sides: Sequence[int], max_long_side: int) -> None:
@@ -86,8 +86,7 @@ class MultiScaleResize(Transform):
 
     def apply(self, sample: Sample, params: int) -> Sample:
         height, width = sample.image.shape[-2:]
-        scale = min(params / min(height, width), self.max_long_side / max(height, width))
-        return _resized(sample, scale)
+        return _resized(sample, shortest_edge_size(height, width, params, self.max_long_side))
 
 
 class Resize(MultiScaleResize):
@@ -101,8 +100,25 @@ class Resize(MultiScaleResize):
         return self.short_sides[0]
 
 
+class ResizeLongSide(Transform):
+    """Resize to one long side; the other is rounded as by :class:`RandomScale`."""
+
+    def __init__(self, long_side: int) -> None:
+        self.long_side = long_side
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> None:
+        return None
+
+    def apply(self, sample: Sample, params: None = None) -> Sample:
+        height, width = sample.image.shape[-2:]
+        return _scaled(sample, self.long_side / max(height, width))
+
+
 class RandomScale(Transform):
-    """Resize by a factor drawn uniformly from ``low`` to ``high`` (thesis A.1: 0.5 to 2)."""
+    """Resize by a factor drawn uniformly from ``low`` to ``high`` (thesis A.1: 0.5 to 2).
+
+    Halves of a pixel go to the even side, as by the ``cv2.resize(fx=, fy=)`` of the authors' earlier code.
+    """
 
     def __init__(self, low: float, high: float) -> None:
         self.low = low
@@ -112,7 +128,7 @@ class RandomScale(Transform):
         return float(rng.uniform(self.low, self.high))
 
     def apply(self, sample: Sample, params: float) -> Sample:
-        return _resized(sample, params)
+        return _scaled(sample, params)
 
 
 class HorizontalFlip(Transform):
@@ -266,13 +282,33 @@ def _padded(sample: Sample, margins: tuple[int, int, int, int], colour: tuple[in
     )
 
 
-def _resized(sample: Sample, scale: float) -> Sample:
+def shortest_edge_size(height: int, width: int, short_side: int, max_long_side: int) -> tuple[int, int]:
+    """(H, W) of an image resized to a short side, the long side ``max_long_side`` at most.
+
+    In the order of operations of detectron2's ``ResizeShortestEdge.get_output_shape``: the bound scales the size that
+    the short side gave, and halves of a pixel go up, so that 2:1 at 800 and 1333 is 667 x 1333.
+    """
+    scale = short_side / min(height, width)
+    sides: tuple[float, float] = (
+        (short_side, scale * width) if height < width else (scale * height, short_side)
+    )
+    if max(sides) > max_long_side:
+        scale = max_long_side / max(sides)
+        sides = (sides[0] * scale, sides[1] * scale)
+    return max(1, int(sides[0] + 0.5)), max(1, int(sides[1] + 0.5))
+
+
+def _scaled(sample: Sample, scale: float) -> Sample:
+    height, width = sample.image.shape[-2:]
+    return _resized(sample, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
     """Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest.
 
     The aspect ratio is kept up to rounding to whole pixels, and boxes follow the rounded size.
     """
     height, width = sample.image.shape[-2:]
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
     if size == (height, width):
         return sample
     image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]

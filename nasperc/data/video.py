@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise, starmap
 from pathlib import Path
 
 from nasperc.data.image import images_by_stem, read_image, read_size
+from nasperc.data.image_check import ImageCheck
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.label_map import LabelIds, check_size
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.sequences import runs_of, windows
@@ -18,20 +21,20 @@ from nasperc.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame on disk. ``annotation``: its label map, None where there is none. ``size``: (H, W)."""
+    """One frame on disk. ``annotation``: its label map, None where there is none. ``size``: (H, W) as it is read."""
 
     image: Path
     annotation: Path | None
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, image: Path, annotation: Path | None) -> Frame:
-        """The frame, with its size from the headers.
+    def of(cls, image: Path, annotation: Path | None, rules: ImageRules = AS_STORED) -> Frame:
+        """The frame, with its size from the headers; the label map belongs to the picture as ``rules`` read it.
 
         Raises:
             InputError: a file is missing or no image, or the two differ in size.
         """
-        size = read_size(image)
+        size = read_size(image, rules)
         if annotation is not None:
             check_size(read_size(annotation), size, annotation)
         return cls(image, annotation, size)
@@ -46,13 +49,20 @@ class VideoDataset:
         classes: names in the order of the labels.
         frames: all of them, run after run.
         runs: the indices of each run of consecutive frames.
+        rules: how images are read.
 
     Raises:
         InputError: frames of one run differ in size.
     """
 
     def __init__(
-        self, name: str, split: str, classes: tuple[str, ...], runs: Iterable[Sequence[Frame]], ids: LabelIds
+        self,
+        name: str,
+        split: str,
+        classes: tuple[str, ...],
+        runs: Iterable[Sequence[Frame]],
+        ids: LabelIds,
+        rules: ImageRules = AS_STORED,
     ) -> None:
         runs = tuple(runs)
         for run in runs:
@@ -63,6 +73,7 @@ class VideoDataset:
         self.classes = classes
         self.frames = tuple(frame for run in runs for frame in run)
         self.runs = tuple(starmap(range, pairwise(accumulate(map(len, runs), initial=0))))
+        self.rules = rules
         self._ids = ids
 
     def __len__(self) -> int:
@@ -77,10 +88,19 @@ class VideoDataset:
         """
         frame = self.frames[index]
         return Sample(
-            image=read_image(frame.image, frame.size),
+            image=read_image(frame.image, frame.size, self.rules),
             meta=Meta(range(len(self))[index] + 1, frame.image, frame.size),
             semantic=None if frame.annotation is None else self._ids.read(frame.annotation, frame.size),
         )
+
+    @cached_property
+    def images(self) -> ImageCheck:
+        """What the headers of the frames say; they are read when it is first asked for, by the driver alone."""
+        return ImageCheck.of((frame.image for frame in self.frames), self.rules)
+
+    def lines(self) -> list[str]:
+        """What the user should be told once of how the split was read, a line each."""
+        return self.images.lines()
 
     def annotated(self) -> tuple[int, ...]:
         """The frames that have a label map: what a per-frame network is trained and measured on."""

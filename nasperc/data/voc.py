@@ -17,6 +17,7 @@ from defusedxml.ElementTree import fromstring
 
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.image import IMAGE_SUFFIXES, LONGEST_SIDE, images_by_stem, read_size
+from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.split_list import read_split_list
 from nasperc.errors import InputError
@@ -47,7 +48,13 @@ def voc_classes(path: Path, split: str) -> tuple[str, ...]:
 
 
 def read_voc(
-    path: Path, split: str, classes: tuple[str, ...], *, strict: bool = False, masks: bool = False
+    path: Path,
+    split: str,
+    classes: tuple[str, ...],
+    *,
+    strict: bool = False,
+    masks: bool = False,
+    rules: ImageRules = AS_STORED,
 ) -> DetectionDataset:
     """One split. A box is (xmin - 1, ymin - 1, xmax, ymax): VOC counts from 1 and includes the last pixel.
 
@@ -78,13 +85,15 @@ def read_voc(
                 where=path / "JPEGImages",
                 repair=f"Add the image, or take it off ImageSets/Main/{split}.txt.",
             )
-        records.append(_record(number, images[stem], file, label_of, check))
-    return DetectionDataset(path.resolve().name, split, classes, records, check.report())
+        records.append(_record(number, images[stem], file, label_of, check, rules))
+    return DetectionDataset(path.resolve().name, split, classes, records, check.report(), rules)
 
 
-def _record(number: int, image: Path, file: Path, label_of: dict[str, int], check: BoxCheck) -> Record:
+def _record(
+    number: int, image: Path, file: Path, label_of: dict[str, int], check: BoxCheck, rules: ImageRules
+) -> Record:
     root = _parse(file)
-    size = _size(root, file) or read_size(image)
+    size = _size(root, file) or read_size(image, rules)
     boxes: list[Box] = []
     labels: list[int] = []
     difficult: list[bool] = []

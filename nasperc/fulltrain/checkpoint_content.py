@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.assembly.detector import Searched
+from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
 from nasperc.plugins import load_component, require_named_plugins
 from nasperc.search.recipe import ComponentSection
@@ -76,6 +77,15 @@ def read_searched(values: Mapping[str, Any], section: Any, where: str) -> Search
     component = load_component("space", space_section.name)
     space = component(component.Recipe.model_validate(space_section.options))
     return Searched(space, space.from_dict(values["architecture"], where=where), read_widths(values))
+
+
+def read_image_rules(content: Mapping[str, Any]) -> ImageRules:
+    """How images were read; of a checkpoint that does not say so, as all were before there was a choice.
+
+    Raises:
+        ValidationError: it says something else.
+    """
+    return ImageRules.model_validate(content.get("images", {}))
 
 
 def read_widths(values: Mapping[str, Any]) -> dict[str, int]:

@@ -69,9 +69,6 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
     def budget(self) -> str:
         return f"{self.recipe.fulltrain.iterations} iterations each"
 
-    def notes(self) -> list[str]:
-        return list(dict.fromkeys(line for split in self.splits.values() for line in split.report.lines()))
-
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None
         model = build_detector(self.recipe.model, job.part, len(self._classes))

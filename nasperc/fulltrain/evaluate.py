@@ -25,7 +25,7 @@ def evaluate_on(
     strict: bool = False,
     on_image: OnImage | None = None,
 ) -> tuple[CocoMetrics, DetectionDataset]:
-    """Metrics of a detector, and the split that they were measured on.
+    """Metrics of a detector, and the split that they were measured on, its images read as those of the training.
 
     Args:
         detector: from its checkpoint.
@@ -39,7 +39,10 @@ def evaluate_on(
         InputError: the data set is not readable, the split is missing, a class is unknown.
     """
     split = split or reported_split(data, format)
-    dataset = open_dataset(data, split, format=format, classes=detector.classes, strict=strict)
+    dataset = open_dataset(
+        data, split, format=format, classes=detector.classes, strict=strict, rules=detector.images
+    )
+    dataset.images.require()
     return evaluate_detector(detector, dataset, on_image), dataset
 
 

@@ -62,7 +62,7 @@ def evaluate_video(
     sequence_length: int | None = None,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> tuple[VideoReport, VideoDataset]:
-    """Measure a network on a split.
+    """Measure a network on a split, its frames read as those of the training.
 
     Args:
         trained: the network.
@@ -78,7 +78,8 @@ def evaluate_video(
     Raises:
         InputError: other classes; anything wrong with the data set; as :func:`segment_dataset`.
     """
-    dataset = open_video(data, split or reported_split(data, format), format=format)
+    split = split or reported_split(data, format)
+    dataset = open_video(data, split, format=format, rules=trained.images)
     if dataset.classes != trained.classes:
         raise InputError(
             f"the data set must have the classes of the checkpoint: {', '.join(trained.classes)}",
@@ -86,6 +87,7 @@ def evaluate_video(
             where=data,
             repair="Name another data set; one in the CamVid layout names its classes in classes.txt.",
         )
+    dataset.images.require()
     to_device(trained.model)
     evaluation = segment_dataset(
         trained.model, dataset, trained.normalisation, sequence_length=sequence_length, on_frame=on_frame

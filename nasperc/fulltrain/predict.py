@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from nasperc.data.image import read_image
+from nasperc.data.image import read_header, read_image
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import TrainedDetector
@@ -19,17 +20,21 @@ from nasperc.training.detect import detect
 from nasperc.training.device import to_device
 
 RESULTS = "detections.json"
+# In the result files.
+UPRIGHT = "applied: everything is in pixels of the upright picture"
 
 Label = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """``json``: the file written; ``pictures`` and ``objects`` by image; ``unreadable``: one error each."""
+    """``json``: the file written; ``pictures``, ``objects``, ``orientations`` (EXIF's) by image; ``unreadable``: one
+    error each."""
 
     json: Path
     pictures: dict[Path, Path]
     objects: dict[Path, list[dict[str, Any]]]
+    orientations: dict[Path, int]
     unreadable: list[InputError]
 
 
@@ -38,12 +43,13 @@ def predict_images(
 ) -> Predictions:
     """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
 
-    An image that cannot be read is reported in the result; the others are still done.
+    Pictures are upright, as an EXIF orientation says, and boxes are in their pixels. An image that cannot be read is
+    reported in the result; the others are still done.
 
     Args:
         detector: the network.
         checkpoint: that it came from, for the JSON file.
-        images: files in any format that pillow reads.
+        images: files in any of the formats of data sets.
         out: folder, made if it is missing.
         threshold: lowest score written and drawn, in 0..1.
 
@@ -59,13 +65,15 @@ def predict_images(
         )
     to_device(detector.model)
     out.mkdir(parents=True, exist_ok=True)
-    result = Predictions(out / RESULTS, {}, {}, [])
+    result = Predictions(out / RESULTS, {}, {}, {}, [])
+    rules = upright_rules(detector.images)
     for file, name in zip(images, _picture_names(images), strict=True):
         try:
-            pixels = read_image(file)
+            pixels = read_image(file, rules=rules)
         except InputError as error:
             result.unreadable.append(error)
             continue
+        result.orientations[file] = read_header(file).orientation
         sample = Sample(pixels, Meta(0, file, (pixels.shape[-2], pixels.shape[-1])))
         result.objects[file] = _objects(detector, sample, threshold)
         picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
@@ -76,14 +84,25 @@ def predict_images(
         "checkpoint": str(checkpoint),
         "threshold": threshold,
         "classes": list(detector.classes),
+        "exif": UPRIGHT,
         "images": [
-            {"file": str(file), "picture": result.pictures[file].name, "objects": objects}
+            {
+                "file": str(file),
+                "picture": result.pictures[file].name,
+                "exif_orientation": result.orientations[file],
+                "objects": objects,
+            }
             for file, objects in result.objects.items()
         ],
         "unreadable": [str(error) for error in result.unreadable],
     }
     result.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def upright_rules(rules: ImageRules) -> ImageRules:
+    """How images are read that have no annotation, which could be drawn on them as they are stored."""
+    return ImageRules(range=rules.range, exif="apply")
 
 
 def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:

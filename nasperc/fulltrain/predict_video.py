@@ -13,10 +13,12 @@ from torch import Tensor
 
 from nasperc.data.class_colours import class_colours
 from nasperc.data.image import read_image
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.label_map import write_label_map
 from nasperc.data.video import check_frame_size, list_frames
 from nasperc.errors import InputError
 from nasperc.fulltrain.draw_labels import side_by_side, write_animation, write_strip
+from nasperc.fulltrain.predict import UPRIGHT, upright_rules
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter
 from nasperc.training.device import to_device
 from nasperc.training.segment import FrameByFrame
@@ -50,9 +52,9 @@ def predict_video(
 ) -> VideoPredictions:
     """Segment the frames of a folder in their order and write what was found into ``out``.
 
-    ``labels/NAME.png`` has a frame's labels as palette indices, in its own size. Frames of one name but for the number
-    are one video (``runs_of``). One that cannot be read, or has another size than those before it, is reported in the
-    result; the next goes on from the state of the last good one.
+    ``labels/NAME.png`` has a frame's labels as palette indices, in its own size, upright as an EXIF orientation says.
+    Frames of one name but for the number are one video (``runs_of``). One that cannot be read, or has another size than
+    those before it, is reported in the result; the next goes on from the state of the last good one.
 
     Args:
         trained: the network.
@@ -70,6 +72,7 @@ def predict_video(
     result = VideoPredictions(out / RESULTS, len(runs))
     colours = class_colours(trained.classes)
     frames = FrameByFrame(trained.model, trained.normalisation)
+    rules = upright_rules(trained.images)
     total = sum(map(len, runs))
     in_strip = {round(k) for k in np.linspace(0, total - 1, min(IN_STRIP, total))}
     strip: list[Image.Image] = []
@@ -81,7 +84,7 @@ def predict_video(
         for file in run:
             done += 1
             try:
-                image = _read(file, size)
+                image = _read(file, size, rules)
             except InputError as error:
                 result.unreadable.append(error)
                 continue
@@ -105,9 +108,9 @@ def predict_video(
     return result
 
 
-def _read(file: Path, size: tuple[int, int] | None) -> Tensor:
+def _read(file: Path, size: tuple[int, int] | None, rules: ImageRules) -> Tensor:
     """The frame; ``size`` (H, W): of those before it, if there are any."""
-    image = read_image(file)
+    image = read_image(file, rules=rules)
     if size is not None:
         check_frame_size((image.shape[-2], image.shape[-1]), size, file)
     return image
@@ -119,6 +122,7 @@ def _write_json(
     content = {
         "checkpoint": str(checkpoint),
         "classes": dict(zip(trained.classes, colours.tolist(), strict=True)),
+        "exif": UPRIGHT,
         "frames": [
             {"file": str(file), "labels": f"{LABELS}/{path.name}"} for file, path in result.labels.items()
         ],

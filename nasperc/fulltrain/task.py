@@ -11,6 +11,7 @@ from torch import nn
 
 from nasperc.assembly.datasets import Role
 from nasperc.data.formats import has_split
+from nasperc.data.image_check import ImageCheck
 from nasperc.data.recipe import DataRecipe
 from nasperc.errors import InputError
 from nasperc.evaluation.latency import Latency
@@ -29,7 +30,12 @@ class Split(Protocol):
     name: str
     classes: tuple[str, ...]
 
+    @property
+    def images(self) -> ImageCheck: ...
+
     def __len__(self) -> int: ...
+
+    def lines(self) -> list[str]: ...
 
     def fingerprint(self) -> str: ...
 
@@ -94,8 +100,14 @@ class FullTask(ABC, Generic[Model, Data]):
         """The iterations of each row, in words."""
 
     def notes(self) -> list[str]:
-        """What the user should be told once of the data, a line each."""
-        return []
+        """What the user should be told once of the data, a line each.
+
+        Raises:
+            InputError: an image of any split is one that would be refused when it is read.
+        """
+        for split in self.splits.values():
+            split.images.require()
+        return list(dict.fromkeys(line for split in self.splits.values() for line in split.lines()))
 
     def prepare(self, on_activity: Activity) -> None:
         """What all rows share, before the first of them.

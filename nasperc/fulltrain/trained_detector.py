@@ -9,11 +9,13 @@ from typing import Any
 
 from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.fulltrain.checkpoint_content import (
     describe_searched,
     described_network,
     load_task_checkpoint,
+    read_image_rules,
     read_searched,
     read_widths,
 )
@@ -29,7 +31,10 @@ _KEYS = (*_DESCRIPTION, "model", "step", "finished")
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written."""
+    """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written.
+
+    ``images``: how those that it was trained on were read.
+    """
 
     model: Detector
     decoder: Decoder
@@ -37,6 +42,7 @@ class TrainedDetector:
     training: TrainingRecipe
     classes: tuple[str, ...]
     normalisation: Normalisation
+    images: ImageRules
     step: int
     finished: bool
 
@@ -94,8 +100,11 @@ def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
         model = build_detector(recipe, decoder, len(classes), load_weights=False)
         model.load_state_dict(content["model"])
         normalisation = get_normalisation(content["normalisation"])
+        images = read_image_rules(content)
         step, finished = int(content["step"]), bool(content["finished"])
-    return TrainedDetector(model.eval(), decoder, recipe, training, classes, normalisation, step, finished)
+    return TrainedDetector(
+        model.eval(), decoder, recipe, training, classes, normalisation, images, step, finished
+    )
 
 
 def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:

@@ -12,12 +12,14 @@ from torch import Tensor
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.fulltrain.checkpoint_content import (
     describe_searched,
     described_network,
     load_task_checkpoint,
+    read_image_rules,
     read_searched,
 )
 from nasperc.models.segmenter import Segmenter
@@ -35,7 +37,8 @@ _AUXILIARY = ("auxiliary.", "static.auxiliary.")
 class TrainedSegmenter:
     """``model`` in evaluation mode; ``finished`` False: the schedule had not ended when it was written.
 
-    ``searched``, the cell, is None for a per-frame network, whose ``model`` is a :class:`Segmenter`.
+    ``searched``, the cell, is None for a per-frame network, whose ``model`` is a :class:`Segmenter`. ``images``: how
+    the frames that it was trained on were read.
     """
 
     model: VideoSegmenter | Segmenter
@@ -43,6 +46,7 @@ class TrainedSegmenter:
     recipe: ModelRecipe
     classes: tuple[str, ...]
     normalisation: Normalisation
+    images: ImageRules
     step: int
     finished: bool
 
@@ -91,8 +95,9 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedSegmenter:
         model = static if cell is None else build_video(recipe, cell, len(classes), static)
         model.load_state_dict(_without_auxiliary(content["model"]))
         normalisation = get_normalisation(content["normalisation"])
+        images = read_image_rules(content)
         step, finished = int(content["step"]), bool(content["finished"])
-    return TrainedSegmenter(model.eval(), cell, recipe, classes, normalisation, step, finished)
+    return TrainedSegmenter(model.eval(), cell, recipe, classes, normalisation, images, step, finished)
 
 
 def _without_auxiliary(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

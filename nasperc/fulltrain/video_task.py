@@ -172,6 +172,7 @@ class VideoTask(FullTask[Network, VideoDataset]):
             "static_network": self._static_file.stem,
             "seed": recipe.seed,
             "data": train_split.fingerprint(),
+            "images": train_split.rules.model_dump(mode="json"),
             "classes": list(train_split.classes),
             "normalisation": self._normalisation.name,
         }

@@ -105,6 +105,7 @@ def _run(
             "training": recipe.model_dump(mode="json"),
             "seed": seed,
             "data": dataset.fingerprint(),
+            "images": dataset.rules.model_dump(mode="json"),
             "classes": list(dataset.classes),
             "normalisation": normalisation.name,
         },

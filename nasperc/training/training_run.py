@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasperc.data.image_rules import AS_STORED
 from nasperc.errors import InputError, shown
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.peers import Peers
 from nasperc.training.plan import TrainingPlan
+
+# What checkpoints were made with before they had the key.
+_BEFORE = {"images": AS_STORED.model_dump(mode="json")}
 
 
 class TrainingRun:
@@ -94,10 +98,11 @@ class TrainingRun:
             return
         content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
         for key, value in self.identity.items():
-            if not _same(content.get(key), value):
+            found = content.get(key, _BEFORE.get(key))
+            if not _same(found, value):
                 raise InputError(
                     f"a checkpoint is continued with the {key} that it was made with",
-                    value=_difference(content.get(key), value),
+                    value=_difference(found, value),
                     where=path,
                     repair="Use the recipe, data and seed as before, or remove the file to start anew.",
                 )

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
+from image_targets import picture
 from target import Read, dump
-
-
-def _picture(format: str, size: tuple[int, int] = (8, 6)) -> bytes:
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format)
-    return buffer.getvalue()
 
 
 def open_voc(folder: Path) -> Read:
@@ -25,7 +15,7 @@ def open_voc(folder: Path) -> Read:
     for name in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / name).mkdir(parents=True)
     (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
-    (folder / "JPEGImages" / "a.png").write_bytes(_picture("PNG"))
+    (folder / "JPEGImages" / "a.png").write_bytes(picture("PNG"))
 
     def read(data: bytes) -> None:
         (folder / "Annotations" / "a.xml").write_bytes(data)
@@ -46,7 +36,7 @@ def open_voc_list(folder: Path) -> Read:
     from nasperc.data.formats import open_dataset
 
     read_annotation = open_voc(folder)
-    (folder / "JPEGImages" / "b.jpg").write_bytes(_picture("JPEG"))
+    (folder / "JPEGImages" / "b.jpg").write_bytes(picture("JPEG"))
     for stem in "ab":
         (folder / "Annotations" / f"{stem}.xml").write_bytes(VOC)
     del read_annotation
@@ -112,7 +102,7 @@ def open_coco(folder: Path) -> Read:
     for place in ("annotations", "train/sub"):
         (folder / place).mkdir(parents=True)
     for name in ("a.png", "sub/b.png"):
-        (folder / "train" / name).write_bytes(_picture("PNG"))
+        (folder / "train" / name).write_bytes(picture("PNG"))
 
     def read(data: bytes) -> None:
         (folder / "annotations" / "instances_train.json").write_bytes(data)
@@ -123,23 +113,3 @@ def open_coco(folder: Path) -> Read:
             dataset[index]
 
     return read
-
-
-def open_image(folder: Path) -> Read:
-    from nasperc.data.image import read_image, read_size
-
-    def read(data: bytes) -> None:
-        (folder / "a.jpg").write_bytes(data)
-        read_size(folder / "a.jpg")
-        read_image(folder / "a.jpg", (6, 8))
-        read_image(folder / "a.jpg")
-
-    return read
-
-
-def formats() -> list[bytes]:
-    from nasperc.data.image import FORMATS
-
-    return [_picture(format) for format in FORMATS] + [
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\nshowpage\n"
-    ]

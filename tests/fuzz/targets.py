@@ -14,10 +14,8 @@ import mutations
 from data_targets import (
     VOC,
     coco_seeds,
-    formats,
     open_classes,
     open_coco,
-    open_image,
     open_voc,
     open_voc_list,
 )
@@ -30,6 +28,7 @@ from document_targets import (
     run_recipe_seeds,
     top10_seeds,
 )
+from image_targets import image_seeds, label_map_seeds, open_image, open_label_map
 from run_targets import open_journal, open_lock, open_results, open_snapshot, results_seeds, searched_file
 from target import CSV, Target, dump, reference_architecture
 from weight_targets import (
@@ -62,7 +61,8 @@ TARGETS: dict[str, Target] = {
     "VOC split": Target(lambda: [b"a\nb\n"], open_voc_list, mutations.cells),
     "COCO": Target(coco_seeds, open_coco, mutations.json_text),
     "classes": Target(lambda: [b"cat\ndog\ntraffic light\n"], open_classes, mutations.cells),
-    "image": Target(formats, open_image, binary_mutations.metadata),
+    "image": Target(image_seeds, open_image, binary_mutations.metadata),
+    "label map": Target(label_map_seeds, open_label_map, binary_mutations.metadata),
     "checkpoint": Target(checkpoint_seeds, open_checkpoint, binary_mutations.torch_content),
     "checkpoint of a training": Target(training_seeds, open_training, binary_mutations.torch_content),
     "backbone weights": Target(weights_seeds, open_backbone, binary_mutations.torch_content),

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from cached_task_contract import CachedTaskContract
+from PIL import Image
 
 from controllers.base import Candidate
 from nasperc.errors import InputError
 from proxy_tasks.base import TaskContext
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
+from proxy_tasks.detection_setup import FINETUNE_CONTENTS, DetectionSetup
 
 MakeCandidate = Callable[..., Candidate]
 MakeContext = Callable[..., TaskContext]
@@ -92,5 +94,47 @@ def test_fine_tuned_weights_and_caches_are_of_one_preset(
     assert path(False) != path(False, centre_sampling_radius=1.5)
 
 
+@pytest.mark.parametrize("rules", [{"range": (0, 4095)}, {"exif": "apply"}, {"exif": "refuse"}])
+def test_caches_and_fine_tuned_weights_are_of_the_rules_that_images_were_read_by(
+    prepared_folder: Path, make_context: MakeContext, make_recipe: MakeRecipe, rules: dict[str, object]
+) -> None:
+    context = make_context(prepared_folder)
+    other = replace(context, data=context.data.model_copy(update=rules))
+    setups = [DetectionProxy(make_recipe(finetune=True), each).setup for each in (context, other)]
+    assert setups[0].cache_path != setups[1].cache_path
+    contents = [{key: setup.contents[key] for key in FINETUNE_CONTENTS} for setup in setups]
+    assert contents[0] != contents[1]
+    # The rules reach the reader.
+    assert setups[1].dataset.rules == other.data.images != setups[0].dataset.rules
+
+
+def test_images_that_would_be_refused_are_before_anything_is_trained(
+    tmp_path: Path, make_task: Callable[[Path], DetectionProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(tmp_path)
+    monkeypatch.setattr(DetectionSetup, "backbone", lambda *_: pytest.fail("something was begun"))
+    file = task.setup.dataset.records[-1].file
+    Image.new("I;16", (96, 96), 3000).save(file, "PNG")
+    with pytest.raises(InputError, match="mode I;16, values from 3000 to 3000"):
+        task.prepare()
+
+
+def test_oriented_images_are_told(
+    prepared_folder: Path, make_context: MakeContext, make_recipe: MakeRecipe
+) -> None:
+    task = DetectionProxy(make_recipe(), make_context(prepared_folder))
+    first = task.setup.dataset.records[2].file
+    before = first.read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(first) as picture:
+        picture.save(first, exif=exif.tobytes())
+    try:
+        (line,) = task.notes()
+    finally:
+        first.write_bytes(before)
+    assert line.startswith(f"1 image carries an EXIF orientation (first: {first}, 3)")
+
+
 def test_dropped_boxes_are_told(task: DetectionProxy) -> None:
-    assert task.notes() == task.setup.dataset.report.lines()
+    assert task.notes() == task.setup.dataset.report.lines() == []

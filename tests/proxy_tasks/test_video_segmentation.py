@@ -14,6 +14,7 @@ import torch
 from cached_task_contract import CachedTaskContract
 from tiny_video import SIZE, tiny_candidate, tiny_context, tiny_recipe, tiny_task
 
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.label_map import write_label_map
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.errors import InputError
@@ -99,6 +100,15 @@ def test_the_fingerprint_covers_recipe_split_and_static_network(video_task: Vide
     prints.add(VideoSegmentationProxy(tiny_recipe(), other).fingerprint())
     assert len(prints) == 6
     assert video_task.fingerprint() in prints
+
+
+def test_the_cache_is_of_the_rules_that_images_were_read_by(video_task: VideoSegmentationProxy) -> None:
+    context = video_task.setup.context
+    other = replace(context, data=context.data.model_copy(update={"exif": "apply"}))
+    task = VideoSegmentationProxy(video_task.recipe, other)
+    assert task.setup.dataset.rules == ImageRules(exif="apply")
+    assert task.setup.path("train") != video_task.setup.path("train")
+    assert task.setup.path("val") != video_task.setup.path("val")
 
 
 def test_pairs_and_triplets_share_the_cache_of_the_same_frames(video_task: VideoSegmentationProxy) -> None:

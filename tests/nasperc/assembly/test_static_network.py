@@ -7,6 +7,8 @@ from video_checkpoint import MODEL
 
 from nasperc.assembly import static_network
 from nasperc.assembly.static_network import prepared_static
+from nasperc.data.formats import open_video
+from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.segmentation_recipe import StaticTrainingRecipe
@@ -71,6 +73,14 @@ def test_another_training_has_another_file(videos, change):
     given = {"model": MODEL, "recipe": RECIPE, "dataset": videos, "seed": 0}
     other = {**given, **change}
     assert static_network.static_contents(**given) != static_network.static_contents(**other)
+
+
+@pytest.mark.parametrize("rules", [ImageRules(range=(0, 9)), ImageRules(exif="apply")])
+def test_a_network_is_of_the_rules_that_images_were_read_by(videos, video_data, rules):
+    other = open_video(video_data, "train", rules=rules)
+    contents = [static_network.static_contents(MODEL, RECIPE, split, 0) for split in (videos, other)]
+    assert contents[0]["images"] == {"range": None, "exif": "ignore"}
+    assert contents[0] != contents[1]
 
 
 def test_how_often_checkpoints_are_written_is_not_part_of_it(videos):

@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from nasperc.data.formats import detect_format, has_split, open_dataset, open_video, splits
+from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
 
 
@@ -129,3 +131,28 @@ def test_layout_that_has_not_what_is_needed(voc, camvid):
             InputError, match=r"videos with label maps \(format camvid, cityscapes\).* of VOC"
         ):
             open_video(voc, "train", format=format)
+
+
+def test_every_layout_reads_its_images_by_the_rules(voc, coco, camvid, cityscapes):
+    """One image of each is half white, half black, of 16 bits and stored turned by a quarter."""
+    exif, rules = Image.Exif(), ImageRules(range=(1000, 2000), exif="apply")
+    exif[0x0112] = 8
+    pixels = np.full((8, 8), 1000, np.uint16)
+    pixels[:4] = 2000
+    expected = np.full((8, 8), 255, np.uint8)
+    expected[:, 4:] = 0
+    for root, file in (
+        (voc, "JPEGImages/a.png"),
+        (coco, "images/1.png"),
+        (camvid, "train/0.png"),
+        (cityscapes, "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png"),
+    ):
+        Image.fromarray(pixels).save(root / file, exif=exif.tobytes())
+        split = "val" if root is cityscapes else "train"
+        opened = open_dataset if root in (voc, coco) else open_video
+        dataset = opened(root, split, rules=rules)
+        assert dataset.rules == rules
+        assert all(np.array_equal(channel, expected) for channel in dataset[0].image)
+        assert len(dataset.lines()) == 1
+        with pytest.raises(InputError, match="mode I;16"):
+            opened(root, split)[0]

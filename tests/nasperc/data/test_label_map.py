@@ -106,3 +106,22 @@ def test_colours_of_ones_own(tmp_path):
     with Image.open(tmp_path / "a.png") as picture:
         assert np.asarray(picture).tolist() == labels.tolist()
         assert np.asarray(picture.convert("RGB")).tolist() == [[[1, 2, 3], [4, 5, 6], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("format", ["EPS", "PCX", "TGA"])
+def test_a_map_of_another_format_is_not_opened(tmp_path, format):
+    """Pillow hands EPS to Ghostscript, whatever the name of the file."""
+    Image.new("L", (4, 2)).save(tmp_path / f"a.{format.lower()}", format)
+    (tmp_path / f"a.{format.lower()}").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match="readable image, but got cannot identify"):
+        IDS.read(tmp_path / "a.png", (2, 4))
+
+
+def test_a_map_of_another_size_is_not_decoded(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", PIXELS, "L")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
+    with pytest.raises(InputError, match="4x2 instead of 5x5"):
+        IDS.read(tmp_path / "a.png", (5, 5))
+    monkeypatch.setattr("nasperc.data.image.MOST_PIXELS", 7)
+    with pytest.raises(InputError, match="4x2 pixels, more than"):
+        IDS.read(tmp_path / "a.png", (2, 4))

@@ -16,6 +16,8 @@ from nasperc.data.transforms import (
     RandomCrop,
     RandomScale,
     Resize,
+    ResizeLongSide,
+    shortest_edge_size,
 )
 
 properties = settings(deadline=None, max_examples=50)
@@ -163,6 +165,43 @@ def test_resize_keeps_the_ratio_and_the_limit(height, width, seed, short, longes
     torch.testing.assert_close(out.boxes, sample.boxes * scale)
     assert torch.equal(out.panoptic, out.semantic * 1000)
     assert out.meta == sample.meta
+
+
+def detectron2_sizes(h: np.ndarray, w: np.ndarray, size: int, max_size: int) -> np.ndarray:
+    """``ResizeShortestEdge.get_output_shape`` of detectron2's ``augmentation_impl.py``, on arrays: (..., 2)."""
+    scale = size * 1.0 / np.minimum(h, w)
+    newh, neww = np.where(h < w, size, scale * h), np.where(h < w, scale * w, size)
+    longest = np.maximum(newh, neww)
+    scale = np.where(longest > max_size, max_size * 1.0 / longest, 1.0)
+    # Of 1 x 2000 and its like nothing would be left; here a pixel is.
+    return np.maximum(1, np.stack((newh * scale + 0.5, neww * scale + 0.5), axis=-1).astype(int))
+
+
+def test_sizes_are_detectron2s_for_every_image_to_2000():
+    for height in range(1, 2001):
+        widths = np.arange(height, 2001)
+        found = [shortest_edge_size(height, width, 800, 1333) for width in widths.tolist()]
+        assert np.array_equal(found, detectron2_sizes(np.array(height), widths, 800, 1333)), height
+
+
+@pytest.mark.parametrize(("size", "max_size"), [(800, 1333), (384, 640), (192, 320), (600, 1 << 20)])
+def test_sizes_are_detectron2s_for_upright_images_and_other_bounds(size, max_size):
+    sides = np.arange(1, 2001)
+    for side in (1, 2, 3, 375, 500, 640, 999, 2000):
+        found = [shortest_edge_size(height, side, size, max_size) for height in sides.tolist()]
+        assert np.array_equal(found, detectron2_sizes(sides, np.array(side), size, max_size))
+
+
+def test_two_to_one_rounds_up():
+    image = scene(4, 8, count=0).image
+    for shape, expected in (((4, 8), (667, 1333)), ((8, 4), (1333, 667))):
+        sample = Sample(image.reshape(3, *shape), Meta(1, Path("x"), shape))
+        assert Resize(800, 1333)(sample, np.random.default_rng(0)).image.shape[-2:] == expected
+
+
+def test_long_side_rounds_halves_to_even():
+    for long_side, expected in ((321, (160, 321)), (323, (162, 323))):
+        assert ResizeLongSide(long_side).apply(scene(10, 20)).image.shape[-2:] == expected
 
 
 @properties

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.label_map import LabelIds
 from nasperc.data.video import Frame, VideoDataset, list_frames
 from nasperc.errors import InputError
@@ -33,6 +34,25 @@ def frames(tmp_path: Path) -> list[Frame]:
         )
         for k in range(7)
     ]
+
+
+def test_the_label_map_of_a_turned_frame_belongs_to_the_upright_picture(tmp_path):
+    exif, apply = Image.Exif(), ImageRules(exif="apply")
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif.tobytes())
+    upright = label_map(tmp_path / "upright.png", 1, (6, 4))
+    with Image.open(upright) as picture:
+        # A map is never turned itself.
+        picture.save(upright, exif=exif.tobytes())
+    frame = Frame.of(tmp_path / "a.png", upright, apply)
+    assert frame.size == (6, 4)
+    dataset = VideoDataset("clips", "train", ("sky", "road"), [[frame]], IDS, apply)
+    assert np.array_equal(dataset[0].image.permute(1, 2, 0), np.rot90(pixels, -1))
+    assert dataset[0].semantic.shape == (6, 4)
+    assert dataset.lines()[0].endswith("data.exif: apply reads them upright")
+    with pytest.raises(InputError, match="size of its image, but got 4x6 instead of 6x4"):
+        Frame.of(tmp_path / "a.png", upright)
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from PIL import Image
 from video_checkpoint import searched_cell, write_checkpoint
 
 from nasperc.data.formats import open_video
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.label_map import write_label_map
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.errors import InputError
 from nasperc.fulltrain.evaluate_video import evaluate_video, position_groups
 from nasperc.fulltrain.trained_segmenter import load_segmenter
+from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.segment import segment_dataset
 
 FRAMES, SIZE = 4, (40, 56)
@@ -45,6 +47,20 @@ def test_all_that_is_measured(trained, data, length):
     assert values["positions"]["2"]["tiou"] == report.by_position["2"].tiou
     assert values["ms_a_frame"] > 0
     assert values["ms_first_frame"] > 0
+
+
+def test_frames_are_read_as_those_of_the_training(tmp_path, trained, data):
+    content = load_checkpoint(tmp_path / "c.pt")
+    save_checkpoint(tmp_path / "c.pt", content | {"images": {"range": None, "exif": "refuse"}})
+    trained = load_segmenter(tmp_path / "c.pt")
+    _, dataset = evaluate_video(trained, data)
+    assert dataset.rules == ImageRules(exif="refuse")
+    exif, last = Image.Exif(), dataset.frames[-1].image
+    exif[0x0112] = 3
+    with Image.open(last) as picture:
+        picture.save(last, exif=exif.tobytes())
+    with pytest.raises(InputError, match="orientation 3"):
+        evaluate_video(trained, data, on_frame=lambda *_: pytest.fail("something was measured"))
 
 
 def test_far_positions_are_taken_together():

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.fulltrain.predict import _place, draw_objects, predict_images
 from nasperc.fulltrain.trained_detector import describe, load_detector
-from nasperc.training.checkpoint import save_checkpoint
+from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -101,3 +101,39 @@ def test_labels_of_one_place_do_not_hide_one_another():
             )
             assert apart
         taken.append(label)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_phones_photo_is_drawn_upright_with_its_boxes(tmp_path, checkpoint, orientation):
+    """As if it had been stored so: the same boxes, the same picture."""
+    stored = write_image(tmp_path / "a" / "stored.png")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(stored) as picture:
+        picture.save(stored, exif=exif.tobytes())
+    with Image.open(stored) as picture:
+        turned = ImageOps.exif_transpose(picture)
+    turned.info.clear()
+    turned.save(tmp_path / "a" / "upright.png")
+    detector, files = load_detector(checkpoint), [stored, tmp_path / "a" / "upright.png"]
+    predict_images(detector, checkpoint, files, tmp_path / "out", threshold=0.2)
+    content = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert "upright" in content["exif"]
+    one, other = content["images"]
+    assert [one["exif_orientation"], other["exif_orientation"]] == [orientation, 1]
+    assert one["objects"]
+    assert one["objects"] == other["objects"]
+    drawn = [np.asarray(Image.open(tmp_path / "out" / entry["picture"])) for entry in (one, other)]
+    assert np.array_equal(*drawn)
+
+
+def test_the_range_of_the_training_is_that_of_the_prediction(tmp_path, checkpoint):
+    content = load_checkpoint(checkpoint)
+    file = tmp_path / "deep.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 4096, (50, 70), dtype=np.uint16)).save(file)
+    without = predict_images(load_detector(checkpoint), checkpoint, [file], tmp_path / "out", threshold=1.0)
+    assert "mode I;16" in str(without.unreadable[0])
+    save_checkpoint(checkpoint, content | {"images": {"range": [0, 4095], "exif": "refuse"}})
+    predict_images(load_detector(checkpoint), checkpoint, [file], tmp_path / "out", threshold=1.0)
+    drawn = np.asarray(Image.open(tmp_path / "out" / "deep.png"))[..., 0]
+    assert np.array_equal(drawn, np.rint(np.asarray(Image.open(file)) * (255 / 4095)))

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from video_checkpoint import searched_cell, write_checkpoint
 
 from nasperc.data.formats import open_video
@@ -51,6 +51,24 @@ def expected(trained, folder, numbers):
             pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         found[f"frame{number}"] = frames.labels(pixels)
     return found
+
+
+def test_frames_that_a_camera_stored_turned_are_segmented_upright(tmp_path, trained, folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for file in folder.iterdir():
+        with Image.open(file) as picture:
+            picture.save(file, exif=exif.tobytes(), quality=95)
+    predict_video(trained, tmp_path / "c.pt", folder, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "frames.json").read_text())
+    assert "upright" in content["exif"]
+    frames = FrameByFrame(trained.model, trained.normalisation)
+    for number in range(8, 13):
+        with Image.open(folder / f"frame{number}.jpg") as picture:
+            pixels = torch.from_numpy(np.array(ImageOps.exif_transpose(picture))).permute(2, 0, 1)
+        labels = labels_of(tmp_path / "out" / "labels" / f"frame{number}.png")
+        assert labels.shape == (56, 40)
+        assert torch.equal(labels, frames.labels(pixels))
 
 
 def test_label_maps_of_a_video_in_the_order_of_its_numbers(tmp_path, trained, folder):

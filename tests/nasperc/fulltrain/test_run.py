@@ -1,16 +1,19 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost
 from nasperc.fulltrain import detection_task
+from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.run import fulltrain, next_command
@@ -74,6 +77,20 @@ def test_entries_beside_the_baseline(top10, console, data):
     assert kept["rank 2"] is not None
     assert kept["rank 2"] != by_name["rank 2"].latency
     assert json.loads(older.read_text())["latency"] == kept["rank 2"]
+
+
+def test_images_of_every_split_are_looked_at_before_anything_is_trained(
+    top10, console, data, tmp_path, fixed_costs, monkeypatch
+):
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    exif, last = Image.Exif(), moved / "test" / "000006.jpg"
+    exif[0x0112] = 3
+    with Image.open(last) as picture:
+        picture.save(last, exif=exif.tobytes())
+    monkeypatch.setattr(DetectionTask, "build", lambda *_: pytest.fail("something was built"))
+    with pytest.raises(InputError, match="orientation 3"):
+        fulltrain(top10, overrides=[{"data": {"path": str(moved), "exif": "refuse"}}], console=console)
 
 
 def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monkeypatch):

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from nasperc.data.dataset import DetectionDataset
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.training.checkpoint import load_checkpoint
@@ -154,6 +156,23 @@ def test_another_recipe_is_not_continued(make_detector, dataset, recipe, tmp_pat
     other = recipe.model_copy(update=change.pop("recipe", {}))
     with pytest.raises(InputError, match=message):
         train(make_detector(), dataset, other, **{**arguments, **change})
+
+
+def test_images_read_by_other_rules_are_not_continued(make_detector, dataset, recipe, tmp_path):
+    path, recipe = tmp_path / "checkpoint.pt", recipe.model_copy(update={"iterations": 1})
+    arguments = {"seed": 0, "normalisation": TF, "checkpoint": path}
+    train(make_detector(), dataset, recipe, **arguments)
+    content = load_checkpoint(path)
+    assert content["images"] == {"range": None, "exif": "ignore"}
+    turned = DetectionDataset("x", "train", dataset.classes, dataset.records, rules=ImageRules(exif="apply"))
+    with pytest.raises(InputError, match=r"the images that it was made with, but got exif: 'ignore' there"):
+        train(make_detector(), turned, recipe, **arguments)
+    # An older one, which does not say: as they are stored.
+    del content["images"]
+    torch.save(content, path)
+    assert train(make_detector(), dataset, recipe, **arguments).resumed_at == 1
+    with pytest.raises(InputError, match="the images that it was made with"):
+        train(make_detector(), turned, recipe, **arguments)
 
 
 @pytest.mark.parametrize(
