@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class DetectionDataset:
         classes: names in the order of the labels.
         records: one for each image.
         report: what the reader mended.
+        difficult: ``crowd`` marks objects that are too difficult to count (VOC), not regions of many (COCO).
     """
 
     def __init__(
@@ -55,12 +56,15 @@ class DetectionDataset:
         classes: tuple[str, ...],
         records: Iterable[Record],
         report: ReadReport | None = None,
+        *,
+        difficult: bool = False,
     ) -> None:
         self.name = name
         self.split = split
         self.classes = classes
         self.records = tuple(records)
         self.report = report or ReadReport()
+        self.difficult = difficult
 
     def __len__(self) -> int:
         return len(self.records)
@@ -90,8 +94,22 @@ class DetectionDataset:
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
         """The images at ``indices``, in that order; classes and report stay those of the whole split."""
+        return self._of(self.records[i] for i in indices)
+
+    def without_crowd_regions(self) -> DetectionDataset:
+        """The split without COCO's crowd regions, so that what lies in them is background, as detectron2 trains;
+        itself where there are none, or where ``crowd`` marks difficult objects."""
+        if self.difficult or not any(record.crowd.any() for record in self.records):
+            return self
+        return self._of(map(_without_crowd, self.records))
+
+    def objects(self) -> int:
+        """How many objects there are to learn or to find: crowd does not count."""
+        return sum(int((~record.crowd).sum()) for record in self.records)
+
+    def _of(self, records: Iterable[Record]) -> DetectionDataset:
         return DetectionDataset(
-            self.name, self.split, self.classes, (self.records[i] for i in indices), self.report
+            self.name, self.split, self.classes, records, self.report, difficult=self.difficult
         )
 
     def fingerprint(self) -> str:
@@ -133,3 +151,15 @@ class DetectionDataset:
             "categories": [{"id": k + 1, "name": name} for k, name in enumerate(self.classes)],
             "annotations": annotations,
         }
+
+
+def _without_crowd(record: Record) -> Record:
+    kept = np.flatnonzero(~record.crowd)
+    return replace(
+        record,
+        boxes=record.boxes[kept],
+        labels=record.labels[kept],
+        crowd=record.crowd[kept],
+        areas=record.areas[kept],
+        segmentations=None if record.segmentations is None else tuple(record.segmentations[k] for k in kept),
+    )
