@@ -13,7 +13,7 @@ def rank_rows(rows, splits):
 
 def row(name, val, test, rank=None, reward=None, **more):
     metrics = {
-        split: {key: ap if key != "ap_small" else -1.0 for key, _ in NUMBERS}
+        split: {key: ap if key != "ap_small" else None for key, _ in NUMBERS}
         for split, ap in (("val", val), ("test", test))
         if ap is not None
     }
