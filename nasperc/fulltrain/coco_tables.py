@@ -66,8 +66,10 @@ def _defined(value: Any) -> float | None:
     """A number of a file; older ones have pycocotools' -1 where it is undefined.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is no such number.
     """
-    if value is not None and type(value) not in (int, float):
-        raise TypeError(f"{type(value).__name__} instead of a number")
-    return None if value is None or value < 0 else float(value)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not value <= 1:
+        raise TypeError(f"{type(value).__name__} instead of a share of 1")
+    return None if value < 0 else float(value)
