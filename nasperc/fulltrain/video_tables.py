@@ -26,9 +26,9 @@ class VideoTables(Presentation):
         (height, width), on = rows[0].cost_size, devices(rows)
         latency = f" ms: median latency of a frame after the first, of {width}x{height} ({on})." if on else ""
         return (
-            f"{self.ranking(rows, selected_on)}, over whole runs of frames, each from its first to its last; the other "
-            f"numbers are measured on {reported_on} (-: undefined). tIoU: within 3 pixels of a border. Parameters are "
-            f"all of the network's.{latency}"
+            f"{self.ranking(rows, selected_on)}. Measured over whole runs of frames, each from its first to its last; "
+            f"the other numbers are measured on {reported_on} (-: undefined). tIoU: within 3 pixels of a border. "
+            f"Parameters are all of the network's.{latency}"
         )
 
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
