@@ -91,8 +91,9 @@ def coco_bbox(annotation: dict[str, Any], size: tuple[int, int], file: Path, che
         InputError: it is not four finite numbers; with a strict ``check``, a box to be dropped or clipped.
     """
     bbox = field(annotation, "bbox", list, file)
-    # Infinite ones pass here: the check has its own message for them.
-    if len(bbox) != 4 or not all(isinstance(x, float) or read_number(x) == x for x in bbox):
+    # Floats that are not finite pass here: the check has its own message for them.
+    whole = all(isinstance(x, float) or (is_number(x) and read_number(x) is not None) for x in bbox)
+    if len(bbox) != 4 or not whole:
         raise InputError(
             f"the bbox of {_named(annotation)} must be [x, y, width, height]",
             value=bbox,

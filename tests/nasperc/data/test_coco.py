@@ -328,6 +328,7 @@ def double(key: str):
         (first("annotations", "area", True), "'area' of annotation 1 must be a number above 0"),
         (first("annotations", "bbox", ["1", "2", "3", "4"]), "bbox of annotation 1 must be"),
         (first("annotations", "bbox", [True, 2, 3, 4]), "bbox of annotation 1 must be"),
+        (first("annotations", "bbox", [1, None, 3, 4]), "bbox of annotation 1 must be"),
         (first("annotations", "category_id", "1"), "must have 'category_id'"),
         (first("images", "width", "30"), "must have 'width'"),
         (double("images"), "image id must be unique"),
