@@ -101,7 +101,7 @@ def main() -> int:
     print(f"{result.seconds / 60:.1f} minutes of training, {content['cpu_minutes']:.1f} CPU minutes in all")
     ok = True
     for name, bound in BOUNDS.items():
-        value = getattr(metrics, name)
+        value = getattr(metrics, name) or 0.0
         ok &= value >= bound
         print(f"{name:5} {value:.3f}  (bound {bound})  {'holds' if value >= bound else 'MISSED'}")
     return 0 if ok else 1

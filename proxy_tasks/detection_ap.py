@@ -58,7 +58,10 @@ class ValidationAP:
 
     def measure(self, detections: Sequence[dict[str, Any]]) -> float:
         """AP of the detections of all views."""
-        return coco_ap(self._truth, detections).ap
+        ap = coco_ap(self._truth, detections).ap
+        # There are objects.
+        assert ap is not None
+        return ap
 
 
 def _annotations(cache: DetectionCache) -> Iterator[dict[str, Any]]:

@@ -102,6 +102,8 @@ def write_cache(
     features: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
     specs = record_specs(features, recipe, most_boxes)
     device = next(backbone.parameters()).device
+    # The boxes beside the targets keep their crowd flags: AP ignores crowd in any case.
+    ignored = preset.crowd == "ignore" or dataset.difficult
     done = 0
     with CacheWriter(path, specs, count, contents, attributes) as writer:
         for samples in _chunks(views(dataset, split, recipe)):
@@ -112,7 +114,7 @@ def write_cache(
                 spec.name: level.float().permute(0, 2, 3, 1)
                 for spec, level in zip(features, maps, strict=True)
             }
-            targets = stack_targets([_targets(sample, preset, recipe) for sample in samples])
+            targets = stack_targets([_targets(sample, preset, recipe, ignored) for sample in samples])
             records |= dict(zip(TARGETS, targets, strict=True))
             records |= _ground_truth(samples, most_boxes)
             writer.append(records)
@@ -159,14 +161,16 @@ def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
         yield chunk
 
 
-def _targets(sample: Sample, preset: FCOSPreset, recipe: DetectionProxyRecipe) -> FCOSTargets:
+def _targets(sample: Sample, preset: FCOSPreset, recipe: DetectionProxyRecipe, ignored: bool) -> FCOSTargets:
+    """``ignored``: what lies in crowd; otherwise it is background."""
     assert sample.boxes is not None
     assert sample.labels is not None
     assert sample.crowd is not None
+    kept = torch.ones_like(sample.crowd) if ignored else ~sample.crowd
     return fcos_targets(
-        sample.boxes,
-        sample.labels,
-        sample.crowd,
+        sample.boxes[kept],
+        sample.labels[kept],
+        sample.crowd[kept],
         level_sizes(recipe.crop),
         STRIDES,
         preset.sizes_of_interest,

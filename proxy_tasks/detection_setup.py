@@ -17,6 +17,7 @@ from nasperc.assembly.detector import Baseline
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.errors import InputError
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
 from nasperc.models.features import FeatureSpec
@@ -67,8 +68,21 @@ class DetectionSetup:
 
     @cached_property
     def split(self) -> ImageSplit:
-        """Meta-train and meta-val."""
-        return split_images(len(self.dataset), self.recipe)
+        """Meta-train and meta-val.
+
+        Raises:
+            InputError: fewer than two images; a part without an object.
+        """
+        split = split_images(len(self.dataset), self.recipe)
+        for part, images in (("meta-train", split.train), ("meta-val", split.val)):
+            if not self.dataset.subset(images).objects():
+                raise InputError(
+                    f"{part} must show at least one object that is not crowd or difficult",
+                    value=f"none in {len(images)} of the train split's {len(self.dataset)} images",
+                    where="recipe keys proxy.seed and proxy.meta_train",
+                    repair="Use more images with objects, another seed, or another share.",
+                )
+        return split
 
     @cached_property
     def features(self) -> tuple[FeatureSpec, ...]:
@@ -118,6 +132,7 @@ class DetectionSetup:
             # Without weights or fine-tuning the backbone's statistics are estimated over so many batches.
             "bn_batches": recipe.bn_batches if backbone.weights is None and not self.finetunes else None,
             "centre_sampling_radius": self.preset.centre_sampling_radius,
+            "crowd": self.preset.crowd,
             "dtype": recipe.dtype,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from torch import nn
 from controllers.base import Candidate
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import CELL, build_video
-from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost, measure_cost, measure_module_cost, shapes_only
 from nasperc.evaluation.segmentation import SegmentationEvaluation
@@ -82,18 +81,6 @@ class VideoSegmentationProxy(CachedTask):
         records = setup.parts["train"].records(), setup.parts["val"].records()
         levels = [spec.name for spec in setup.cell_inputs]
         self._cache = SequenceCache(readers, records, levels, self.device)
-        if not any((truth != SEMANTIC_IGNORE).any() for truth in self._val_labels()):
-            raise InputError(
-                "meta-val must show at least one pixel of a class",
-                value=f"void alone in {len(records[1])} sequences",
-                where=f"{setup.dataset.name} {setup.dataset.split}",
-                repair="Use more frames, another proxy.seed, or a larger proxy.meta_val.",
-            )
-
-    def _val_labels(self) -> Iterator[torch.Tensor]:
-        """All that the reward is counted on."""
-        for indices in self.cache.val_indices(self.recipe.val_batch_size):
-            yield from self.cache.labels(indices)
 
     def _build(self, candidate: Candidate) -> dict[str, nn.Module]:
         return {CELL: self._video(candidate.architecture, candidate.widths).cell}

@@ -10,7 +10,7 @@ import torch
 
 from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
-from nasperc.assembly.datasets import open_video_split
+from nasperc.assembly.datasets import check_shows_class, open_video_split
 from nasperc.assembly.segmenter import build_static
 from nasperc.assembly.static_network import LOCK, prepared_static, static_contents
 from nasperc.data.normalisation import Normalisation, get_normalisation
@@ -54,8 +54,16 @@ class VideoSetup:
 
     @cached_property
     def parts(self) -> dict[Part, FrameViews]:
-        """Meta-train and meta-val."""
+        """Meta-train and meta-val.
+
+        Raises:
+            InputError: too few sequences; a part in which no pixel after a sequence's first frame has a class.
+        """
         train, val = split_frames(self.dataset, self.recipe)
+        for name, part in (("meta-train", train), ("meta-val", val)):
+            # A sequence's first frame is neither trained nor measured.
+            later = sorted({part.frames[k] for k in part.sequences[:, 1:].flatten().tolist()})
+            check_shows_class(self.dataset, later, name)
         return {"train": train, "val": val}
 
     @cached_property

@@ -38,7 +38,8 @@ def read_score_table(path: Path, score: str | None = None) -> ScoreTable:
     """Read a CSV file with a header, also as ``.csv.gz``.
 
     From left to right the columns are decisions, the score (higher is better), and metrics that are reported
-    beside it. The decisions may stand in the one column ``tokens``, a character each.
+    beside it. The decisions may stand in the one column ``tokens``, a character each. Blanks around a cell do not
+    count.
 
     Args:
         path: the file.
@@ -58,7 +59,11 @@ def read_score_table(path: Path, score: str | None = None) -> ScoreTable:
         where = f"{path}, row {line}"
         if len(row) != len(header):
             raise _bad("a row must have a cell for each column of the header", f"{len(row)} cells", where)
-        keys.append(tuple(row[0]) if in_one else tuple(row[:position]))
+        # "a " beside "a" would be another choice.
+        cells = [cell.strip() for cell in row[:position]]
+        if not in_one and not all(cells):
+            raise _bad("a cell of a decision must name a choice", "an empty one", where)
+        keys.append(tuple(cells[0]) if in_one else tuple(cells))
         if len(keys[-1]) != len(keys[0]):
             raise _bad(f"tokens must be {len(keys[0])} characters in every row", row[0], where)
         values.append(tuple(_number(cell, where) for cell in row[position:]))

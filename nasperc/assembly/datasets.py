@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from nasperc.data.recipe import DataRecipe
 from nasperc.data.synthetic import write_synthetic
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.data.video import VideoDataset
+from nasperc.errors import InputError
 
 Role = Literal["train", "val", "test"]
 
@@ -27,9 +29,9 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
         masks: keep the segmentations.
 
     Raises:
-        InputError: anything wrong with the data set.
+        InputError: anything wrong with the data set; a train split without an object to learn.
     """
-    return open_dataset(
+    dataset = open_dataset(
         data.path if data.path is not None else synthetic_folder(data, folder),
         _split_name(data, split),
         format="coco" if data.path is None else data.format,
@@ -39,20 +41,54 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
         train_split=_split_name(data, "train"),
         rules=data.images,
     )
+    if split == "train" and not dataset.objects():
+        # All that there are.
+        crowd = sum(len(record.crowd) for record in dataset.records)
+        kind = "difficult" if dataset.difficult else "crowd"
+        raise InputError(
+            "the train split must show at least one object to learn",
+            value=f"none in {len(dataset)} images ({crowd} {kind}, {dataset.report.dropped} dropped)",
+            where=f"{data.path} {dataset.split}",
+            repair="Annotate it, or name another split with --set data.train_split=NAME.",
+        )
+    return dataset
 
 
 def open_video_split(data: DataRecipe, split: Role, folder: Path) -> VideoDataset:
     """As :func:`open_split`, of a data set of videos with label maps.
 
     Raises:
-        InputError: anything wrong with the data set.
+        InputError: anything wrong with the data set; a train split of which no pixel has a class.
     """
     if data.path is None:
         return open_video(synthetic_video_folder(data, folder), split, format="camvid", rules=data.images)
     classes = None if data.classes is None else read_classes_file(data.classes)
-    return open_video(
+    dataset = open_video(
         data.path, _split_name(data, split), format=data.format, classes=classes, rules=data.images
     )
+    if split == "train":
+        check_shows_class(dataset, dataset.annotated(), "the train split")
+    return dataset
+
+
+def check_shows_class(dataset: VideoDataset, frames: Collection[int], part: str) -> None:
+    """Look for a pixel that can be learnt or measured.
+
+    Args:
+        dataset: a split.
+        frames: annotated ones of it.
+        part: what they are, for the message.
+
+    Raises:
+        InputError: all is void; a label map cannot be read.
+    """
+    if not dataset.shows_class(frames):
+        raise InputError(
+            f"{part} must show at least one pixel of a class",
+            value=f"void alone in {len(frames)} annotated frames",
+            where=f"{dataset.name} {dataset.split}",
+            repair="Annotate it, or use more frames, another seed or another split.",
+        )
 
 
 def _split_name(data: DataRecipe, split: Role) -> str:

@@ -88,7 +88,8 @@ def build_detector(
     if load_weights and model.backbone.weights is not None:
         load_backbone_weights(backbone, model.backbone.weights)
     inputs: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
-    parts = build_decoder(decoder, inputs, num_classes, model.head_preset())
+    preset = model.head_preset()
+    parts = build_decoder(decoder, inputs, num_classes, preset)
     if isinstance(decoder, Baseline) and decoder.kind == "fpn-retinanet":
-        return RetinaNet(backbone, parts["neck"], parts["head"], decoder.anchor_scale)
+        return RetinaNet(backbone, parts["neck"], parts["head"], decoder.anchor_scale, preset.crowd)
     return FCOS(backbone, parts["neck"], parts["head"])

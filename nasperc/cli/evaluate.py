@@ -83,8 +83,8 @@ def evaluate(
         title=escape(f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"),
     )
     for name, value in metrics.as_dict().items():
-        if isinstance(value, float):
-            table.add_row(name, "undefined" if value < 0 else f"{value:.4f}")
+        if name != "per_class":
+            table.add_row(name, "undefined" if value is None else f"{value:.4f}")
     console.print(table)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
-from nasperc.fulltrain.selection import select_by_full_training
+from nasperc.fulltrain.selection import FullTrainingSelector
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
@@ -81,7 +80,7 @@ def search(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
-    selector = partial(select_by_full_training, console=console)
+    selector = FullTrainingSelector(console)
     if resume is not None:
         typed = (
             space,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class DetectionDataset:
         records: one for each image.
         report: what the reader mended.
         rules: how images are read.
+        difficult: ``crowd`` marks objects that are too difficult to count (VOC), not regions of many (COCO).
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class DetectionDataset:
         records: Iterable[Record],
         report: ReadReport | None = None,
         rules: ImageRules = AS_STORED,
+        *,
+        difficult: bool = False,
     ) -> None:
         self.name = name
         self.split = split
@@ -67,6 +70,7 @@ class DetectionDataset:
         self.records = tuple(records)
         self.report = report or ReadReport()
         self.rules = rules
+        self.difficult = difficult
 
     def __len__(self) -> int:
         return len(self.records)
@@ -97,8 +101,18 @@ class DetectionDataset:
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
         """The images at ``indices``, in that order; classes and report stay those of the whole split."""
-        records = (self.records[i] for i in indices)
-        return DetectionDataset(self.name, self.split, self.classes, records, self.report, self.rules)
+        return self._of(self.records[i] for i in indices)
+
+    def without_crowd_regions(self) -> DetectionDataset:
+        """The split without COCO's crowd regions, so that what lies in them is background, as detectron2 trains;
+        itself where there are none, or where ``crowd`` marks difficult objects."""
+        if self.difficult or not any(record.crowd.any() for record in self.records):
+            return self
+        return self._of(map(_without_crowd, self.records))
+
+    def objects(self) -> int:
+        """How many objects there are to learn or to find: crowd does not count."""
+        return sum(int((~record.crowd).sum()) for record in self.records)
 
     @cached_property
     def images(self) -> ImageCheck:
@@ -108,6 +122,11 @@ class DetectionDataset:
     def lines(self) -> list[str]:
         """What the user should be told once of how the split was read, a line each."""
         return self.report.lines() + self.images.lines()
+
+    def _of(self, records: Iterable[Record]) -> DetectionDataset:
+        return DetectionDataset(
+            self.name, self.split, self.classes, records, self.report, self.rules, difficult=self.difficult
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of classes, image names, sizes and annotations in order; pixels are not read.
@@ -148,3 +167,15 @@ class DetectionDataset:
             "categories": [{"id": k + 1, "name": name} for k, name in enumerate(self.classes)],
             "annotations": annotations,
         }
+
+
+def _without_crowd(record: Record) -> Record:
+    kept = np.flatnonzero(~record.crowd)
+    return replace(
+        record,
+        boxes=record.boxes[kept],
+        labels=record.labels[kept],
+        crowd=record.crowd[kept],
+        areas=record.areas[kept],
+        segmentations=None if record.segmentations is None else tuple(record.segmentations[k] for k in kept),
+    )

@@ -45,7 +45,7 @@ class DataRecipe(ImageRules):
     classes: Path | None = None
     """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
     strict: bool = False
-    """Degenerate boxes and boxes that reach outside their image are errors."""
+    """Degenerate boxes, boxes that reach outside their image and areas that are no numbers above 0 are errors."""
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "test"

@@ -1,4 +1,4 @@
-"""What a reader mended: degenerate boxes dropped, boxes that reach outside the image clipped."""
+"""What a reader mended: degenerate boxes dropped, boxes that reach outside the image clipped, areas replaced."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ReadReport:
-    """Counts of one read split, with the first file of each kind."""
+    """Counts of one read split, with the first file of each kind; ``notes``: what is no count, a line each."""
 
     dropped: int = 0
     clipped: int = 0
     first_dropped: Path | None = None
     first_clipped: Path | None = None
+    areas: int = 0
+    first_area: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """No, one or two lines for the user, to be printed once."""
-        lines = []
+        """A line for each kind, for the user, to be printed once."""
+        lines = list(self.notes)
         if self.dropped:
             lines.append(
                 f"{self.dropped} degenerate {_boxes(self.dropped)} dropped (first: {self.first_dropped})"
@@ -35,6 +38,11 @@ class ReadReport:
                 f"{self.clipped} {_boxes(self.clipped)} reaching outside the image clipped "
                 f"(first: {self.first_clipped})"
             )
+        if self.areas:
+            what = (
+                "area that is no number above 0" if self.areas == 1 else "areas that are no numbers above 0"
+            )
+            lines.append(f"{self.areas} {what} replaced by that of the box (first: {self.first_area})")
         return lines
 
 
@@ -43,13 +51,17 @@ def _boxes(count: int) -> str:
 
 
 class BoxCheck:
-    """Drops and clips boxes of one split and counts both; with ``strict`` the first such box is an error."""
+    """Drops and clips boxes of one split and counts both; with ``strict`` the first such box is an error.
 
-    def __init__(self, strict: bool = False) -> None:
-        self._strict = strict
-        self._dropped = self._clipped = 0
+    ``notes``: what else the reader mended, for the report.
+    """
+
+    def __init__(self, strict: bool = False, notes: tuple[str, ...] = ()) -> None:
+        self._strict, self._notes = strict, notes
+        self._dropped = self._clipped = self._areas = 0
         self._first_dropped: Path | None = None
         self._first_clipped: Path | None = None
+        self._first_area: Path | None = None
 
     def drop(self, rule: str, value: object, where: Path) -> None:
         """Count one degenerate object.
@@ -57,12 +69,19 @@ class BoxCheck:
         Raises:
             InputError: with ``strict``, saying ``rule``.
         """
-        if self._strict:
-            raise InputError(
-                rule, value=value, where=where, repair="Mend the annotation, or read without --strict."
-            )
+        self._refuse_if_strict(rule, value, where)
         self._dropped += 1
         self._first_dropped = self._first_dropped or where
+
+    def replace_area(self, rule: str, value: object, where: Path) -> None:
+        """Count one stated area that no object has.
+
+        Raises:
+            InputError: with ``strict``, saying ``rule``.
+        """
+        self._refuse_if_strict(rule, value, where)
+        self._areas += 1
+        self._first_area = self._first_area or where
 
     def clip(self, box: Box, size: tuple[int, int], where: Path) -> Box | None:
         """The part of ``box`` (x1, y1, x2, y2) inside an image of ``size`` (H, W); None when nothing is left.
@@ -84,17 +103,27 @@ class BoxCheck:
             self.drop("a box must overlap its image", f"{box} in an image of {width}x{height}", where)
             return None
         if max(abs(a - b) for a, b in zip(box, inside, strict=True)) > ROUNDING:
-            if self._strict:
-                raise InputError(
-                    "a box must lie inside its image",
-                    value=f"{box} in an image of {width}x{height}",
-                    where=where,
-                    repair="Mend the annotation, or read without --strict.",
-                )
+            self._refuse_if_strict(
+                "a box must lie inside its image", f"{box} in an image of {width}x{height}", where
+            )
             self._clipped += 1
             self._first_clipped = self._first_clipped or where
         return inside
 
     def report(self) -> ReadReport:
         """The counts so far."""
-        return ReadReport(self._dropped, self._clipped, self._first_dropped, self._first_clipped)
+        return ReadReport(
+            self._dropped,
+            self._clipped,
+            self._first_dropped,
+            self._first_clipped,
+            self._areas,
+            self._first_area,
+            self._notes,
+        )
+
+    def _refuse_if_strict(self, rule: str, value: object, where: Path) -> None:
+        if self._strict:
+            raise InputError(
+                rule, value=value, where=where, repair="Mend the annotation, or read without --strict."
+            )

@@ -28,9 +28,9 @@ class Sample:
 
     ``image``: (3, H, W) uint8 RGB. ``boxes``: (N, 4) float32, (x1, y1, x2, y2) in pixels, x2 and y2 exclusive
     edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in
-    training and evaluation (COCO crowd, VOC difficult). ``masks``: (N, H, W) bool. ``semantic``: (H, W)
-    int64, classes from 0, 255 where nothing is trained or measured. ``panoptic``: (H, W) int64, 0 is void.
-    A sequence is a list of samples.
+    training and evaluation (COCO crowd, VOC difficult; a preset may leave COCO's out of the training).
+    ``masks``: (N, H, W) bool. ``semantic``: (H, W) int64, classes from 0, 255 where nothing is trained or
+    measured. ``panoptic``: (H, W) int64, 0 is void. A sequence is a list of samples.
     """
 
     image: Tensor

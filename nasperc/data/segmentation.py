@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nasperc.data.typed_values import is_number
 from nasperc.errors import InputError, shown
 
 _REPAIR = "Mend the annotation."
@@ -32,7 +33,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             if (
                 not isinstance(polygon, list)
                 or len(polygon) % 2
-                or not all(isinstance(x, int | float) and -limit <= x <= limit for x in polygon)
+                or not all(is_number(x) and -limit <= x <= limit for x in polygon)
             ):
                 raise InputError(
                     "a COCO polygon must be a list of x, y pairs in or near the image",
@@ -48,17 +49,19 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             where=where,
             repair=_REPAIR,
         )
-    if segmentation.get("size") != list(size):
+    stated = segmentation.get("size")
+    # 6.0 and true are equal to 6 and 1.
+    if stated != list(size) or not all(type(side) is int for side in stated):
         raise InputError(
             "run lengths must have their image's size",
-            value=f"{segmentation.get('size')} instead of {list(size)}",
+            value=f"{shown(stated)} instead of {list(size)}",
             where=where,
             repair=_REPAIR,
         )
     counts = segmentation["counts"]
     runs = counts if isinstance(counts, list) else _runs(counts)
     # pycocotools would leave what too few runs do not cover uninitialised.
-    whole = all(isinstance(run, int) and run >= 0 for run in runs)
+    whole = all(type(run) is int and run >= 0 for run in runs)
     if not whole or sum(runs) != size[0] * size[1]:
         raise InputError(
             "run lengths must be >= 0 and add up to the image's area",

@@ -10,11 +10,13 @@ from functools import cached_property
 from itertools import accumulate, pairwise, starmap
 from pathlib import Path
 
+from torch import Tensor
+
 from nasperc.data.image import images_by_stem, read_image, read_size
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.label_map import LabelIds, check_size
-from nasperc.data.sample import Meta, Sample
+from nasperc.data.sample import SEMANTIC_IGNORE, Meta, Sample
 from nasperc.data.sequences import runs_of, windows
 from nasperc.errors import InputError
 
@@ -90,7 +92,7 @@ class VideoDataset:
         return Sample(
             image=read_image(frame.image, frame.size, self.rules),
             meta=Meta(range(len(self))[index] + 1, frame.image, frame.size),
-            semantic=None if frame.annotation is None else self._ids.read(frame.annotation, frame.size),
+            semantic=self._labels(frame),
         )
 
     @cached_property
@@ -102,9 +104,22 @@ class VideoDataset:
         """What the user should be told once of how the split was read, a line each."""
         return self.images.lines()
 
+    def _labels(self, frame: Frame) -> Tensor | None:
+        return None if frame.annotation is None else self._ids.read(frame.annotation, frame.size)
+
     def annotated(self) -> tuple[int, ...]:
         """The frames that have a label map: what a per-frame network is trained and measured on."""
         return tuple(k for k, frame in enumerate(self.frames) if frame.annotation is not None)
+
+    def shows_class(self, frames: Iterable[int]) -> bool:
+        """Whether a label map of these annotated frames has a pixel that is not ignored; the first that has one is the
+        last that is read.
+
+        Raises:
+            InputError: a label map cannot be read.
+        """
+        read = (self._labels(self.frames[k]) for k in frames)
+        return any(labels is not None and bool((labels != SEMANTIC_IGNORE).any()) for labels in read)
 
     def sequences(self, length: int) -> tuple[range, ...]:
         """All sequences of ``length`` consecutive frames of which every one after the first is annotated.

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -15,11 +14,13 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from nasperc.data.class_names import labels_by_name
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.image import IMAGE_SUFFIXES, LONGEST_SIDE, images_by_stem, read_size
 from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.split_list import read_split_list
+from nasperc.data.typed_values import read_flag, read_number
 from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
 
@@ -72,7 +73,7 @@ def read_voc(
             where=path,
             repair="Convert the annotations to annotations/instances_<split>.json.",
         )
-    label_of = {name: label for label, name in enumerate(classes)}
+    label_of = labels_by_name(classes, path)
     images = images_by_stem(path / "JPEGImages")
     check = BoxCheck(strict)
     records = []
@@ -86,7 +87,9 @@ def read_voc(
                 repair=f"Add the image, or take it off ImageSets/Main/{split}.txt.",
             )
         records.append(_record(number, images[stem], file, label_of, check, rules))
-    return DetectionDataset(path.resolve().name, split, classes, records, check.report(), rules)
+    return DetectionDataset(
+        path.resolve().name, split, classes, records, check.report(), rules, difficult=True
+    )
 
 
 def _record(
@@ -111,7 +114,7 @@ def _record(
         if box is not None:
             boxes.append(box)
             labels.append(label_of[name])
-            difficult.append((item.findtext("difficult") or "0").strip() == "1")
+            difficult.append(_flag(item, "difficult", file))
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
     areas = (array[:, 2:] - array[:, :2]).prod(axis=1, dtype=np.float64)
     return Record(
@@ -167,15 +170,15 @@ def _size(root: Element, file: Path) -> tuple[int, int] | None:
     size = root.find("size")
     if size is None:
         return None
-    height, width = int(_number(size, "height", file)), int(_number(size, "width", file))
-    if max(height, width) > LONGEST_SIDE:
+    height, width = _number(size, "height", file), _number(size, "width", file)
+    if not (min(height, width) >= 0 and max(height, width) <= LONGEST_SIDE) or height % 1 or width % 1:
         raise InputError(
-            f"an image's width and height must be at most {LONGEST_SIDE}",
+            f"an image's width and height must be whole numbers of at most {LONGEST_SIDE}",
             value=f"{width:g}x{height:g}",
             where=file,
             repair=_REPAIR,
         )
-    return (height, width) if height > 0 and width > 0 else None
+    return (int(height), int(width)) if height and width else None
 
 
 def _text(item: Element, key: str, file: Path) -> str:
@@ -187,10 +190,21 @@ def _text(item: Element, key: str, file: Path) -> str:
 
 def _number(item: Element, key: str, file: Path) -> float:
     text = _text(item, key, file)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = read_number(text)
+    if value is None:
         raise InputError(f"<{key}> must be a finite number", value=f"'{text}'", where=file, repair=_REPAIR)
     return value
+
+
+def _flag(item: Element, key: str, file: Path) -> bool:
+    """A field that an object need not have, or may leave empty."""
+    text = (item.findtext(key) or "").strip()
+    flag = read_flag(text or "0")
+    if flag is None:
+        raise InputError(
+            f"<{key}> of the object '{_text(item, 'name', file)}' must be 0 or 1",
+            value=f"'{text}'",
+            where=file,
+            repair=_REPAIR,
+        )
+    return flag

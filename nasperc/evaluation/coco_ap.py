@@ -22,26 +22,26 @@ _NUMBERS = (
 class CocoMetrics:
     """pycocotools' twelve numbers, in 0..1, in its order; ``per_class``: AP (IoU .50:.95) by class name.
 
-    -1 means undefined, as in pycocotools: the ground truth has no (non-crowd) object of that kind. A class
-    that has objects and no detections has 0.
+    None means undefined: the ground truth has no (non-crowd) object of that kind. A class that has objects and
+    no detections has 0.
     """
 
-    ap: float
-    ap50: float
-    ap75: float
-    ap_small: float
-    ap_medium: float
-    ap_large: float
-    ar1: float
-    ar10: float
-    ar100: float
-    ar_small: float
-    ar_medium: float
-    ar_large: float
-    per_class: dict[str, float] = field(default_factory=dict)
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    per_class: dict[str, float | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields as plain values; undefined ones stay -1, so that it is valid JSON."""
+        """All fields as plain values."""
         return asdict(self)
 
 
@@ -94,11 +94,16 @@ def coco_ap(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) 
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     per_class = {
-        names[key]: float(np.mean(values)) if (values := precision[:, :, k])[values > -1].size else -1.0
+        names[key]: float(np.mean(values)) if (values := precision[:, :, k])[values > -1].size else None
         for k, key in enumerate(evaluation.params.catIds)
     }
-    numbers = dict(zip(_NUMBERS, map(float, evaluation.stats), strict=True))
+    numbers = {name: _defined(value) for name, value in zip(_NUMBERS, evaluation.stats, strict=True)}
     return CocoMetrics(**numbers, per_class=per_class)
+
+
+def _defined(value: float) -> float | None:
+    """pycocotools has -1 for what is undefined; of no image at all numpy's means are NaN."""
+    return float(value) if value >= 0 else None
 
 
 def _index(ground_truth: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> COCO:

@@ -32,6 +32,7 @@ class CocoTables(Presentation):
 
     metric = "ap"
     heading = "AP"
+    nothing = "it has no object that counts"
 
     def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
         size, on = rows[0].cost_size, devices(rows)
@@ -41,9 +42,9 @@ class CocoTables(Presentation):
             else ""
         )
         return (
-            f"Ranked by AP on {selected_on}; the twelve numbers are measured on {reported_on}. "
-            f"FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters those "
-            f"that are trained.{latency}"
+            f"{self.ranking(rows, selected_on)}; the twelve numbers are measured on {reported_on} (-: no such "
+            f"objects). FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters "
+            f"those that are trained.{latency}"
         )
 
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
@@ -52,10 +53,23 @@ class CocoTables(Presentation):
         body = [[row.name, *(percent(values[key]) for key, _ in NUMBERS)] for row, values in measured]
         return [TableText(f"COCO metrics on {reported_on}", header, body)]
 
-    def is_measured(self, values: Any) -> bool:
+    def measured(self, values: Any) -> dict[str, Any] | None:
         try:
             by_name = asdict(CocoMetrics(**values))
-            numbers = [*by_name.pop("per_class").values(), *by_name.values()]
+            per_class = {name: _defined(value) for name, value in by_name.pop("per_class").items()}
+            return {**{name: _defined(value) for name, value in by_name.items()}, "per_class": per_class}
         except (TypeError, AttributeError):
-            return False
-        return all(type(number) in (int, float) for number in numbers)
+            return None
+
+
+def _defined(value: Any) -> float | None:
+    """A number of a file; older ones have pycocotools' -1 where it is undefined.
+
+    Raises:
+        TypeError: it is no such number.
+    """
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not value <= 1:
+        raise TypeError(f"{type(value).__name__} instead of a share of 1")
+    return None if value < 0 else float(value)

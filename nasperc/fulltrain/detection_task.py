@@ -113,5 +113,8 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
         )
         return coco_ap(dataset.coco_ground_truth(), found).as_dict()
 
+    def can_measure(self, split: str) -> bool:
+        return self.splits[split].objects() > 0
+
     def latency(self, model: Detector) -> Latency:
         return measure_latency(model, self.size, runs=LATENCY_RUNS, warmup=LATENCY_WARMUP)

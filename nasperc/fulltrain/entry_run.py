@@ -118,7 +118,8 @@ def _measured_before(
     try:
         metrics, measured_on = row["metrics"], row["measured_on"]
         same = {k: v for k, v in metrics.items() if k in splits and measured_on[k] == splits[k].fingerprint()}
-        return {name: values for name, values in same.items() if presentation.is_measured(values)}
+        found = {name: presentation.measured(values) for name, values in same.items()}
+        return {name: values for name, values in found.items() if values is not None}
     except (KeyError, TypeError, AttributeError):
         # Nothing, or an older or broken file: trusting it could cost the table.
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from nasperc.evaluation.latency import doubt
@@ -19,10 +19,12 @@ class TableText(NamedTuple):
 
 
 class Presentation(ABC):
-    """``metric``: the key of a row's metrics that it is ranked by; ``heading``: what people call it."""
+    """``metric``: the key of a row's metrics that it is ranked by; ``heading``: what people call it; ``nothing``: why
+    it may be undefined on a split."""
 
     metric: ClassVar[str]
     heading: ClassVar[str]
+    nothing: ClassVar[str]
 
     @abstractmethod
     def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
@@ -33,8 +35,23 @@ class Presentation(ABC):
         """The tables that follow the summary; ``rows``: those that are done."""
 
     @abstractmethod
-    def is_measured(self, values: Any) -> bool:
-        """Whether these plain values, from a file, are a row's metrics on one split."""
+    def measured(self, values: Any) -> dict[str, Any] | None:
+        """A row's metrics on one split, from these plain values of a file; None if they are none."""
+
+    def ranking(self, rows: Sequence[Row], selected_on: str) -> str:
+        """What orders the rows, in words: the beginning of a sentence."""
+        if self._undefined(rows, selected_on):
+            return f"Not ranked, since {self.heading} on {selected_on} is undefined: {self.nothing}"
+        return f"Ranked by {self.heading} on {selected_on}"
+
+    def undefined(self, split: str, selects: bool) -> str:
+        """What is to be said of a split on which the metric is undefined."""
+        order = "; rows stand in the order of the search" if selects else ""
+        return f"{self.heading} on {split} is undefined (shown as -): {self.nothing}{order}"
+
+    def _undefined(self, rows: Sequence[Row], split: str) -> bool:
+        measured = [row.metrics[split] for row in rows if split in row.metrics]
+        return bool(measured) and all(values.get(self.metric) is None for values in measured)
 
     def tables(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> list[TableText]:
         """All tables of rows in their order."""
@@ -64,7 +81,7 @@ class Presentation(ABC):
                     str(place) if row.status == "done" else "-",
                     row.name,
                     "" if row.reward is None else f"{row.reward:.4f}",
-                    *(percent(row.metrics.get(name, {}).get(self.metric)) for name in splits),
+                    *(cell(row.metrics.get(name, {}), self.metric) for name in splits),
                     widths if row.depth is None else f"{widths} x{row.depth}",
                     *flops,
                     f"{row.params / 1e6:.2f}",
@@ -76,8 +93,13 @@ class Presentation(ABC):
 
 
 def percent(value: float | None) -> str:
-    """As metrics are usually printed; -1 is pycocotools' "no such objects"."""
-    return "" if value is None else "-" if value < 0 else f"{100 * value:.1f}"
+    """As metrics are usually printed; None is undefined."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def cell(values: Mapping[str, float | None], key: str) -> str:
+    """A metric in a table; empty where it was not measured."""
+    return percent(values[key]) if key in values else ""
 
 
 def devices(rows: Sequence[Row]) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from nasperc.evaluation.rank_agreement import kendall_tau
 from nasperc.fulltrain.presentation import Presentation, devices
 from nasperc.fulltrain.row import Row
+from nasperc.fulltrain.task import selecting
 from nasperc.search.run_folder import write_atomically
 
 matplotlib.use("Agg")
@@ -28,7 +29,8 @@ ENTRIES_TO_PLOT = 3
 
 @dataclass(frozen=True)
 class Results:
-    """Rows in the order of the presentation's metric on the split that selects; failed ones last.
+    """Rows in the order of the presentation's metric on the split that selects, as they came where it is undefined;
+    failed ones last.
 
     ``selected_on``: val where there is one. ``reported_on``: test where there is one.
     """
@@ -43,26 +45,29 @@ class Results:
         """The best row that a search found."""
         return next((row for row in self.rows if row.status == "done" and row.is_entry), None)
 
-    def reported(self, row: Row) -> float:
-        """A row's metric on the split that is reported."""
+    def reported(self, row: Row) -> float | None:
+        """A row's metric on the split that is reported; None where it is undefined."""
         return row.score(self.reported_on, self.presentation.metric)
 
-    def selected(self, row: Row) -> float:
-        """A row's metric on the split that selects."""
+    def selected(self, row: Row) -> float | None:
+        """A row's metric on the split that selects; None where it is undefined."""
         return row.score(self.selected_on, self.presentation.metric)
 
     @property
-    def rewarded(self) -> tuple[Row, ...]:
-        """The rows that were trained to their end and have a proxy reward: those that can be compared."""
-        return tuple(row for row in self.rows if row.status == "done" and row.reward is not None)
+    def rewarded(self) -> tuple[tuple[Row, float, float], ...]:
+        """The rows that were trained to their end, with their proxy reward and the metric that is reported: those that
+        have both can be compared."""
+        found = ((row, row.reward, self.reported(row)) for row in self.rows if row.status == "done")
+        return tuple(
+            (row, reward, score) for row, reward, score in found if reward is not None and score is not None
+        )
 
     def agreement(self) -> str | None:
         """How far reward and metric order the entries alike, in a sentence; None for fewer than three entries."""
         rows = self.rewarded
         if len(rows) < ENTRIES_TO_PLOT:
             return None
-        rewards = [row.reward for row in rows if row.reward is not None]
-        tau = kendall_tau(rewards, [self.reported(row) for row in rows])
+        tau = kendall_tau([reward for _, reward, _ in rows], [score for _, _, score in rows])
         value = "undefined, since all are alike" if math.isnan(tau) else f"{tau:.2f}"
         return (
             f"Proxy reward and {self.presentation.heading} on {self.reported_on} of {len(rows)} architectures: "
@@ -72,11 +77,14 @@ class Results:
 
 def rank_rows(rows: Sequence[Row], splits: Sequence[str], presentation: Presentation) -> Results:
     """Order the rows. ``splits``: those that were measured, ``val`` or ``test`` or both."""
-    selected_on = "val" if "val" in splits else "test"
+    selected_on = selecting(splits)
     reported_on = "test" if "test" in splits else "val"
-    metric = presentation.metric
-    ordered = sorted(rows, key=lambda row: (row.status != "done", -row.score(selected_on, metric)))
-    return Results(tuple(ordered), selected_on, reported_on, presentation)
+
+    def place(row: Row) -> tuple[bool, float]:
+        score = row.score(selected_on, presentation.metric)
+        return row.status != "done", math.inf if score is None else -score
+
+    return Results(tuple(sorted(rows, key=place)), selected_on, reported_on, presentation)
 
 
 def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None:
@@ -97,7 +105,7 @@ def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None
     write_atomically(folder / "results.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder / "results.md", to_markdown(results))
     if len(results.rewarded) >= ENTRIES_TO_PLOT:
-        _plot(results.rewarded, results, folder / f"reward_{results.presentation.metric}.png")
+        _plot(results, folder / f"reward_{results.presentation.metric}.png")
 
 
 def to_markdown(results: Results) -> str:
@@ -136,18 +144,16 @@ def to_tables(results: Results) -> list[Table]:
     return tables
 
 
-def _plot(points: Sequence[Row], results: Results, path: Path) -> None:
+def _plot(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.8), layout="constrained")
-    for row in points:
-        assert row.reward is not None
-        score = 100 * results.reported(row)
-        axes.plot(row.reward, score, "o", color="tab:blue")
-        axes.annotate(
-            str(row.rank or row.name), (row.reward, score), textcoords="offset points", xytext=(5, 4)
-        )
+    for row, reward, score in results.rewarded:
+        point = reward, 100 * score
+        axes.plot(*point, "o", color="tab:blue")
+        axes.annotate(str(row.rank or row.name), point, textcoords="offset points", xytext=(5, 4))
     for row in results.rows:
-        if row.status == "done" and not row.is_entry:
-            axes.axhline(100 * results.reported(row), color="tab:gray", linestyle="--", label=row.name)
+        reported = results.reported(row)
+        if row.status == "done" and not row.is_entry and reported is not None:
+            axes.axhline(100 * reported, color="tab:gray", linestyle="--", label=row.name)
             axes.legend()
     axes.set(
         xlabel="proxy reward",

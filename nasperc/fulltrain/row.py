@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +71,7 @@ class Row:
         """Whether a search found it."""
         return self.rank is not None or self.hash is not None
 
-    def score(self, split: str, metric: str) -> float:
-        """One metric on a split, or minus infinity where there is none."""
+    def score(self, split: str, metric: str) -> float | None:
+        """One metric on a split; None where it was not measured, or is undefined."""
         value = self.metrics.get(split, {}).get(metric)
-        return -math.inf if value is None else float(value)
+        return None if value is None else float(value)

@@ -15,9 +15,10 @@ from nasperc.fulltrain.display import Display
 from nasperc.fulltrain.entries import training_recipe
 from nasperc.fulltrain.entry_run import run_entry
 from nasperc.fulltrain.jobs import controller_jobs, entry_jobs, random_jobs
+from nasperc.fulltrain.presentation import percent
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
 from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
-from nasperc.fulltrain.task import FullTask
+from nasperc.fulltrain.task import FullTask, selecting
 from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
 from nasperc.search.recipe import Recipe
@@ -79,7 +80,7 @@ def fulltrain(
             repair="Choose one of them.",
         )
     top10 = read_top10(arch)
-    kind = _KINDS.get(top10.task, DetectionTask)
+    kind = task_kind(top10.task)
     if task is not None and task not in kind.names:
         raise InputError(
             f"a task must be one of {', '.join(kind.names)}",
@@ -96,7 +97,12 @@ def fulltrain(
     jobs = (controller_jobs if pick == "controller" else entry_jobs)(top10, top, width)
     jobs += random_jobs(top10, random, recipe.seed, width)
     jobs += training.baselines(jobs)
-    for line in [*training.notes(), _opening(top10, training, jobs), *warnings]:
+    undefined = [
+        training.presentation.undefined(split, selects=split == selecting(training.splits))
+        for split in training.splits
+        if split != "train" and not training.can_measure(split)
+    ]
+    for line in [*training.notes(), *undefined, _opening(top10, training, jobs), *warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     rows: list[Row] = []
     with _workers(recipe, prepared, workers) as pool, Display(console) as display:
@@ -109,7 +115,7 @@ def fulltrain(
                 rows.append(row)
                 results = rank_rows(rows, tuple(training.splits), training.presentation)
                 write_results(results, folder, _about(top10, training))
-                outcome = f"{results.presentation.heading} {100 * results.reported(row):.1f}"
+                outcome = f"{results.presentation.heading} {percent(results.reported(row))}"
                 if row.status == "failed":
                     outcome = row.reason
                 console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
@@ -140,6 +146,11 @@ def fulltrain(
     return results
 
 
+def task_kind(name: str) -> type[FullTask[Any, Any]]:
+    """How to train in full what the proxy task of that name measured."""
+    return _KINDS.get(name, DetectionTask)
+
+
 def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) -> str:
     """What to type after full training: export of the best row, which only an entry of ``arch`` has a rank for."""
     if best.rank is None:
@@ -165,7 +176,9 @@ def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
     """The same folder must still have the classes of the search; another one may have others."""
     path, found = training.recipe.data.path, training.splits["train"].classes
     searched = tuple(top10.data.get("classes", found))
-    if path == top10.recipe.data.path and searched != found:
+    # Older searches kept the blanks around the names of a file.
+    same = [name.strip() for name in searched] == [name.strip() for name in found]
+    if path == top10.recipe.data.path and not same:
         raise InputError(
             "a data set must have the classes that it had in the search",
             value=f"{', '.join(found)} instead of {', '.join(searched)}",

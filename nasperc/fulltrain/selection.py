@@ -8,8 +8,31 @@ from pathlib import Path
 from rich.console import Console
 
 from nasperc.errors import InputError
-from nasperc.fulltrain.run import fulltrain
+from nasperc.fulltrain.run import fulltrain, task_kind
 from nasperc.search.between_stages import Selection
+from nasperc.search.recipe import Recipe
+
+
+class FullTrainingSelector:
+    """What ``search.select: fulltrain:N`` stands for, see :class:`nasperc.search.between_stages.Selector`.
+
+    Args:
+        console: for progress and tables.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def check(self, recipe: Recipe, prepared: Path) -> None:
+        """Open the data as full training will.
+
+        Raises:
+            InputError: they cannot be used, or the metric is undefined on the selecting split.
+        """
+        task_kind(recipe.proxy.name)(recipe, prepared, recipe).check_selects()
+
+    def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
+        return select_by_full_training(candidates, widths, console=self._console)
 
 
 def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, console: Console) -> Selection:
@@ -35,11 +58,8 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         console=console,
         say_next=False,
     )
-    scores = {
-        row.hash: results.selected(row)
-        for row in results.rows
-        if row.hash is not None and row.status == "done" and results.selected(row) >= 0
-    }
+    found = {row.hash: results.selected(row) for row in results.rows if row.status == "done"}
+    scores = {hash: score for hash, score in found.items() if hash is not None and score is not None}
     if not scores:
         raise InputError(
             "AP must be defined to select by it",

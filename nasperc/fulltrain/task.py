@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -150,6 +150,29 @@ class FullTask(ABC, Generic[Model, Data]):
         """
 
     @abstractmethod
+    def can_measure(self, split: str) -> bool:
+        """Whether the metric that rows are ranked by is defined on a split.
+
+        Raises:
+            InputError: an annotation cannot be read.
+        """
+
+    def check_selects(self) -> None:
+        """Refuse data that cannot tell which row is best.
+
+        Raises:
+            InputError: the metric is undefined on the split that selects.
+        """
+        split = selecting(self.splits)
+        if not self.can_measure(split):
+            raise InputError(
+                f"{self.presentation.heading} must be defined to select by it",
+                value=f"{split}: {self.presentation.nothing}",
+                where=f"{self.splits[split].name} {split}",
+                repair="Use a data set with annotated val images, or --select-fpn proxy.",
+            )
+
+    @abstractmethod
     def latency(self, model: Model) -> Latency:
         """Of the network on an image of ``size``."""
 
@@ -173,6 +196,11 @@ def roles(data: DataRecipe) -> list[Role]:
             repair="Add one, or name the split with --set data.val_split=NAME.",
         )
     return found
+
+
+def selecting(splits: Collection[str]) -> str:
+    """The split that the best row is chosen by."""
+    return "val" if "val" in splits else "test"
 
 
 def report_images(on_activity: Activity, split: str, total: int, done: int) -> None:

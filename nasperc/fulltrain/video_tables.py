@@ -7,7 +7,7 @@ from typing import Any
 
 from nasperc.evaluation.segmentation import SegmentationEvaluation
 from nasperc.fulltrain.evaluate_video import position_groups
-from nasperc.fulltrain.presentation import Presentation, TableText, devices, percent
+from nasperc.fulltrain.presentation import Presentation, TableText, cell, devices
 from nasperc.fulltrain.row import Row
 
 MEANS = (("miou", "mIoU"), ("macc", "mAcc"), ("gacc", "gAcc"), ("fwiou", "fwIoU"), ("tiou", "tIoU"))
@@ -20,32 +20,33 @@ class VideoTables(Presentation):
 
     metric = "miou"
     heading = "mIoU"
+    nothing = "it has no pixel of a class"
 
     def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
         (height, width), on = rows[0].cost_size, devices(rows)
         latency = f" ms: median latency of a frame after the first, of {width}x{height} ({on})." if on else ""
         return (
-            f"Ranked by mIoU on {selected_on}, over whole runs of frames, each from its first to its last; the other "
-            f"numbers are measured on {reported_on}. tIoU: within 3 pixels of a border. Parameters are all of the "
-            f"network's.{latency}"
+            f"{self.ranking(rows, selected_on)}. Measured over whole runs of frames, each from its first to its last; "
+            f"the other numbers are measured on {reported_on} (-: undefined). tIoU: within 3 pixels of a border. "
+            f"Parameters are all of the network's.{latency}"
         )
 
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
         measured = [(row.name, row.metrics[reported_on]) for row in rows]
-        means = [[name, *(percent(values.get(key)) for key, _ in MEANS)] for name, values in measured]
+        means = [[name, *(cell(values, key) for key, _ in MEANS)] for name, values in measured]
         return [
             TableText(f"Segmentation on {reported_on}", ["row", *(head for _, head in MEANS)], means),
             *(_by_position(kind, measured, reported_on) for kind in BY_POSITION),
         ]
 
-    def is_measured(self, values: Any) -> bool:
+    def measured(self, values: Any) -> dict[str, Any] | None:
         if not isinstance(values, dict) or not {"miou", "classes", *BY_POSITION} <= values.keys():
-            return False
+            return None
         inner = [values[key] for key in ("classes", *BY_POSITION)]
         if not all(isinstance(each, dict) for each in inner):
-            return False
+            return None
         numbers = [values.get(key) for key, _ in MEANS] + [value for each in inner for value in each.values()]
-        return all(value is None or type(value) in (int, float) for value in numbers)
+        return values if all(value is None or type(value) in (int, float) for value in numbers) else None
 
 
 def video_metrics(
@@ -74,7 +75,7 @@ def _by_position(kind: str, measured: Sequence[tuple[str, Mapping[str, Any]]], s
     title = (
         f"mIoU on {split} by the frame's number in {'short sequences' if kind == 'sequences' else 'its run'}"
     )
-    body = [[name, *(percent(values[kind].get(place)) for place in positions)] for name, values in measured]
+    body = [[name, *(cell(values[kind], place) for place in positions)] for name, values in measured]
     return TableText(title, ["row", *positions], body)
 
 

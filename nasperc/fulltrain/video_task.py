@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.datasets import open_video_split
+from nasperc.assembly.datasets import check_shows_class, open_video_split
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import build_video
 from nasperc.assembly.static_network import LOCK, prepared_static
@@ -61,7 +61,10 @@ class VideoTask(FullTask[Network, VideoDataset]):
         measured = [split for role, split in self.splits.items() if role != "train"]
         self.size = measured[0].frames[0].size
         # Asked for before anything is trained: there may be none.
-        self._sequences = len(self.splits["train"].sequences(recipe.video.sequence_length))
+        sequences = self.splits["train"].sequences(recipe.video.sequence_length)
+        self._sequences = len(sequences)
+        later = sorted({frame for sequence in sequences for frame in sequence[1:]})
+        check_shows_class(self.splits["train"], later, "the train split after the first frame of a sequence")
         for split in measured:
             split.sequences(recipe.video.sequence_length)
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
@@ -151,6 +154,9 @@ class VideoTask(FullTask[Network, VideoDataset]):
             )
         runs, sequences = evaluations
         return video_metrics(runs, sequences, dataset.classes)
+
+    def can_measure(self, split: str) -> bool:
+        return self.splits[split].shows_class(self.splits[split].annotated())
 
     def latency(self, model: Network) -> Latency:
         """Of a frame that is not the first."""

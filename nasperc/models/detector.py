@@ -12,6 +12,7 @@ from nasperc.errors import InputError
 from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_postprocess import Detections
 from nasperc.models.features import FeatureSpec
+from nasperc.models.heads.preset import Crowd
 
 _DIVISOR = 32
 
@@ -39,6 +40,11 @@ class Detector(nn.Module, ABC):
     def strides(self) -> tuple[int, ...]:
         """Stride of each level in input pixels."""
         return tuple(spec.stride for spec in self.levels)
+
+    @property
+    @abstractmethod
+    def crowd(self) -> Crowd:
+        """What COCO's crowd regions are to the training: those that are background are left out of the data."""
 
     def forward(self, images: Tensor) -> Any:
         """Head output of normalised ``images`` (N, 3, H, W).

@@ -11,7 +11,7 @@ from nasperc.models.fcos_losses import FCOSLosses, Total, alone, fcos_losses
 from nasperc.models.fcos_postprocess import Detections, detect
 from nasperc.models.fcos_targets import FCOSTargets, fcos_targets
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
+from nasperc.models.heads.preset import Crowd, FCOSPreset
 
 
 class FCOS(Detector):
@@ -22,6 +22,10 @@ class FCOS(Detector):
         """The head's preset."""
         assert isinstance(self.head.preset, FCOSPreset)
         return self.head.preset
+
+    @property
+    def crowd(self) -> Crowd:
+        return self.preset.crowd
 
     def targets(
         self,

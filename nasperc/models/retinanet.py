@@ -14,6 +14,7 @@ from nasperc.models.detector import Detector
 from nasperc.models.fcos_losses import Total, alone
 from nasperc.models.fcos_postprocess import Detections, keep_best
 from nasperc.models.fcos_targets import BACKGROUND
+from nasperc.models.heads.preset import Crowd
 from nasperc.models.heads.retinanet_head import AnchorOutput
 from nasperc.models.retinanet_targets import AnchorTargets, anchor_targets
 from nasperc.ops.box_coder import decode_boxes
@@ -43,14 +44,25 @@ class RetinaNet(Detector):
     """A one-stage detector with anchors; its head is a :class:`RetinaNetHead`.
 
     ``anchor_scale``: factor on the sizes of the anchors, 32 to 512 pixels times three octaves, for images that are
-    smaller than the 800 pixels they are meant for.
+    smaller than the 800 pixels they are meant for. ``crowd``: as the presets of the FCOS head have it, so that all rows
+    of a comparison are trained alike.
     """
 
     def __init__(
-        self, backbone: nn.Module, neck: nn.Module, head: nn.Module, anchor_scale: float = 1.0
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        anchor_scale: float = 1.0,
+        crowd: Crowd = "ignore",
     ) -> None:
         super().__init__(backbone, neck, head)
         self.anchor_scale = anchor_scale
+        self._crowd = crowd
+
+    @property
+    def crowd(self) -> Crowd:
+        return self._crowd
 
     def anchors(self, level_sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
         """Anchors (P, 4) of levels of these sizes (H, W)."""

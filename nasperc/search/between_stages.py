@@ -7,9 +7,9 @@ its features (7.4.1). Full training stands above the search, so it comes in as a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
 
@@ -33,8 +33,18 @@ class Selection(NamedTuple):
     scores: Mapping[str, float]
 
 
-# Takes a file like top10.json and the widths of the stage to come, and chooses one of the file's entries.
-Selector = Callable[[Path, Mapping[str, int]], Selection]
+class Selector(Protocol):
+    """Chooses what a stage builds on, outside of the search."""
+
+    def check(self, recipe: Recipe, prepared: Path) -> None:
+        """Before the run: whether it will be able to choose. ``prepared``: the folder of what runs share.
+
+        Raises:
+            InputError: the data do not allow it.
+        """
+
+    def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
+        """One of the entries of a file like ``top10.json``; ``widths``: of the stage to come, by part."""
 
 
 def selected_count(rule: str) -> int | None:

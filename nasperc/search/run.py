@@ -15,7 +15,7 @@ from controllers.costs import objective
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
 from nasperc.evaluation.latency import doubt
-from nasperc.search.between_stages import BetweenStages, Selector
+from nasperc.search.between_stages import BetweenStages, Selector, selected_count
 from nasperc.search.components import (
     build_plan,
     build_proxy,
@@ -78,6 +78,9 @@ def run_search(
     build_plan(recipe).candidate_bounds(space.stages())
     # So is a controller that cannot be made, since its library is not installed.
     controller_factory(recipe)(TokenSpace(space, space.stages()[0]), recipe.seed)
+    # So are data by which a later stage could not choose what it builds on.
+    if selector is not None and selected_count(recipe.search.select) is not None:
+        selector.check(recipe, run.prepared)
     if not resume:
         run.create(recipe)
     # Said before anything can end this process without a word, as Ray does where its node is gone.

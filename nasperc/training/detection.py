@@ -11,6 +11,7 @@ from torch import nn
 
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
+from nasperc.models.detector import Detector
 from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.detection_losses import detection_losses
@@ -95,9 +96,14 @@ def _run(
         frozen.requires_grad_(False)
     if losses is None:
         losses = partial(detection_losses, size_scale=recipe.sizes_of_interest_scale, total=peers.total)
+    trained, crowd = dataset, {}
+    if isinstance(model, Detector) and model.crowd == "background":
+        trained = dataset.without_crowd_regions()
+        # Where it makes no difference, older checkpoints, which do not say, are continued.
+        crowd = {} if trained is dataset else {"crowd": model.crowd}
     plan = TrainingPlan(
         settings=_settings(recipe),
-        batches=TrainingBatches(dataset, recipe, normalisation, seed, peers),
+        batches=TrainingBatches(trained, recipe, normalisation, seed, peers),
         optimizers=Optimizers((build_optimizer(model, recipe), partial(learning_rate_factor, recipe))),
         losses=losses,
         identity={
@@ -106,6 +112,7 @@ def _run(
             "seed": seed,
             "data": dataset.fingerprint(),
             "images": dataset.rules.model_dump(mode="json"),
+            **crowd,
             "classes": list(dataset.classes),
             "normalisation": normalisation.name,
         },

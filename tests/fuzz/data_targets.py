@@ -26,7 +26,7 @@ def open_voc(folder: Path) -> Read:
 
 VOC = (
     b"<annotation><filename>a.png</filename><size><width>8</width><height>6</height><depth>3</depth></size>"
-    b"<object><name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax>"
+    b"<object><name>cat</name><difficult>True</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax>"
     b"<ymax>4</ymax></bndbox></object><object><name>dog</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax>"
     b"<ymax>4</ymax></bndbox><part><name>head</name></part></object></annotation>"
 )
@@ -66,14 +66,20 @@ def coco_seeds() -> list[bytes]:
             {"id": 1, "file_name": "a.png", "height": 6, "width": 8},
             {"id": 2, "file_name": "sub/b.png", "height": 6, "width": 8},
         ],
-        "categories": [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}],
+        "categories": [
+            {"id": 1, "name": "cat ", "supercategory": "pets"},
+            {"id": 7, "name": "dog", "supercategory": "pets"},
+            {"id": 8, "name": "dog", "supercategory": "pets"},
+            {"id": 0, "name": "pets", "supercategory": "none"},
+        ],
         "annotations": [
             {
                 "id": 1,
                 "image_id": 1,
                 "category_id": 7,
                 "bbox": [1, 1, 4, 3],
-                "area": 6,
+                "area": "6",
+                "iscrowd": "0",
                 "segmentation": polygon,
             },
             {
@@ -82,6 +88,7 @@ def coco_seeds() -> list[bytes]:
                 "category_id": 1,
                 "bbox": [0.5, 0, 20, 3.5],
                 "iscrowd": 1,
+                "area": -1,
                 "segmentation": runs,
             },
             {

@@ -36,6 +36,8 @@ NASTY: tuple[Any, ...] = (
     ),
     *("NaN", "file.py:Class", "table:/dev/null", "1e400", "x" * 3000),
     *([], {}, [[]], {"": None}, {"name": "x"}, [1, "2", None]),
+    # Flags and numbers as text, and a name with blanks.
+    *("0", "1", "true", "False", "-1", "31.5", "dog "),
 )
 # Written out in the text: deep values are no easier for this program than for the one that is tested.
 DEEP, DEEPER = "70 deep", "5000 deep"
@@ -242,7 +244,9 @@ def xml_text(data: bytes, draw: Random) -> bytes:
             item.tag = draw.choice(("x", "object", "name", "bndbox", "size", "annotation"))
         case 3:
             item.text = str(
-                draw.choice((*NASTY[:19], "", "person ", "1e400", "0x10", "1_0", "٣", "x" * 5000))
+                draw.choice(
+                    (*NASTY[:19], "", "person ", "True", "1", "1e400", "0x10", "1_0", "٣", "x" * 5000)
+                )
             )
         case 4:
             return draw.choice(ENTITIES).encode() + data.replace(b"</", b"&b;</", draw.randrange(3))

@@ -6,16 +6,22 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from feature_cache.reader import CacheReader
 from nasperc.data.batch import collate
-from nasperc.models.fcos_targets import fcos_targets
+from nasperc.data.dataset import DetectionDataset, Record
+from nasperc.data.sample import Meta, Sample
+from nasperc.models.fcos_targets import IGNORE, fcos_targets
+from nasperc.models.features import FeatureSpec
+from nasperc.models.heads.preset import PRESETS
 from proxy_tasks.base import TaskContext, no_progress
 from proxy_tasks.detection import DetectionProxy
-from proxy_tasks.detection_cache import STRIDES, level_sizes
+from proxy_tasks.detection_cache import STRIDES, level_sizes, write_cache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
-from proxy_tasks.detection_views import views
+from proxy_tasks.detection_views import ImageSplit, views
 
 
 def test_a_record_is_what_backbone_and_targets_give_for_its_view(task: DetectionProxy) -> None:
@@ -44,6 +50,63 @@ def test_a_record_is_what_backbone_and_targets_give_for_its_view(task: Detection
     assert torch.equal(rows["boxes"][0, :count], sample.boxes)
     assert torch.equal(rows["box_labels"][0, :count].long(), sample.labels)
     assert rows["image_id"].item() == sample.meta.image_id
+
+
+@pytest.mark.parametrize(
+    ("preset", "difficult", "ignored"),
+    [("nas_fcos", False, True), ("adelaidet", False, False), ("adelaidet", True, True)],
+)
+def test_what_lies_in_crowd(
+    tmp_path: Path, task: DetectionProxy, preset: str, difficult: bool, ignored: bool
+) -> None:
+    """COCO's crowd regions are background in AdelaiDet; VOC's difficult objects are ignored by both presets."""
+    whole = Sample(
+        torch.zeros(3, 64, 64, dtype=torch.uint8),
+        Meta(1, Path("x"), (64, 64)),
+        torch.tensor([[0.0, 0.0, 64.0, 64.0], [8.0, 8.0, 24.0, 24.0]]),
+        torch.tensor([0, 1]),
+        torch.tensor([True, False]),
+    )
+
+    class OneImage(DetectionDataset):
+        def __getitem__(self, index: int) -> Sample:
+            return whole
+
+    record = Record(1, Path("x"), (64, 64), *(np.zeros((2, 4)),) * 4)
+    dataset = OneImage("toy", "train", ("a", "b"), [record, record], difficult=difficult)
+    backbone = SmallBackbone()
+    path = tmp_path / "crowd.h5"
+    recipe = task.recipe.model_copy(update={"short_side": 64, "views": 1, "flip": 0.0})
+    write_cache(
+        path,
+        dataset,
+        ImageSplit((0,), (1,)),
+        backbone,
+        task.setup.normalisation,
+        PRESETS[preset],
+        recipe,
+        {"preset": preset},
+        {},
+        no_progress,
+    )
+    rows = CacheReader(path).batch(["labels", "box_crowd"], torch.arange(2))
+    for labels in rows["labels"]:
+        assert (IGNORE in labels) is ignored
+    # AP ignores crowd whatever the training does.
+    assert rows["box_crowd"].tolist() == [[1, 0]] * 2
+
+
+class SmallBackbone(torch.nn.Module):
+    """Features that do not matter."""
+
+    out = (FeatureSpec("c2", 1, 4),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [images[:, :1, ::4, ::4]]
 
 
 def test_features_are_alive_in_every_level(task: DetectionProxy) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from nasperc.assembly.datasets import synthetic_folder
 from nasperc.errors import InputError
+from proxy_tasks.base import TaskContext
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_views import split_images, views
@@ -31,6 +36,31 @@ def test_neither_part_is_ever_empty(share: float) -> None:
 def test_one_image_cannot_be_split() -> None:
     with pytest.raises(InputError, match="at least two images"):
         split_images(1, DetectionProxyRecipe())
+
+
+@pytest.mark.parametrize("part", ["meta-train", "meta-val"])
+def test_a_part_without_an_object_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+    make_recipe: Callable[..., DetectionProxyRecipe],
+    make_context: Callable[..., TaskContext],
+    part: str,
+) -> None:
+    context, recipe = make_context(tmp_path), make_recipe(finetune=True)
+    folder = synthetic_folder(context.data, tmp_path)
+    split = split_images(12, recipe)
+    file = folder / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    empty = {1 + image for image in (split.train if part == "meta-train" else split.val)}
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = int(annotation["image_id"] in empty)
+    file.write_text(json.dumps(content))
+    phases: list[str] = []
+    task = DetectionProxy(
+        recipe, replace(context, data=context.data.model_copy(update={"path": folder, "format": "coco"}))
+    )
+    with pytest.raises(InputError, match=f"{part} must show at least one object"):
+        task.prepare(lambda phase, fraction: phases.append(phase))
+    assert phases == []
 
 
 def test_views_are_crops_with_boxes_inside_and_the_same_each_time(task: DetectionProxy) -> None:

@@ -160,14 +160,24 @@ def test_any_static_network_will_do(tmp_path: Path) -> None:
     assert (result.status, result.reason) == ("completed", None)
 
 
-def test_annotations_of_void_alone_are_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["meta-train", "meta-val"])
+def test_a_part_of_void_alone_is_refused_before_anything_is_trained(tmp_path: Path, part: str) -> None:
     folder = write_synthetic_video(tmp_path / "data", videos={"train": 4, "val": 1}, frames=8, size=SIZE)
-    for file in (folder / "trainannot").iterdir():
+
+    def proxy() -> VideoSegmentationProxy:
+        return VideoSegmentationProxy(tiny_recipe(), on_folder(tiny_context(tmp_path / "prepared"), folder))
+
+    setup = proxy().setup
+    views = setup.parts["train" if part == "meta-train" else "val"]
+    # A sequence's first frame is neither trained nor measured.
+    for k in set(views.sequences[:, 1:].flatten().tolist()):
+        file = setup.dataset.frames[views.frames[k]].annotation
+        assert file is not None
         write_label_map(file, np.full(SIZE, 255))
-    with pytest.raises(InputError, match=r"meta-val must show at least one pixel"):
-        VideoSegmentationProxy(
-            tiny_recipe(), on_folder(tiny_context(tmp_path / "prepared"), folder)
-        ).prepare()
+    phases: list[str] = []
+    with pytest.raises(InputError, match=f"{part} must show at least one pixel"):
+        proxy().prepare(lambda phase, fraction: phases.append(phase))
+    assert phases == []
 
 
 def on_folder(context: TaskContext, folder: Path) -> TaskContext:

@@ -31,6 +31,13 @@ def test_reads_tokens_in_one_column(tmp_path):
     assert table.scores == {(1, 0, 0): (1.5, 9.0), (0, 1, 0): (2.0, 8.0)}
 
 
+def test_blanks_around_a_cell_do_not_count(tmp_path):
+    plain = read_score_table(write(tmp_path / "plain.csv", COLUMNS))
+    assert read_score_table(write(tmp_path / "t.csv", COLUMNS.replace(",", " , "))) == plain
+    tokens = read_score_table(write(tmp_path / "tokens.csv", "tokens,accuracy\n12 ,1\n 21,2\n"))
+    assert tokens.choices == (("1", "2"), ("1", "2"))
+
+
 @pytest.mark.parametrize(
     ("text", "score", "columns"),
     [
@@ -58,6 +65,8 @@ def test_which_column_is_the_score(tmp_path, text, score, columns):
         ("a,score\n1,2\n1,3\n", "one row only.*row 3"),
         ("tokens,score\n12,1\n1,2\n", "2 characters"),
         ("tokens,score\n,1\n", "at least one decision"),
+        ("a,b,score\n1, ,3\n", "must name a choice.*row 2"),
+        ("a,score\n1,2\n 1,3\n", "one row only.*row 3"),
         ('a,score\n"1,2\n', "readable"),
     ],
 )

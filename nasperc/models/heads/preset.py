@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nasperc.errors import InputError
 
+Crowd = Literal["ignore", "background"]
 SizesOfInterest = tuple[tuple[float, float], ...]
 
 SIZES_OF_INTEREST: SizesOfInterest = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
@@ -21,7 +22,8 @@ class FCOSPreset(BaseModel):
     pixels or the level's stride), with one learned ``scale_l`` a level if ``level_scales``.
 
     Targets: ``sizes_of_interest`` of each level in pixels, both ends inclusive; ``centre_sampling_radius`` in
-    strides, null for the whole box. Of several boxes at one location the smallest counts.
+    strides, null for the whole box. Of several boxes at one location the smallest counts. What lies in COCO's
+    ``crowd`` regions is ignored in training, or background; VOC's difficult objects are ignored by either.
 
     Losses: ``box_loss`` is computed in ``box_unit``; the focal loss is divided by ``focal_normaliser``.
 
@@ -43,6 +45,7 @@ class FCOSPreset(BaseModel):
 
     sizes_of_interest: SizesOfInterest = SIZES_OF_INTEREST
     centre_sampling_radius: float | None = Field(default=None, gt=0)
+    crowd: Crowd = "ignore"
 
     box_loss: Literal["iou", "giou"]
     focal_normaliser: Literal["positives_and_images", "positives"]
@@ -82,6 +85,8 @@ PRESETS: dict[str, FCOSPreset] = {
             box_activation="relu",
             box_unit="stride",
             centre_sampling_radius=1.5,
+            # detectron2, which reads its data, leaves annotations of crowds out.
+            crowd="background",
             box_loss="giou",
             focal_normaliser="positives",
             clip_before_nms=False,

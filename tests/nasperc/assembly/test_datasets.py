@@ -1,6 +1,14 @@
-from nasperc.assembly.datasets import open_video_split
+import json
+
+import numpy as np
+import pytest
+
+from nasperc.assembly.datasets import open_split, open_video_split
+from nasperc.data.label_map import write_label_map
 from nasperc.data.recipe import DataRecipe, SyntheticVideoRecipe
+from nasperc.data.synthetic import write_synthetic
 from nasperc.data.synthetic_video import write_synthetic_video
+from nasperc.errors import InputError
 
 SMALL = SyntheticVideoRecipe(train=2, val=1, test=1, frames=3, size=(32, 48))
 
@@ -19,3 +27,65 @@ def test_splits_of_a_folder_by_the_names_of_the_recipe(tmp_path):
     folder = write_synthetic_video(tmp_path / "data", videos={"first": 2, "last": 1}, frames=2, size=(32, 32))
     data = DataRecipe(path=folder, train_split="first", val_split="last")
     assert [open_video_split(data, role, tmp_path).split for role in ("train", "val")] == ["first", "last"]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A function that writes the synthetic data set with every annotation changed, and opens a split of it."""
+
+    def write(change, split="train"):
+        folder = write_synthetic(
+            tmp_path / "coco", images={"train": 2, "val": 1}, size=(64, 64), formats=("coco",)
+        )
+        for name in ("train", "val"):
+            file = folder / "annotations" / f"instances_{name}.json"
+            content = json.loads(file.read_text())
+            content["annotations"] = [
+                {**each, **change} for each in content["annotations"] if change is not None
+            ]
+            file.write_text(json.dumps(content))
+        return open_split(DataRecipe(path=folder), split, tmp_path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, r"2 images \(0 crowd, 0 dropped\)"),
+        ({"iscrowd": 1}, r"2 images \([1-9]\d* crowd, 0 dropped\)"),
+        ({"bbox": [1, 1, 0, 5]}, r"2 images \(0 crowd, [1-9]\d* dropped\)"),
+    ],
+)
+def test_a_train_split_without_an_object_is_refused(coco, change, message):
+    with pytest.raises(InputError, match=f"at least one object to learn, but got none in {message}"):
+        coco(change)
+
+
+def test_other_splits_may_show_nothing(coco):
+    assert coco(None, "val").objects() == 0
+
+
+def test_a_train_split_of_difficult_objects_alone_is_refused(tmp_path):
+    folder = write_synthetic(tmp_path / "voc", images={"train": 2}, size=(64, 64), formats=("voc",))
+    for file in (folder / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<difficult>0<", "<difficult>1<"))
+    with pytest.raises(InputError, match=r"none in 2 images \([1-9]\d* difficult, 0 dropped\)"):
+        open_split(DataRecipe(path=folder), "train", tmp_path)
+
+
+def test_a_train_split_of_void_alone_is_refused(tmp_path):
+    videos = {"train": 2, "val": 1}
+    folder = write_synthetic_video(tmp_path / "data", videos=videos, frames=2, size=(32, 32))
+    for split in videos:
+        for file in (folder / f"{split}annot").iterdir():
+            write_label_map(file, np.full((32, 32), 255))
+    data = DataRecipe(path=folder)
+    with pytest.raises(InputError, match="the train split must show at least one pixel of a class"):
+        open_video_split(data, "train", tmp_path)
+    val = open_video_split(data, "val", tmp_path)
+    assert not val.shows_class(val.annotated())
+    last = val.frames[-1].annotation
+    write_label_map(last, np.eye(32) * 255)
+    assert val.shows_class(val.annotated())
+    assert not val.shows_class(val.annotated()[:-1])

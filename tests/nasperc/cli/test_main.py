@@ -52,6 +52,13 @@ def test_the_three_commands_one_after_another_in_an_empty_folder(empty_folder, m
     assert code == 0, err
     assert "ap50" in json.loads(out)
 
+    for file in (data / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<difficult>0<", "<difficult>1<"))
+    code, out, err = nasperc(monkeypatch, capsys, "evaluate", checkpoint, "--data", data, "--json")
+    assert json.loads(out)["ap"] is None
+    code, out, err = nasperc(monkeypatch, capsys, "evaluate", checkpoint, "--data", data)
+    assert out.count("undefined") == 12
+
     image = next((data / "JPEGImages").iterdir())
     broken = empty_folder / "broken.jpg"
     broken.write_bytes(b"no image")

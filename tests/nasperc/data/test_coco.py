@@ -127,6 +127,9 @@ def test_object_without_a_real_polygon_is_dropped(tmp_path):
         ({"size": [20, 30], "counts": "00"}, "a sum of 0 instead of 600"),
         ({"size": [20, 30], "counts": ""}, "a sum of 0 instead of 600"),
         ({"size": [20, 30], "counts": "oooo"}, "add up"),
+        ({"size": [20.0, 30], "counts": [600]}, "their image's size"),
+        ({"size": [20, 30], "counts": [True, 599]}, "add up"),
+        ([[1, 1, 2, 2, 3, True]], "x, y pairs"),
     ],
 )
 def test_bad_segmentation_is_one_clear_error(tmp_path, segmentation, message):
@@ -153,6 +156,110 @@ def test_a_file_of_just_the_split_s_name_wins(tmp_path):
     write_coco(tmp_path, [], name="train", folder="train", images=(1,))
     write_coco(tmp_path, [], name="train2017", folder="train2017", images=(17,))
     assert read_coco(tmp_path, "train").records[0].image_id == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "crowd"),
+    [
+        *((written, False) for written in (0, "0", "false", " 0 ", 0.0, None, False)),
+        *((written, True) for written in (1, "1", "True", 1.0, True)),
+    ],
+)
+def test_a_crowd_flag_is_read_for_what_it_says(tmp_path, written, crowd):
+    root = write_coco(tmp_path, [annotation([2, 3, 10, 5], iscrowd=written)])
+    assert read_coco(root, "train").records[0].crowd.tolist() == [crowd]
+
+
+def test_areas_that_no_object_has_are_replaced_and_counted(tmp_path):
+    stated = [-1, 0, float("nan"), float("inf"), 10**400, "-3", "31.5", 31.5, None]
+    root = write_coco(tmp_path, [annotation([1, 1, 4, 3], area=area) for area in stated])
+    data = read_coco(root, "train")
+    assert data.records[0].areas.tolist() == [12] * 6 + [31.5, 31.5, 12]
+    (line,) = data.report.lines()
+    assert line.startswith("6 areas that are no numbers above 0 replaced by that of the box (first: ")
+    with pytest.raises(InputError, match="must be a number above 0, but got -1"):
+        read_coco(root, "train", strict=True)
+
+
+def test_blanks_around_category_names_do_not_count(tmp_path):
+    objects = [annotation([1, 1, 4, 4], category=1), annotation([1, 1, 4, 4], category=2)]
+    root = write_coco(tmp_path, objects, categories=("dog ", "	cat"))
+    data = read_coco(root, "train")
+    assert data.classes == coco_classes(root, "train") == ("cat", "dog")
+    assert data.records[0].labels.tolist() == [1, 0]
+    assert data.report.lines() == ["blanks around 2 category names left out (first: 'dog ')"]
+    # A checkpoint that was trained before has the blanks in its names.
+    assert read_coco(root, "train", ("dog ", "cat")).records[0].labels.tolist() == [0, 1]
+    with pytest.raises(InputError, match="differ in more than blanks, but got 'dog ' and 'dog'"):
+        read_coco(root, "train", ("dog ", "cat", "dog"))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\u00a0"])
+def test_an_empty_category_name_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="must not be empty"):
+        read_coco(write_coco(tmp_path, [], categories=("dog", name)), "train")
+
+
+def with_supercategories(*names):
+    def change(content):
+        for category, name in zip(content["categories"], names, strict=True):
+            category["supercategory"] = name
+
+    return change
+
+
+def test_of_two_categories_of_one_name_the_annotated_one_stays(tmp_path):
+    root = write_coco(tmp_path, [annotation([1, 1, 4, 4], category=3)], categories=("dog", "cat", "dog "))
+    data = read_coco(root, "train")
+    assert data.classes == ("cat", "dog")
+    assert data.records[0].labels.tolist() == [1]
+    said = "1 category with the name of another and no annotation left out (first: 'dog', id 1)"
+    assert said in data.report.lines()
+    # Both are annotated: it cannot be known whether they are one class.
+    edit(root, lambda content: content["annotations"].append(annotation([1, 1, 4, 4], category=1)))
+    with pytest.raises(InputError, match="name must be unique, but got 'dog' twice, ids 1 and 3"):
+        read_coco(root, "train")
+
+
+def test_the_root_of_all_categories_is_no_class(tmp_path):
+    root = write_coco(tmp_path, [annotation([1, 1, 4, 4], category=2)], categories=("cells", "red", "white"))
+    edit(root, with_supercategories("none", "cells", "cells"))
+    data = read_coco(root, "train")
+    assert data.classes == coco_classes(root, "train") == ("red", "white")
+    assert data.report.lines() == [
+        "category 'cells' (id 1) left out: all others name it as their supercategory, and no annotation has it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotated", "above"),
+    [
+        # Annotated; not of all others; of none but itself.
+        (1, ("none", "cells", "cells")),
+        (2, ("none", "cells", "none")),
+        (2, ("cells", "red", "white")),
+        (2, (None, None, None)),
+    ],
+)
+def test_every_other_category_without_annotations_stays(tmp_path, annotated, above):
+    root = write_coco(
+        tmp_path, [annotation([1, 1, 4, 4], category=annotated)], categories=("cells", "red", "white")
+    )
+    edit(root, with_supercategories(*above))
+    assert read_coco(root, "train").classes == ("cells", "red", "white")
+
+
+def test_the_root_with_the_name_of_a_class(tmp_path):
+    root = write_coco(tmp_path, [annotation([1, 1, 4, 4], category=2)], categories=("dog", "cat", "dog"))
+    edit(root, with_supercategories("none", "dog", "dog"))
+    # No dog is annotated in this split: the class stays all the same.
+    assert read_coco(root, "train").classes == ("cat", "dog")
+
+
+def test_the_only_category_has_no_others(tmp_path):
+    root = write_coco(tmp_path, [], categories=("person",))
+    edit(root, with_supercategories("person"))
+    assert read_coco(root, "train").classes == ("person",)
 
 
 def test_unknown_class_only_matters_where_it_is_used(tmp_path):
@@ -212,7 +319,18 @@ def double(key: str):
         (first("images", "id", 2**64), "at most 64 bits"),
         (first("categories", "name", "\ud800"), "must be text"),
         (first("annotations", "bbox", [1, 2, 10**400, 3]), "x, y, width, height"),
-        (first("categories", "name", "cat"), "category name must be unique"),
+        (first("categories", "supercategory", 3), "'supercategory' of category 1 must be text"),
+        (first("annotations", "iscrowd", "2"), "'iscrowd' of annotation 1 must be 0 or 1, but got '2'"),
+        (first("annotations", "iscrowd", 2), "'iscrowd' of annotation 1 must be 0 or 1"),
+        (first("annotations", "iscrowd", "no"), "'iscrowd' of annotation 1 must be 0 or 1"),
+        (first("annotations", "iscrowd", []), "'iscrowd' of annotation 1 must be 0 or 1"),
+        (first("annotations", "area", "large"), "'area' of annotation 1 must be a number above 0"),
+        (first("annotations", "area", True), "'area' of annotation 1 must be a number above 0"),
+        (first("annotations", "bbox", ["1", "2", "3", "4"]), "bbox of annotation 1 must be"),
+        (first("annotations", "bbox", [True, 2, 3, 4]), "bbox of annotation 1 must be"),
+        (first("annotations", "bbox", [1, None, 3, 4]), "bbox of annotation 1 must be"),
+        (first("annotations", "category_id", "1"), "must have 'category_id'"),
+        (first("images", "width", "30"), "must have 'width'"),
         (double("images"), "image id must be unique"),
         (double("annotations"), "annotation id must be unique"),
         (double("categories"), "category id must be unique"),

@@ -49,6 +49,29 @@ def test_sample(picture):
     assert len(pickle.loads(pickle.dumps(data))) == 1
 
 
+def test_objects_are_what_is_no_crowd(picture):
+    data = DetectionDataset("toy", "train", ("cat", "dog"), [record(picture), record(picture)])
+    assert data.objects() == 2
+    assert data.subset([]).objects() == 0
+
+
+def test_crowd_regions_can_be_left_out_but_not_difficult_objects(picture):
+    records = [record(picture, segmentations=("a", "b")), record(picture, crowd=np.array([False, False]))]
+    data = DetectionDataset("toy", "train", ("cat", "dog"), records)
+    without = data.without_crowd_regions()
+    assert [each.boxes.tolist() for each in without.records] == [[[1, 1, 3, 4]], records[1].boxes.tolist()]
+    first = without.records[0]
+    assert (first.labels.tolist(), first.crowd.tolist(), first.areas.tolist()) == ([1], [False], [5.0])
+    assert first.segmentations == ("a",)
+    assert len(data.records[0].boxes) == 2
+    assert without.without_crowd_regions() is without
+    voc = DetectionDataset("toy", "train", ("cat", "dog"), records, difficult=True)
+    assert voc.without_crowd_regions() is voc
+    # Meta-train is a part of the split.
+    assert voc.subset([0]).without_crowd_regions().objects() == 1
+    assert voc.subset([0]).difficult
+
+
 @pytest.mark.parametrize(
     ("mode", "suffix"), [("L", ".png"), ("P", ".png"), ("RGBA", ".png"), ("CMYK", ".jpg")]
 )

@@ -50,6 +50,29 @@ def test_difficult_counts_as_crowd(tmp_path):
     assert read_voc(root, "train", ("cat",)).records[0].crowd.tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("written", "difficult"),
+    [
+        *((written, False) for written in ("0", "False", "false", "", " 0 ")),
+        *((written, True) for written in ("1", "True", "TRUE", "\n1\n")),
+    ],
+)
+def test_difficult_is_read_for_what_it_says(tmp_path, written, difficult):
+    extra = f"<difficult>{written}</difficult>"
+    root = write_voc(tmp_path, {"a": voc_object("cat", 1, 1, 5, 5, extra=extra)})
+    data = read_voc(root, "train", ("cat",))
+    assert data.records[0].crowd.tolist() == [difficult]
+    assert data.difficult
+
+
+def test_names_and_numbers_may_have_blanks_around_them(tmp_path):
+    root = write_voc(tmp_path, {"a": voc_object(" cat\n", " 1 ", "1.0", "\n5", "5e0")})
+    assert voc_classes(root, "train") == ("cat",)
+    # The second spelling is that of a checkpoint from before names were stripped.
+    for name in ("cat", "cat "):
+        assert read_voc(root, "train", (name,)).records[0].boxes.tolist() == [[0, 0, 5, 5]]
+
+
 def test_parts_of_an_object_are_not_objects(tmp_path):
     part = voc_object("head", 9, 9, 10, 10).replace("object>", "part>")
     root = write_voc(tmp_path, {"a": voc_object("person", 1, 1, 20, 20, extra=part)})
@@ -133,6 +156,15 @@ EXTERNAL = (
         (voc_object("cat", 1, "nan", 4, 5), "<ymin> must be a finite number"),
         (voc_object("cat", 1, "", 4, 5), "must have a <ymin>"),
         (voc_object("horse", 1, 1, 4, 5), "class must be one of cat, dog, but got 'horse'"),
+        (voc_object("  ", 1, 1, 4, 5), "must have a <name>"),
+        (voc_object("cat", 1, 1, "1_0", 5), "<xmax> must be a finite number, but got '1_0'"),
+        (voc_object("cat", 1, 1, "٣", 5), "<xmax> must be a finite number"),
+        (voc_object("cat", 1, 1, "1e400", 5), "<xmax> must be a finite number"),
+        (voc_object("cat", 1, 1, 4, 5, extra="<difficult>2</difficult>"), "<difficult> of the object 'cat'"),
+        (
+            voc_object("cat", 1, 1, 4, 5, extra="<difficult>maybe</difficult>"),
+            "must be 0 or 1, but got 'maybe'",
+        ),
     ],
 )
 def test_bad_annotation_is_one_clear_error(tmp_path, text, message):
@@ -170,7 +202,8 @@ def test_a_stem_leads_nowhere_else(tmp_path, stem):
         voc_classes(root, "train")
 
 
-def test_a_size_that_no_image_has(tmp_path):
-    root = write_voc(tmp_path, {"a": ""}, stated=(10**9, 30))
-    with pytest.raises(InputError, match="at most 65535"):
+@pytest.mark.parametrize("stated", [(10**9, 30), (20.5, 30), (-20, 30), (20, -1)])
+def test_a_size_that_no_image_has(tmp_path, stated):
+    root = write_voc(tmp_path, {"a": ""}, stated=stated)
+    with pytest.raises(InputError, match="whole numbers of at most 65535"):
         read_voc(root, "train", ("cat",))

@@ -39,7 +39,7 @@ def test_perfect_detections():
         assert getattr(metrics, name) == pytest.approx(1.0), name
     # One detection an image: two of the three cats.
     assert metrics.ar1 == pytest.approx(2 / 3)
-    assert metrics.per_class == {"cat": pytest.approx(1.0), "dog": -1.0}
+    assert metrics.per_class == {"cat": pytest.approx(1.0), "dog": None}
 
 
 def test_by_hand():
@@ -81,12 +81,12 @@ def test_detections_in_crowd_do_not_count():
 
 def test_nothing_detected_is_zero_and_nothing_there_is_undefined(capsys):
     metrics = coco_ap(ground_truth(), [])
-    assert (metrics.ap, metrics.ar100, metrics.per_class) == (0.0, 0.0, {"cat": 0.0, "dog": -1.0})
+    assert (metrics.ap, metrics.ar100, metrics.per_class) == (0.0, 0.0, {"cat": 0.0, "dog": None})
     empty = {**ground_truth(), "annotations": []}
     for detections in ([], detect(1, [0, 0, 5, 5], 0.5)):
         metrics = coco_ap(empty, detections)
-        assert set(metrics.per_class.values()) == {-1.0}
-        assert (metrics.ap, metrics.ap_small, metrics.ar1) == (-1.0, -1.0, -1.0)
+        assert set(metrics.per_class.values()) == {None}
+        assert (metrics.ap, metrics.ap_small, metrics.ar1) == (None, None, None)
     assert capsys.readouterr().out == ""
 
 

@@ -17,7 +17,7 @@ def rank_rows(rows, splits):
 
 def row(name, val, test, rank=None, reward=None, **more):
     metrics = {
-        split: {key: ap if key != "ap_small" else -1.0 for key, _ in NUMBERS}
+        split: {key: ap if key != "ap_small" else None for key, _ in NUMBERS}
         for split, ap in (("val", val), ("test", test))
         if ap is not None
     }
@@ -123,6 +123,48 @@ def test_files(tmp_path):
     more = [*ROWS, row("rank 4", 0.1, 0.1, 4, -1.4)]
     write_results(rank_rows(more, ("val", "test")), tmp_path, {})
     assert (tmp_path / "reward_ap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_undefined_metric_ranks_nothing_and_is_said(tmp_path):
+    undefined = {"val": dict.fromkeys((key for key, _ in NUMBERS))}
+    rows = [row(f"rank {k}", 0.1, 0.1 * k, k, -float(k)) for k in (1, 2, 3)]
+    rows = [dataclasses.replace(each, metrics={**each.metrics, **undefined}) for each in rows]
+    failed = row("rank 0", None, None, 0, -0.5, reason="x")
+    results = rank_rows([failed, *rows], ("val", "test"))
+    assert [each.name for each in results.rows] == ["rank 1", "rank 2", "rank 3", "rank 0"]
+    assert results.selected(results.rows[0]) is None
+    text = to_markdown(results)
+    assert text.startswith(
+        "Not ranked, since AP on val is undefined: it has no object that counts; the twelve"
+    )
+    assert "| 1 | rank 1 | -1.0000 | - | 10.0 |" in text
+    assert "| - | rank 0 | -0.5000 |  |  |" in text
+    assert "Kendall's tau -1.00" in results.agreement()
+    write_results(results, tmp_path, {})
+    assert json.loads((tmp_path / "results.json").read_text())["rows"][0]["metrics"]["val"]["ap"] is None
+    assert (tmp_path / "reward_ap.png").exists()
+    # The reported split undefined, too: nothing to compare, nothing to plot.
+    nothing = rank_rows([dataclasses.replace(each, metrics=undefined) for each in rows], ("val",))
+    assert nothing.agreement() is None
+    (tmp_path / "nothing").mkdir()
+    write_results(nothing, tmp_path / "nothing", {})
+    assert not (tmp_path / "nothing" / "reward_ap.png").exists()
+    assert nothing.best.name == "rank 1"
+
+
+def test_metrics_of_older_files_have_minus_one_where_they_are_undefined():
+    values = {key: 0.5 for key, _ in NUMBERS} | {"ap_small": -1.0, "per_class": {"cat": 0.25, "dog": -1.0}}
+    found = CocoTables().measured(values)
+    assert found == values | {"ap_small": None, "per_class": {"cat": 0.25, "dog": None}}
+    assert CocoTables().measured(found) == found
+    for broken in (
+        {**values, "ap": "high"},
+        {**values, "ap": 2},
+        {**values, "ap": float("nan")},
+        {"ap": 0.5},
+        [],
+    ):
+        assert CocoTables().measured(broken) is None
 
 
 def test_agreement_of_reward_and_ap_needs_three_entries():

@@ -17,8 +17,9 @@ from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.run import fulltrain, next_command
-from nasperc.fulltrain.selection import select_by_full_training
+from nasperc.fulltrain.selection import FullTrainingSelector, select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
+from nasperc.search.recipe import parse_recipe
 from nasperc.search.top10 import read_top10
 from nasperc.training.checkpoint import load_checkpoint
 
@@ -222,6 +223,44 @@ def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, mon
     assert selection.scores == {entries[0].hash: 0.2, entries[1].hash: 0.4}
     assert selection.hash == entries[1].hash
     assert (candidates.parent / "select-fpn" / "results.json").exists()
+
+
+@pytest.fixture
+def without_objects(data, tmp_path):
+    """The data set with nothing annotated in some splits."""
+
+    def make(*splits):
+        folder = shutil.copytree(data, tmp_path / "empty")
+        for split in splits:
+            file = folder / "annotations" / f"instances_{split}.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+        return {"data": {"path": str(folder)}}
+
+    return make
+
+
+def test_splits_without_objects_have_no_ap(top10, console, fixed_costs, without_objects):
+    results = fulltrain(top10, overrides=[without_objects("val", "test")], console=console)
+    assert [row.name for row in results.rows] == ["rank 1", "rank 2", "FPN-FCOS"]
+    assert all(row.metrics[split]["ap"] is None for row in results.rows for split in ("val", "test"))
+    printed = " ".join(said(console).split())
+    assert "AP on val is undefined (shown as -): it has no object that counts; rows stand in the" in printed
+    assert "AP on test is undefined (shown as -): it has no object that counts" in printed
+    assert "rank 1: done, AP -" in printed
+    assert "-100" not in printed
+
+
+def test_nothing_to_learn_is_refused(top10, console, fixed_costs, without_objects):
+    with pytest.raises(InputError, match="at least one object to learn"):
+        fulltrain(top10, overrides=[without_objects("train")], console=console)
+
+
+def test_a_val_split_without_objects_cannot_select(recipe, console, tmp_path, without_objects):
+    selector = FullTrainingSelector(console)
+    selector.check(recipe, tmp_path)
+    empty = parse_recipe({**recipe.to_dict(), **without_objects("val")}, where="test")
+    with pytest.raises(InputError, match="AP must be defined to select by it, but got val"):
+        selector.check(empty, tmp_path)
 
 
 def test_what_to_type_next_names_the_rank_or_the_checkpoint():

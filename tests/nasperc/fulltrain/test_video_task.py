@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from top10_file import write_top10
 
 from nasperc.assembly import static_network
+from nasperc.data.formats import open_video
+from nasperc.data.label_map import write_label_map
 from nasperc.errors import InputError
 from nasperc.fulltrain import video_task
 from nasperc.fulltrain.evaluate_video import evaluate_video
@@ -199,3 +203,36 @@ def test_bad_input(top10, console, arguments, message):
     with pytest.raises(InputError, match=message):
         fulltrain(top10, console=console, **arguments)
     assert not (top10.parent / "fulltrain").exists()
+
+
+def all_void(video_data, folder, *splits, first_frames_too=True):
+    """A copy of the data set without a pixel of a class in some splits."""
+    shutil.copytree(video_data, folder)
+    for split in splits:
+        data = open_video(folder, split)
+        for run in data.runs:
+            for k in run if first_frames_too else run[1:]:
+                frame = data.frames[k]
+                write_label_map(frame.annotation, np.full(frame.size, 255))
+    return [{"data": {"path": str(folder)}}]
+
+
+def test_measured_on_void_alone(top10, console, video_data, tmp_path):
+    results = fulltrain(
+        top10, top=1, overrides=all_void(video_data, tmp_path / "void", "val", "test"), console=console
+    )
+    assert [row.name for row in results.rows] == ["rank 1", "per-frame baseline"]
+    assert all(row.metrics["test"]["miou"] is None for row in results.rows)
+    printed = " ".join(console.file.getvalue().split())
+    assert "mIoU on val is undefined (shown as -): it has no pixel of a class; rows stand in the" in printed
+    assert "rank 1: done, mIoU -" in printed
+    written = (top10.parent / "fulltrain" / "results.md").read_text()
+    assert written.startswith("Not ranked, since mIoU on val is undefined: it has no pixel of a class")
+    json.loads((top10.parent / "fulltrain" / "results.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("first_frames_too", [True, False])
+def test_nothing_to_learn_is_refused(top10, console, video_data, tmp_path, first_frames_too):
+    overrides = all_void(video_data, tmp_path / "void", "train", first_frames_too=first_frames_too)
+    with pytest.raises(InputError, match=r"the train split .*must show at least one pixel"):
+        fulltrain(top10, overrides=overrides, console=console)

@@ -18,6 +18,20 @@ from nasperc.search.top10 import read_top10
 MakeRecipe = Callable[..., Recipe]
 
 
+class Chosen:
+    """A selector of any function, which allows any data."""
+
+    def __init__(self, choose: Callable[[Path, Mapping[str, int]], Selection]) -> None:
+        self._choose = choose
+
+    def check(self, recipe: Recipe, prepared: Path) -> None:
+        pass
+
+    def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
+        return self._choose(candidates, widths)
+
+
+@Chosen
 def third(path: Path, widths: Mapping[str, int]) -> Selection:
     assert widths == {"body": 16}
     entries = read_top10(path).entries
@@ -54,6 +68,7 @@ def test_the_second_stage_builds_on_the_selected_architecture(
 def test_an_interrupted_selection_is_made_again(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:
+    @Chosen
     def interrupted(path: Path, widths: Mapping[str, int]) -> Selection:
         raise KeyboardInterrupt
 
@@ -72,8 +87,24 @@ def test_a_selector_must_choose_a_candidate(tmp_path: Path, toy_recipe: MakeReci
             toy_recipe({"select": "fulltrain:4"}),
             tmp_path / "runs" / "one",
             console=console,
-            selector=lambda path, widths: Selection("0" * 64, {}),
+            selector=Chosen(lambda path, widths: Selection("0" * 64, {})),
         )
+
+
+def test_data_that_cannot_select_are_refused_before_anything_is_prepared(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    class Refusing(Chosen):
+        def check(self, recipe: Recipe, prepared: Path) -> None:
+            raise InputError("AP must be defined", value="val", where=prepared, repair="Annotate it.")
+
+    folder = tmp_path / "runs" / "one"
+    refusing = Refusing(lambda path, widths: Selection("", {}))
+    with pytest.raises(InputError, match="AP must be defined"):
+        run_search(toy_recipe({"select": "fulltrain:4"}), folder, console=console, selector=refusing)
+    assert not folder.exists()
+    # Where nothing is selected, nobody asks.
+    run_search(toy_recipe(), folder, console=console, selector=refusing)
 
 
 @pytest.mark.parametrize("rule", ["fulltrain", "fulltrain:0", "ap", "fulltrain:x"])

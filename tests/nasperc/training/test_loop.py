@@ -1,10 +1,14 @@
 import os
 import signal
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from nasperc.assembly.detector import Baseline, build_detector
+from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import get_normalisation
@@ -67,6 +71,55 @@ def test_sizes_of_interest_are_scaled_by_the_recipe(make_detector, dataset, reci
     by_hand.head.preset = by_hand.preset.model_copy(update={"sizes_of_interest": sizes})
     assert first_losses(make_detector(), 0.08) == first_losses(by_hand, 1.0)
     assert first_losses(make_detector(), 0.08) != first_losses(make_detector(), 1.0)
+
+
+def with_crowd(dataset, **more):
+    """Every image's first object as crowd."""
+    records = [
+        replace(record, crowd=np.arange(len(record.crowd)) == 0)
+        for record in dataset.records
+        if len(record.crowd) > 1
+    ]
+    return DetectionDataset(dataset.name, dataset.split, dataset.classes, records, **more)
+
+
+@pytest.mark.parametrize(
+    ("rule", "difficult", "kept"),
+    [("ignore", False, True), ("background", False, False), ("background", True, True)],
+)
+@pytest.mark.parametrize("kind", ["fpn-fcos", "fpn-retinanet"])
+def test_crowd_regions_are_ignored_or_left_out(dataset, recipe, tmp_path, kind, rule, difficult, kept):
+    crowds = []
+
+    def losses(model, batch):
+        crowds.extend(sample.crowd for sample in batch.samples)
+        return detection_losses(model, batch)
+
+    def once(resume=False):
+        torch.manual_seed(0)
+        preset = {"preset_overrides": {"crowd": rule}}
+        model = build_detector(
+            ModelRecipe(backbone={"width_mult": 0.1}, **preset),
+            Baseline(64, 64, 1, kind),
+            len(dataset.classes),
+        )
+        data = with_crowd(dataset, difficult=difficult)
+        short = recipe.model_copy(update={"iterations": 1, "checkpoint_every": 1})
+        train(model, data, short, seed=0, normalisation=TF, losses=losses, checkpoint=path, resume=resume)
+
+    path = tmp_path / "checkpoint.pt"
+    once()
+    assert len(crowds) >= 2
+    assert all(crowd.any() == kept for crowd in crowds)
+    # A checkpoint that was begun with crowd ignored is not continued where that makes a difference.
+    content = load_checkpoint(path)
+    assert content.pop("crowd", None) == (None if kept else "background")
+    torch.save(content, path)
+    if kept:
+        once(resume=True)
+    else:
+        with pytest.raises(InputError, match="continued with the crowd"):
+            once(resume=True)
 
 
 @pytest.mark.parametrize("stop", [2, 3, 6])

@@ -18,6 +18,7 @@ def test_where_the_two_presets_differ() -> None:
         "box_activation": ("exp", "relu"),
         "box_unit": ("pixel", "stride"),
         "centre_sampling_radius": (None, 1.5),
+        "crowd": ("ignore", "background"),
         "box_loss": ("iou", "giou"),
         "focal_normaliser": ("positives_and_images", "positives"),
         "clip_before_nms": (True, False),
