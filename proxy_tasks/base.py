@@ -103,7 +103,7 @@ class ProxyTask(ABC):
 
     def latencies(
         self, those: Sequence[tuple[Architecture, Mapping[str, int]]], on_progress: Progress = no_progress
-    ) -> list[Latency | None]:
+    ) -> Sequence[Latency | None]:
         """As :meth:`latency`, of architectures and widths that stand in one ranking: where the task can, their runs
         take turns, so that a slow moment of the machine meets all."""
         return [self.latency(architecture, widths) for architecture, widths in those]
