@@ -19,10 +19,10 @@ from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress
+from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.detection_cache import DetectionCache, write_cache
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.finetune import finetune
-from proxy_tasks.folder_lock import build_once
 from search_spaces.base import ORIGINAL, Part
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -81,12 +81,13 @@ class PyramidCache:
         return self._setup.context.folder / f"pyramid-{fingerprint(self.contents)[:16]}.h5"
 
     def build(self, device: torch.device, on_progress: Progress) -> None:
-        """Train the FPN and write the file, unless it is there.
+        """Train the FPN and write the file, unless it is there and whole.
 
         Raises:
             InputError: data or weights cannot be used; the disk is full; the training diverges.
         """
-        build_once(self.path, lambda: self._build(device, on_progress))
+        check = self._setup.context.check
+        prepare_cache(self.path, lambda: self._build(device, on_progress), check, on_progress)
 
     def open(self, device: torch.device) -> DetectionCache:
         """The features and targets of every view.

@@ -78,6 +78,10 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read the caches whole, also where nothing happened to the files."),
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
@@ -121,6 +125,7 @@ def search(
             console=console,
             resume=True,
             selector=selector,
+            verify=verify,
         )
         return
     chosen_space = space_section(space) if space else {}
@@ -160,7 +165,7 @@ def search(
     chosen = recipe or default_recipe(data, chosen_space.get("name"))
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(name=name), console=console, selector=selector)
+    run_search(loaded, new_run_folder(name=name), console=console, selector=selector, verify=verify)
 
 
 def space_section(space: str) -> dict[str, str]:
