@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from feature_cache.format import canonical_json, checksum, fingerprint
 from feature_cache.header import Header

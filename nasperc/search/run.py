@@ -214,10 +214,10 @@ class _Search:
         with search_display(console) as display:
             going, waiting = True, False
             while going and not waiting:
-                self._take_events(executor, scalars, display)
+                self._take_events(executor, scalars, display, console)
                 going = executor.advance()
                 waiting = going and executor.status().selecting
-            self._take_events(executor, scalars, display)
+            self._take_events(executor, scalars, display, console)
         return waiting
 
     def conclude(self, console: Console, proxy: ProxyTask) -> None:
@@ -266,8 +266,21 @@ class _Search:
             soft_wrap=True,
         )
 
-    def _take_events(self, executor: Executor, scalars: SearchScalars, display: SearchDisplay) -> None:
+    def _take_events(
+        self, executor: Executor, scalars: SearchScalars, display: SearchDisplay, console: Console
+    ) -> None:
         events = executor.events_since(self._seen)
+        resumed = [event for event in events if event["event"] == "run_resume"]
+        # Before this driver's own there are those of earlier ones.
+        for event in resumed if self._seen else resumed[-1:]:
+            for snapshot in event.get("passed_over", ()):
+                console.print(
+                    f"a snapshot of the controller was passed over: {snapshot} (an older one, and the journal after it, "
+                    "serve as well)",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
         self._seen += len(events)
         for event in events:
             self.progress.apply(event)

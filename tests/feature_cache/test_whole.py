@@ -82,5 +82,5 @@ def test_a_note_of_no_hash_is_not_believed(cache: Path) -> None:
 
 
 def test_without_a_cache_nothing_is_known(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="no.h5"):
+    with pytest.raises(OSError, match=r"no\.h5"):
         whole_sha256(tmp_path / "no.h5")

@@ -12,7 +12,9 @@ import torch
 from feature_cache import verify as verify_module
 from feature_cache.format import TensorSpec
 from feature_cache.reader import CacheReader
+from feature_cache.whole import note_whole
 from feature_cache.writer import CacheWriter
+from nasperc.file_stamp import file_stamp
 from proxy_tasks import cache_check as module
 from proxy_tasks.cache_check import CacheCheck, prepare_cache
 
@@ -101,9 +103,6 @@ def test_a_bit_that_no_write_flipped_is_found_by_verify(folder: Folder) -> None:
     folder.flip()
     # As a failing disk would do it: the note is that of the file as it is.
     note = folder.path.with_name(".cache.h5.whole")
-    from feature_cache.whole import note_whole
-    from nasperc.file_stamp import file_stamp
-
     note.unlink()
     note_whole(folder.path, "0" * 64, file_stamp(folder.path))
     folder.prepare()
@@ -127,7 +126,7 @@ def test_another_cache_than_before_is_told(folder: Folder) -> None:
     folder.flip()
     folder.values = folder.values + 1
     folder.prepare()
-    name, sha256, before = folder.caches[-1]
+    _, sha256, before = folder.caches[-1]
     assert before == first
     assert sha256 == CacheReader(folder.path).header.sha256 != first
 
