@@ -80,6 +80,22 @@ def _require_bounded(content: Any) -> None:
         below = [value for values in inner for value in values]
 
 
+def not_finite(values: Any, name: str = "") -> str | None:
+    """The name of a tensor in nested dicts, lists and tuples that holds NaN or infinity; None: there is none."""
+    if isinstance(values, Tensor):
+        fine = not (values.is_floating_point() or values.is_complex()) or bool(torch.isfinite(values).all())
+        return None if fine else name
+    items = (
+        values.items()
+        if isinstance(values, dict)
+        else enumerate(values)
+        if isinstance(values, list | tuple)
+        else ()
+    )
+    found = (not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in items)
+    return next((each for each in found if each is not None), None)
+
+
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if text.startswith("Weights only load failed"):

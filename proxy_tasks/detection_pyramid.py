@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from feature_cache.format import fingerprint
+from feature_cache.opening import read_header
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
@@ -84,7 +85,8 @@ class PyramidCache:
         """Train the FPN and write the file, unless it is there and whole.
 
         Raises:
-            InputError: data or weights cannot be used; the disk is full; the training diverges.
+            InputError: data or weights cannot be used; the disk is full; the training diverges; the fine-tuned
+                backbone is not that of the run's cache.
         """
         check = self._setup.context.check
         prepare_cache(self.path, lambda: self._build(device, on_progress), check, on_progress)
@@ -106,9 +108,22 @@ class PyramidCache:
         reader = CacheReader(self.path, expect=self.contents)
         return DetectionCache(reader, LEVELS, len(setup.split.train) * setup.recipe.views, device)
 
+    def _check_backbone(self, found: str | None) -> None:
+        """Heads are searched on features of the backbone that the FPN was searched on."""
+        path = self._setup.cache_path
+        wanted = read_header(path).attributes.get("finetuned_sha256") if path.exists() else found
+        if found != wanted:
+            raise InputError(
+                f"the fine-tuned backbone must be the one that {path.name} was made with: {str(wanted)[:16]}",
+                value=str(found)[:16],
+                where=self._setup.context.folder,
+                repair=f"Restore its file, or delete {path.name}: the next run builds it again, as another cache.",
+            )
+
     def _build(self, device: torch.device, on_progress: Progress) -> None:
         setup = self._setup
         backbone, attributes = setup.backbone(device, on_progress)
+        self._check_backbone(attributes["finetuned_sha256"])
         architecture = setup.context.space.architecture({"fpn": self._fpn, "head": ORIGINAL})
         detector = finetune(
             backbone,

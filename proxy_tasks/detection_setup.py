@@ -17,6 +17,7 @@ from nasperc.assembly.detector import Baseline
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.errors import InputError
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
 from nasperc.models.features import FeatureSpec
@@ -179,7 +180,11 @@ class DetectionSetup:
         key = fingerprint(contents)[:16]
         weights = self.context.folder / f"backbone-{key}.pth"
         if weights.exists():
-            load_backbone_weights(backbone, weights)
+            try:
+                load_backbone_weights(backbone, weights)
+            except InputError as error:
+                repair = "Delete the file: the backbone is fine-tuned again by the next run."
+                raise InputError(error.rule, value=error.value, where=weights, repair=repair) from error
             return weights
         finetune(
             backbone,

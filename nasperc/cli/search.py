@@ -12,6 +12,7 @@ from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
 from nasperc.fulltrain.selection import select_by_full_training
+from nasperc.limits import require_name
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
@@ -85,6 +86,8 @@ def search(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
+    if name is not None:
+        require_name(name, "the name of a run", where="--name")
     selector = partial(select_by_full_training, console=console)
     if resume is not None:
         typed = (

@@ -16,6 +16,7 @@ from nasperc.data.image import read_image
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.segmentation import decode_mask
+from nasperc.limits import require_names
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,6 +47,9 @@ class DetectionDataset:
         classes: names in the order of the labels.
         records: one for each image.
         report: what the reader mended.
+
+    Raises:
+        InputError: too many classes, or a name that is too long.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class DetectionDataset:
         records: Iterable[Record],
         report: ReadReport | None = None,
     ) -> None:
+        require_names(classes, where=f"{name} {split}")
         self.name = name
         self.split = split
         self.classes = classes

@@ -14,6 +14,7 @@ from nasperc.data.label_map import LabelIds, check_size
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.sequences import runs_of, windows
 from nasperc.errors import InputError
+from nasperc.limits import require_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,13 @@ class VideoDataset:
         runs: the indices of each run of consecutive frames.
 
     Raises:
-        InputError: frames of one run differ in size.
+        InputError: frames of one run differ in size; too many classes, or a name that is too long.
     """
 
     def __init__(
         self, name: str, split: str, classes: tuple[str, ...], runs: Iterable[Sequence[Frame]], ids: LabelIds
     ) -> None:
+        require_names(classes, where=f"{name} {split}")
         runs = tuple(runs)
         for run in runs:
             for frame in run:

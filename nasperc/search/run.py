@@ -275,8 +275,8 @@ class _Search:
         for event in resumed if self._seen else resumed[-1:]:
             for snapshot in event.get("passed_over", ()):
                 console.print(
-                    f"a snapshot of the controller was passed over: {snapshot} (an older one, and the journal after it, "
-                    "serve as well)",
+                    f"a snapshot of the controller was passed over: {snapshot} (an older one, and the journal after "
+                    "it, serve as well)",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,

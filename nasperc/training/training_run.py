@@ -13,10 +13,13 @@ import torch
 from torch import nn
 
 from nasperc.errors import InputError, shown
+from nasperc.torch_files import not_finite
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.peers import Peers
 from nasperc.training.plan import TrainingPlan
+
+_START_ANEW = "Remove the file to start anew."
 
 
 class TrainingRun:
@@ -92,7 +95,8 @@ class TrainingRun:
         path = self.checkpoint
         if path is None or not path.exists():
             return
-        content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
+        keys = ("step", "seconds", "finished", "model", "optimizer", "average")
+        content = load_checkpoint(path, keys, _START_ANEW)
         for key, value in self.identity.items():
             if not _same(content.get(key), value):
                 raise InputError(
@@ -117,8 +121,23 @@ class TrainingRun:
                 "a checkpoint must fit the network",
                 value=(str(error) or type(error).__name__).splitlines()[0],
                 where=path,
-                repair="Remove the file to start anew.",
+                repair=_START_ANEW,
             ) from error
+        self._require_finite(path)
+
+    def _require_finite(self, path: Path) -> None:
+        state: dict[str, Any] = {"model": self.model.state_dict()}
+        if not self.finished:
+            state["optimizer"] = self.optimizers.state_dict()
+            state["average"] = None if self.average is None else self.average.state_dict()
+        name = not_finite(state)
+        if name is not None:
+            raise InputError(
+                "what a checkpoint goes on from must be finite numbers",
+                value=f"NaN or infinity in {name}",
+                where=path,
+                repair=_START_ANEW,
+            )
 
     def finish(self) -> None:
         """Put the parameters to evaluate in place, and write the last checkpoint."""
