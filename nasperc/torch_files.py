@@ -83,8 +83,8 @@ def _require_bounded(content: Any) -> None:
 def not_finite(values: Any, name: str = "") -> str | None:
     """The name of a tensor in nested dicts, lists and tuples that holds NaN or infinity; None: there is none."""
     if isinstance(values, Tensor):
-        fine = not (values.is_floating_point() or values.is_complex()) or bool(torch.isfinite(values).all())
-        return None if fine else name
+        fractions = (values.is_floating_point() or values.is_complex()) and not values.is_meta
+        return name if fractions and not bool(torch.isfinite(values).all()) else None
     items = (
         values.items()
         if isinstance(values, dict)

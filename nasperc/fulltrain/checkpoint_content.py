@@ -52,7 +52,7 @@ def described_network(path: Path) -> Iterator[None]:
         raise
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"])) or "a whole section"
         raise InputError(
             f"a checkpoint must describe its network by valid recipe keys: {key}: {first['msg']}",
             value=shown(first["input"]),
