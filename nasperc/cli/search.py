@@ -117,7 +117,7 @@ def search(
                 "a resumed run keeps its recipe",
                 value="options that would change it",
                 where="--resume",
-                repair="Give --workers or --executor at the most.",
+                repair="Give --workers, --executor or --verify at the most.",
             )
         run = existing_run(resume)
         kept = run.read_recipe()
