@@ -48,8 +48,8 @@ class PPORecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: int = Field(2, gt=0)
-    hidden: int = Field(100, gt=0)
+    layers: int = Field(2, gt=0, le=64)
+    hidden: int = Field(100, gt=0, le=8192)
     init_range: float = Field(0.1, gt=0)
     learning_rate: float = Field(3e-3, gt=0)
     batch: int = Field(10, gt=0)

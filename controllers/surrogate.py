@@ -46,10 +46,10 @@ class SurrogateRecipe(BaseModel):
     interval: int = Field(5, gt=0)
     growth: float = Field(0.1, ge=0)
     proposer: Literal["policy", "mutants", "both"] = "mutants"
-    pool: int = Field(500, gt=2)
+    pool: int = Field(500, gt=2, le=1_000_000)
     parents: int = Field(10, gt=0)
-    members: int = Field(5, gt=1)
-    hidden: int = Field(64, gt=0)
+    members: int = Field(5, gt=1, le=1000)
+    hidden: int = Field(64, gt=0, le=8192)
     steps: int = Field(160, gt=0)
     batch: int = Field(64, gt=0)
     learning_rate: float = Field(1e-2, gt=0)

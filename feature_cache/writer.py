@@ -32,7 +32,9 @@ from feature_cache.format import (
 from feature_cache.header import Header
 from feature_cache.opening import sign
 from feature_cache.quantise import quantise
+from feature_cache.whole import note_whole
 from nasperc.errors import InputError
+from nasperc.file_stamp import file_stamp
 
 
 class CacheWriter:
@@ -99,7 +101,7 @@ class CacheWriter:
 
         Raises:
             ValueError: a tensor is missing or has another shape than its spec, or there are too many records.
-            InputError: the disk is full.
+            InputError: a number is not finite, or too large for its type; the disk is full.
         """
         if set(records) != set(self.specs):
             raise ValueError(f"records have {sorted(records)}, the cache holds {sorted(self.specs)}")
@@ -113,6 +115,7 @@ class CacheWriter:
             if tuple(tensor.shape[1:]) != self.specs[name].shape:
                 raise ValueError(f"{name} must be {self.specs[name].shape}, got {tuple(tensor.shape[1:])}")
             values = tensor.detach().cpu().numpy()
+            self._require_finite(name, values)
             if not self.specs[name].quantised:
                 self._write(name, start, values)
                 continue
@@ -156,6 +159,8 @@ class CacheWriter:
                 properties.set_layout(h5py.h5d.CONTIGUOUS)
                 properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
                 properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+                # The same records make the same bytes.
+                properties.set_obj_track_times(False)
                 dataset = h5py.h5d.create(
                     file.id,
                     name.encode(),
@@ -166,6 +171,22 @@ class CacheWriter:
                 self._offsets[name] = dataset.get_offset()
                 quantised = name in self.specs and self.specs[name].quantised
                 h5py.Dataset(dataset).attrs["encoding"] = "quantised" if quantised else "plain"
+
+    def _require_finite(self, name: str, values: np.ndarray) -> None:
+        spec = self.specs[name]
+        stored = np.dtype("float32" if spec.quantised else spec.dtype)
+        if stored.kind != "f" or not values.size:
+            return
+        # Either is NaN where any value is.
+        low, high = float(values.min()), float(values.max())
+        most = float(np.finfo(stored).max)
+        if not (-most <= low and high <= most):
+            raise InputError(
+                f"what is cached must be finite numbers of {stored.name}, at most {most:g}",
+                value=f"{low:g} to {high:g}",
+                where=f"{name} of {self.path.name}",
+                repair="Check the weights that it is computed with, or cache float32 (recipe key proxy.dtype).",
+            )
 
     def _write(self, name: str, start: int, values: np.ndarray) -> None:
         layout = self._layouts[name]
@@ -199,6 +220,8 @@ class CacheWriter:
             os.close(descriptor)
         os.replace(self._partial, self.path)
         sign(self.path, self._header(sha256))
+        # Hashed on its way to the disk: it need not be read again.
+        note_whole(self.path, sha256, file_stamp(self.path))
 
     def _header(self, sha256: str) -> Header:
         """What this process has written, without asking the file."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -17,6 +17,9 @@ from nasperc.data.recipe import DataRecipe
 from nasperc.evaluation.latency import Latency
 from nasperc.training.segmentation_recipe import VideoTrainingRecipe
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
+
+if TYPE_CHECKING:
+    from proxy_tasks.cache_check import CacheCheck
 
 # Called with (phase, fraction in [0, 1]): what a progress bar or a watchdog needs.
 Progress = Callable[[str, float], None]
@@ -32,7 +35,8 @@ class TaskContext:
 
     ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs;
     each file's name carries the fingerprint of what is in it. ``seed``: the run's. ``video``: how the per-frame network
-    is trained that dynamic cells are put on.
+    is trained that dynamic cells are put on. ``check``: a driver's, of the caches that it finds; None for workers, who
+    take its word.
     """
 
     space: SearchSpace
@@ -41,6 +45,7 @@ class TaskContext:
     folder: Path
     seed: int
     video: VideoTrainingRecipe = field(default_factory=VideoTrainingRecipe)
+    check: CacheCheck | None = None
 
 
 class ProxyTask(ABC):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasperc.errors import InputError
+from nasperc.limits import MOST_AT_ONCE
 
 
 class CachedTaskRecipe(BaseModel):
@@ -24,17 +25,17 @@ class CachedTaskRecipe(BaseModel):
     dtype: Literal["float16", "float32", "uint8"] = "float16"
     seed: int = Field(default=0, ge=0)
 
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=MOST_AT_ONCE)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     polyak: float = Field(default=0.9, ge=0, lt=1)
     # BatchNorm statistics of the averaged network are a mean over this many fixed meta-train batches.
-    bn_batches: int = Field(default=10, ge=1)
-    val_batch_size: int = Field(ge=1)
+    bn_batches: int = Field(default=10, ge=1, le=MOST_AT_ONCE)
+    val_batch_size: int = Field(ge=1, le=MOST_AT_ONCE)
     # Measure at half of the iterations too, and stop below the candidate's threshold.
     early_stop: bool = True
-    num_threads: int = Field(default=1, ge=1)
+    num_threads: int = Field(default=1, ge=1, le=MOST_AT_ONCE)
     # bfloat16 autocast; on CUDA only.
     mixed_precision: bool = True
 

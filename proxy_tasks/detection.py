@@ -14,6 +14,7 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
 from proxy_tasks.base import Progress, TaskContext, no_progress
+from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
@@ -21,7 +22,6 @@ from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.detection_training import Decoder, DecoderTraining
-from proxy_tasks.folder_lock import build_once
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Architecture, Part, Stage
 
@@ -56,7 +56,12 @@ class DetectionProxy(CachedTask):
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
         path = self.setup.cache_path
-        build_once(path, lambda: self.setup.build(self.device, on_progress))
+        prepare_cache(
+            path,
+            lambda: self.setup.build(self.device, on_progress),
+            self.setup.context.check,
+            on_progress,
+        )
         reader = CacheReader(path, expect=self.setup.contents)
         features = [spec.name for spec in self.setup.features]
         train = len(self.setup.split.train) * self.recipe.views

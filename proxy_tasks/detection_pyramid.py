@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from feature_cache.format import fingerprint
+from feature_cache.opening import read_header
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress
+from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.detection_cache import DetectionCache, write_cache
 from proxy_tasks.detection_setup import DetectionSetup
 from proxy_tasks.finetune import finetune
-from proxy_tasks.folder_lock import build_once
 from search_spaces.base import ORIGINAL, Part
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
@@ -81,12 +82,14 @@ class PyramidCache:
         return self._setup.context.folder / f"pyramid-{fingerprint(self.contents)[:16]}.h5"
 
     def build(self, device: torch.device, on_progress: Progress) -> None:
-        """Train the FPN and write the file, unless it is there.
+        """Train the FPN and write the file, unless it is there and whole.
 
         Raises:
-            InputError: data or weights cannot be used; the disk is full; the training diverges.
+            InputError: data or weights cannot be used; the disk is full; the training diverges; the fine-tuned
+                backbone is not that of the run's cache.
         """
-        build_once(self.path, lambda: self._build(device, on_progress))
+        check = self._setup.context.check
+        prepare_cache(self.path, lambda: self._build(device, on_progress), check, on_progress)
 
     def open(self, device: torch.device) -> DetectionCache:
         """The features and targets of every view.
@@ -105,9 +108,22 @@ class PyramidCache:
         reader = CacheReader(self.path, expect=self.contents)
         return DetectionCache(reader, LEVELS, len(setup.split.train) * setup.recipe.views, device)
 
+    def _check_backbone(self, found: str | None) -> None:
+        """Heads are searched on features of the backbone that the FPN was searched on."""
+        path = self._setup.cache_path
+        wanted = read_header(path).attributes.get("finetuned_sha256") if path.exists() else found
+        if found != wanted:
+            raise InputError(
+                f"the fine-tuned backbone must be the one that {path.name} was made with: {str(wanted)[:16]}",
+                value=str(found)[:16],
+                where=self._setup.context.folder,
+                repair=f"Restore its file, or delete {path.name}: the next run builds it again, as another cache.",
+            )
+
     def _build(self, device: torch.device, on_progress: Progress) -> None:
         setup = self._setup
         backbone, attributes = setup.backbone(device, on_progress)
+        self._check_backbone(attributes["finetuned_sha256"])
         architecture = setup.context.space.architecture({"fpn": self._fpn, "head": ORIGINAL})
         detector = finetune(
             backbone,

@@ -6,8 +6,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from nasperc.limits import LONGEST_SIDE, MOST_AT_ONCE
 from nasperc.training.recipe import TrainingRecipe
 from proxy_tasks.cached_recipe import CachedTaskRecipe
+from search_spaces.base import WIDEST
 
 
 class DetectionProxyRecipe(CachedTaskRecipe):
@@ -30,16 +32,16 @@ class DetectionProxyRecipe(CachedTaskRecipe):
         "head_stage",
     }
 
-    short_side: int = Field(default=384, ge=32)
-    crop: int = Field(default=384, ge=32, multiple_of=32)
-    views: int = Field(default=4, ge=1)
-    val_views: int = Field(default=1, ge=1)
+    short_side: int = Field(default=384, ge=32, le=LONGEST_SIDE)
+    crop: int = Field(default=384, ge=32, le=LONGEST_SIDE, multiple_of=32)
+    views: int = Field(default=4, ge=1, le=MOST_AT_ONCE)
+    val_views: int = Field(default=1, ge=1, le=MOST_AT_ONCE)
     flip: float = Field(default=0.5, ge=0, le=1)
     # 4000 of 5715 images.
     meta_train: float = Field(default=0.7, gt=0, lt=1)
 
     finetune: bool = True
-    finetune_width: int = Field(default=256, ge=32, multiple_of=32)
+    finetune_width: int = Field(default=256, ge=32, le=WIDEST, multiple_of=32)
     finetune_training: TrainingRecipe = TrainingRecipe(
         iterations=12_000, steps=(8_000, 10_667), short_sides=(384,), max_long_side=640, test_short_side=384
     )
@@ -48,10 +50,10 @@ class DetectionProxyRecipe(CachedTaskRecipe):
     # (by finetune_training) and cache its features (7.4.1: "pre-fetch").
     head_stage: Literal["train_fpn", "cached_fpn"] = "train_fpn"
 
-    batch_size: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=200, ge=1, le=MOST_AT_ONCE)
     iterations: int = Field(default=300, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
-    val_batch_size: int = Field(default=200, ge=1)
+    val_batch_size: int = Field(default=200, ge=1, le=MOST_AT_ONCE)
     # Minus the losses of meta-val (equation 7.2), or its AP (Fig. 7.9).
     reward: Literal["loss", "ap"] = "loss"
     # Measure AP beside the losses also where it is not the reward.

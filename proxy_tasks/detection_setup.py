@@ -198,7 +198,11 @@ class DetectionSetup:
         key = fingerprint(contents)[:16]
         weights = self.context.folder / f"backbone-{key}.pth"
         if weights.exists():
-            load_backbone_weights(backbone, weights)
+            try:
+                load_backbone_weights(backbone, weights)
+            except InputError as error:
+                repair = "Delete the file: the backbone is fine-tuned again by the next run."
+                raise InputError(error.rule, value=error.value, where=weights, repair=repair) from error
             return weights
         finetune(
             backbone,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +23,3 @@ def folder_lock(path: Path) -> Iterator[None]:
         except (ImportError, OSError):
             pass
         yield
-
-
-def build_once(path: Path, build: Callable[[], None]) -> None:
-    """Call ``build``, which makes the file ``path`` whole or not at all, unless it is there; one process at a time."""
-    if path.exists():
-        return
-    with folder_lock(path.with_suffix(".lock")):
-        # Another process may have made it while this one waited.
-        if not path.exists():
-            build()

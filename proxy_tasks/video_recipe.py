@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from nasperc.limits import LONGEST_SIDE, MOST_AT_ONCE
 from nasperc.training.segmentation_recipe import BatchSize, Crop
 from proxy_tasks.cached_recipe import CachedTaskRecipe
 
@@ -35,12 +36,12 @@ class VideoProxyRecipe(CachedTaskRecipe):
         "loss_size",
     }
 
-    sequence_length: int = Field(default=3, ge=2)
-    long_side: int | None = Field(default=None, ge=32)
+    sequence_length: int = Field(default=3, ge=2, le=MOST_AT_ONCE)
+    long_side: int | None = Field(default=None, ge=32, le=LONGEST_SIDE)
     # The short side to at least this, with the mean colour; then a window of at most that size.
-    pad: int | None = Field(default=400, ge=32)
+    pad: int | None = Field(default=400, ge=32, le=LONGEST_SIDE)
     crop: Crop = (600, 600)
-    views: int = Field(default=1, ge=1)
+    views: int = Field(default=1, ge=1, le=MOST_AT_ONCE)
     flip: bool = False
     meta_val: float = Field(default=0.1, gt=0, lt=1)
     block: int = Field(default=10, ge=2)
@@ -51,7 +52,7 @@ class VideoProxyRecipe(CachedTaskRecipe):
     learning_rate: float = Field(default=8e-3, gt=0)
     weight_decay: float = Field(default=1e-5, ge=0)
     gradient_clip: float | None = Field(default=3.0, gt=0)
-    val_batch_size: int = Field(default=16, ge=1)
+    val_batch_size: int = Field(default=16, ge=1, le=MOST_AT_ONCE)
 
     @model_validator(mode="after")
     def _block_fits(self) -> VideoProxyRecipe:

@@ -20,7 +20,8 @@ from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import Segmenter
 from nasperc.torch_files import file_sha256
 from proxy_tasks.base import Progress, TaskContext
-from proxy_tasks.folder_lock import build_once, folder_lock
+from proxy_tasks.cache_check import prepare_cache
+from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.video_cache import write_frames
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_frames
@@ -109,13 +110,18 @@ class VideoSetup:
             return prepared_static(model, training, self.dataset, folder, self.recipe.seed, on_progress)
 
     def build(self, on_progress: Progress) -> None:
-        """Make the cache files that are not there, and the static network.
+        """Make the cache files that are not there or not whole, and the static network.
 
         Raises:
             InputError: see :meth:`static`; the disk is full.
         """
         for part in self.parts:
-            build_once(self.path(part), lambda part=part: self._write(part, on_progress))  # type: ignore[misc]
+            prepare_cache(
+                self.path(part),
+                lambda part=part: self._write(part, on_progress),  # type: ignore[misc]
+                self.context.check,
+                on_progress,
+            )
 
     def open(self, part: Part) -> CacheReader:
         """The cache file of a part.

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.base import WIDEST
+
 _SUFFIX = "_layers"
 
 
@@ -20,7 +22,7 @@ class DynamicCellRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     variant: str = Field(default=f"5{_SUFFIX}", pattern=f"^[1-9]{_SUFFIX}$")
-    width: int = Field(default=64, gt=0, multiple_of=2)
+    width: int = Field(default=64, gt=0, le=WIDEST, multiple_of=2)
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @property

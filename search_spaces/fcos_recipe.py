@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from search_spaces.base import WIDEST
 from search_spaces.fcos_genotype import Variant
 
 StageName = Literal["fpn", "head", "joint"]
@@ -18,8 +19,8 @@ class DecoderWidths(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fpn: int = Field(gt=0, multiple_of=WIDTH_STEP)
-    head: int = Field(gt=0, multiple_of=WIDTH_STEP)
+    fpn: int = Field(gt=0, le=WIDEST, multiple_of=WIDTH_STEP)
+    head: int = Field(gt=0, le=WIDEST, multiple_of=WIDTH_STEP)
 
 
 STAGE_WIDTHS: dict[StageName, DecoderWidths] = {

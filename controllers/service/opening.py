@@ -62,6 +62,7 @@ def open_run(
         events=len(events),
         pending=list(run.state.pending),
         snapshot=replay.snapshot,
+        passed_over=replay.passed_over,
         diverged=replay.diverged,
     )
     if run.learner is not None:

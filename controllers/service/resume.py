@@ -11,7 +11,7 @@ from controllers.service.candidate_events import architecture_from
 from controllers.service.journal import Event
 from controllers.service.learner import Learner
 from controllers.service.plan import SearchPlan
-from controllers.service.snapshot import bad_snapshot, read_snapshot
+from controllers.service.snapshot import KEPT, NotTheSnapshotError, bad_snapshot, read_snapshot
 from nasperc.errors import InputError
 from search_spaces.base import ORIGINAL, Part, SearchSpace, TokenSpace
 
@@ -69,6 +69,7 @@ class ControllerReplay:
 
     Attributes:
         snapshot: the file that was used; None when there was none.
+        passed_over: later ones that are damaged or gone, and why they could not be used; not those that a run deletes.
         diverged: the controller did not repeat a proposal.
         events_since_snapshot: events after the snapshot.
     """
@@ -76,6 +77,7 @@ class ControllerReplay:
     def __init__(self, folder: Path, space: SearchSpace, factory: ControllerFactory) -> None:
         self._folder, self._space, self._factory = folder, space, factory
         self.snapshot: str | None = None
+        self.passed_over: list[str] = []
         self.diverged = False
         self.events_since_snapshot = 0
 
@@ -87,19 +89,24 @@ class ControllerReplay:
         start = events[started]
         learner = Learner(self._factory(self._token_space(start), start["seed"]))
         later = started + 1
-        for number in range(len(events) - 1, started, -1):
-            if events[number]["event"] != "snapshot":
+        snapshots = [
+            number for number in range(started, len(events)) if events[number]["event"] == "snapshot"
+        ]
+        for age, number in enumerate(reversed(snapshots)):
+            file = events[number]["file"]
+            try:
+                state = read_snapshot(self._folder, file, events[number]["sha256"])
+            except NotTheSnapshotError as error:
+                if age < KEPT:
+                    self.passed_over.append(f"{file}: {error}")
                 continue
-            state = read_snapshot(self._folder, events[number]["file"], events[number]["sha256"])
-            if state is not None:
-                try:
-                    learner.load_state_dict(state)
-                # Tensors of other shapes, keys that are missing, other types: each controller has its own ways.
-                except Exception as error:
-                    path = self._folder / events[number]["file"]
-                    raise bad_snapshot(path, f"{type(error).__name__}: {error}") from error
-                self.snapshot, later = events[number]["file"], number + 1
-                break
+            try:
+                learner.load_state_dict(state)
+            # Tensors of other shapes, keys that are missing, other types: each controller has its own ways.
+            except Exception as error:
+                raise bad_snapshot(self._folder / file, f"{type(error).__name__}: {error}") from error
+            self.snapshot, later = file, number + 1
+            break
         for event in events[later:]:
             self._replay(learner, event)
         self.events_since_snapshot = len(events) - later

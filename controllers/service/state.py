@@ -8,7 +8,7 @@ overrides``: with them a line says enough for ``top10.json`` and the plots witho
   proxy task: runs with the same one measure the same).
 - ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
   replayed from the start of the stage), diverged (the controller did not repeat the journal, see
-  :mod:`controllers.service.resume`).
+  :mod:`controllers.service.resume`), passed_over (later snapshots that are damaged or gone, with the reason).
 - ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
   overrides, seed, bounds {candidates, seconds}: what the run has spent when this stage ends.
 - ``proposal``: candidate, slot, proposal (the controller's own number).

@@ -11,6 +11,7 @@ from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
 from nasperc.errors import InputError
 from nasperc.fulltrain.selection import FullTrainingSelector
+from nasperc.limits import require_name
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
@@ -77,9 +78,15 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read the caches whole, also where nothing happened to the files."),
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
+    if name is not None:
+        require_name(name, "the name of a run", where="--name")
     selector = FullTrainingSelector(console)
     if resume is not None:
         typed = (
@@ -109,7 +116,7 @@ def search(
                 "a resumed run keeps its recipe",
                 value="options that would change it",
                 where="--resume",
-                repair="Give --workers or --executor at the most.",
+                repair="Give --workers, --executor or --verify at the most.",
             )
         run = existing_run(resume)
         kept = run.read_recipe()
@@ -120,6 +127,7 @@ def search(
             console=console,
             resume=True,
             selector=selector,
+            verify=verify,
         )
         return
     chosen_space = space_section(space) if space else {}
@@ -159,7 +167,7 @@ def search(
     chosen = recipe or default_recipe(data, chosen_space.get("name"))
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(name=name), console=console, selector=selector)
+    run_search(loaded, new_run_folder(name=name), console=console, selector=selector, verify=verify)
 
 
 def space_section(space: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.backbones.build import NormalisationName, build_backbone
 from nasperc.models.backbones.resnet import StrideIn
 from nasperc.search.recipe import Recipe
+from nasperc.torch_files import not_finite
 from nasperc.training.checkpoint import save_checkpoint
 
 _HEAD = "proposal_generator.fcos_head."
@@ -73,10 +74,10 @@ class Conversion:
     next_command: str
 
     def check(self) -> None:
-        """Check that the network is whole and nothing of it would be left out.
+        """Check that the network is whole, of finite numbers, and nothing of it would be left out.
 
         Raises:
-            InputError: a key is missing or has another shape; a key of the network's own layers is left over.
+            InputError: a key is missing or has another shape; a key of the network's own layers is left over; NaN.
         """
         self.report.require_complete(self.source.path)
         unknown = [key for key in self.report.left_over if self.layers.match(key)]
@@ -86,6 +87,14 @@ class Conversion:
                 value=f"{len(unknown)} unknown: {unknown[0]}",
                 where=self.source.path,
                 repair="Nothing was written. Networks with such layers cannot be converted.",
+            )
+        infinite = not_finite(self.content)
+        if infinite is not None:
+            raise InputError(
+                "weights must be finite numbers",
+                value=f"NaN or infinity in {infinite}",
+                where=self.source.path,
+                repair="Nothing was written. Download the file again, or choose other weights.",
             )
 
     def write(self, path: Path) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from nasperc.errors import InputError
+from nasperc.limits import require_names
 from nasperc.plain_files import read_bounded
 
 # Thousands of classes take kilobytes.
@@ -16,7 +17,8 @@ def read_classes_file(file: Path) -> tuple[str, ...]:
     """Class names, one a line in the order of the labels; empty lines do not count.
 
     Raises:
-        InputError: the file is missing, no UTF-8 text, empty, or names a class twice.
+        InputError: the file is missing, no UTF-8 text, empty, or names a class twice, too many, or at too great a
+            length.
     """
     try:
         text = read_bounded(file, MOST_CLASSES_BYTES).decode()
@@ -43,4 +45,5 @@ def read_classes_file(file: Path) -> tuple[str, ...]:
             where=file,
             repair="Remove one of the lines.",
         )
+    require_names(names, where=file)
     return tuple(names)

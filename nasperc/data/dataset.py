@@ -19,6 +19,7 @@ from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.segmentation import decode_mask
+from nasperc.limits import require_names
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,6 +52,9 @@ class DetectionDataset:
         report: what the reader mended.
         rules: how images are read.
         difficult: ``crowd`` marks objects that are too difficult to count (VOC), not regions of many (COCO).
+
+    Raises:
+        InputError: too many classes, or a name that is too long.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class DetectionDataset:
         *,
         difficult: bool = False,
     ) -> None:
+        require_names(classes, where=f"{name} {split}")
         self.name = name
         self.split = split
         self.classes = classes

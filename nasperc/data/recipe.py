@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nasperc.data.image_rules import ImageRules
+from nasperc.limits import LONGEST_NAME, LONGEST_SIDE, MOST_AT_ONCE
+
+_Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
+_Size = tuple[_Side, _Side]
+_Split = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class SyntheticRecipe(BaseModel):
@@ -18,7 +23,7 @@ class SyntheticRecipe(BaseModel):
     train: int = Field(default=48, ge=2)
     val: int = Field(default=16, ge=1)
     test: int = Field(default=16, ge=1)
-    size: tuple[int, int] = (256, 256)
+    size: _Size = (256, 256)
     seed: int = Field(default=0, ge=0)
 
 
@@ -30,8 +35,8 @@ class SyntheticVideoRecipe(BaseModel):
     train: int = Field(default=8, ge=2)
     val: int = Field(default=2, ge=1)
     test: int = Field(default=2, ge=1)
-    frames: int = Field(default=12, ge=2)
-    size: tuple[int, int] = (128, 160)
+    frames: int = Field(default=12, ge=2, le=MOST_AT_ONCE)
+    size: _Size = (128, 160)
     seed: int = Field(default=0, ge=0)
 
 
@@ -46,9 +51,9 @@ class DataRecipe(ImageRules):
     """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
     strict: bool = False
     """Degenerate boxes, boxes that reach outside their image and areas that are no numbers above 0 are errors."""
-    train_split: str = "train"
-    val_split: str = "val"
-    test_split: str = "test"
+    train_split: _Split = "train"
+    val_split: _Split = "val"
+    test_split: _Split = "test"
     synthetic: SyntheticRecipe = SyntheticRecipe()
     """Used where ``path`` is None and the task needs boxes."""
     synthetic_video: SyntheticVideoRecipe = SyntheticVideoRecipe()

@@ -19,6 +19,7 @@ from nasperc.data.label_map import LabelIds, check_size
 from nasperc.data.sample import SEMANTIC_IGNORE, Meta, Sample
 from nasperc.data.sequences import runs_of, windows
 from nasperc.errors import InputError
+from nasperc.limits import require_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class VideoDataset:
         rules: how images are read.
 
     Raises:
-        InputError: frames of one run differ in size.
+        InputError: frames of one run differ in size; too many classes, or a name that is too long.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class VideoDataset:
         ids: LabelIds,
         rules: ImageRules = AS_STORED,
     ) -> None:
+        require_names(classes, where=f"{name} {split}")
         runs = tuple(runs)
         for run in runs:
             for frame in run:

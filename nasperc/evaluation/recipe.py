@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Side = Annotated[int, Field(ge=32, multiple_of=32)]
+from nasperc.limits import LONGEST_SIDE, MOST_CLASSES
+
+Side = Annotated[int, Field(ge=32, le=LONGEST_SIDE, multiple_of=32)]
 
 
 class CostRecipe(BaseModel):
@@ -18,6 +20,6 @@ class CostRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    classes: int = Field(default=80, ge=1)
+    classes: int = Field(default=80, ge=1, le=MOST_CLASSES)
     size: tuple[Side, Side] = (800, 1088)
     unused_adapters: bool = False

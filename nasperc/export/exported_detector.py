@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
+from nasperc.limits import LONGEST_SIDE
 from nasperc.models.fcos import FCOS
 from nasperc.models.fcos_postprocess import decode
 
@@ -41,9 +42,11 @@ class ExportedDetector(nn.Module):
         return decode(self.detector(self.normalisation.apply(image)), self.detector.strides)
 
 
-def example(smallest: int = 64) -> tuple[tuple[Tensor], dict[str, Any]]:
-    """An image to trace with, and its free sizes: H and W, multiples of 32 from ``smallest`` to 4096."""
-    sides = (torch.export.Dim(name, min=smallest // 32, max=128) for name in ("rows", "columns"))
+def example(smallest: int) -> tuple[tuple[Tensor], dict[str, Any]]:
+    """An image to trace with, and its free sizes: H and W, multiples of 32 from ``smallest`` to LONGEST_SIDE."""
+    sides = (
+        torch.export.Dim(name, min=smallest // 32, max=LONGEST_SIDE // 32) for name in ("rows", "columns")
+    )
     height, width = (32 * side for side in sides)
     return (torch.rand(1, 3, *EXAMPLE_SIZE) * 255,), {"image": {2: height, 3: width}}
 

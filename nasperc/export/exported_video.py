@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
+from nasperc.limits import LONGEST_SIDE
 from nasperc.models.video_segmenter import VideoSegmenter, VideoStart, VideoStep
 
 OUTPUTS = ("logits", "next_layer4", "next_dec")
@@ -64,14 +65,14 @@ class Piece(NamedTuple):
 
 
 def video_pieces(
-    video: VideoSegmenter, normalisation: Normalisation, size: tuple[int, int] | None, smallest: int = 64
+    video: VideoSegmenter, normalisation: Normalisation, size: tuple[int, int] | None, smallest: int
 ) -> tuple[Piece, Piece]:
     """``start`` and ``step``.
 
     Args:
         video: the network.
         normalisation: the backbone's; it becomes part of the graphs.
-        size: (H, W) of all frames. None: free, multiples of 32 from ``smallest`` to 4096.
+        size: (H, W) of all frames. None: free, multiples of 32 from ``smallest`` to :data:`LONGEST_SIDE`.
         smallest: of the free sizes, a multiple of 32.
     """
     start = ExportedStart(video, normalisation).eval()
@@ -88,7 +89,9 @@ def video_pieces(
 
 
 def _free_shapes(smallest: int) -> dict[str, Any]:
-    sides = [torch.export.Dim(name, min=smallest // 32, max=128) for name in ("rows", "columns")]
+    sides = [
+        torch.export.Dim(name, min=smallest // 32, max=LONGEST_SIDE // 32) for name in ("rows", "columns")
+    ]
     return {
         name: {axis: side if stride == 32 else (32 // stride) * side for axis, side in enumerate(sides, 2)}
         for name, stride in _STRIDES.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nasperc.data.normalisation import Normalisation
+from nasperc.export.caller import detector_values, to_metadata
 from nasperc.export.exported_detector import (
     CHECK_SIZES,
     OUTPUTS,
@@ -19,7 +20,7 @@ from nasperc.export.exported_detector import (
     compare,
     example,
 )
-from nasperc.export.onnx_file import onnx_packages, onnx_session, save_onnx, trace_onnx
+from nasperc.export.onnx_file import SMALLEST, onnx_packages, onnx_session, save_onnx, trace_onnx
 from nasperc.models.fcos import FCOS
 
 
@@ -29,20 +30,27 @@ def export_onnx(
     path: Path,
     *,
     with_nms: bool = False,
-    metadata: dict[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Agreement:
     """Write ``detector`` to ``path`` and compare it with torch in onnxruntime.
 
-    ``with_nms`` adds ONNX's NonMaxSuppression and the outputs ``nms_scores`` ``(1, K, P)`` and ``selected``
-    ``(D, 3)``: rows of (image, class, location).
+    Args:
+        detector: the network.
+        normalisation: the backbone's, part of the graph.
+        path: of the file.
+        with_nms: add ONNX's NonMaxSuppression and the outputs ``nms_scores`` ``(1, K, P)`` and ``selected``
+            ``(D, 3)``: rows of (image, class, location).
+        about: plain values for the file's metadata, beside what it says of its tensors.
 
     Raises:
         InputError: the packages of the extra ``export`` are not installed; the file differs from torch (it is not
             written then).
     """
     module = ExportedDetector(detector, normalisation).eval()
-    arguments, dynamic_shapes = example()
-    model = trace_onnx(module, arguments, ["image"], OUTPUTS, dynamic_shapes, metadata or {})
+    arguments, dynamic_shapes = example(SMALLEST)
+    values = detector_values(normalisation, SMALLEST, with_nms=with_nms)
+    metadata = to_metadata({**(about or {}), **values})
+    model = trace_onnx(module, arguments, ["image"], OUTPUTS, dynamic_shapes, metadata)
     if with_nms:
         _add_nms(model, detector)
     partial = path.with_name(f".{path.name}.part")

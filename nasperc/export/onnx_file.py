@@ -16,6 +16,8 @@ from nasperc.errors import InputError
 
 # The first with DeformConv.
 OPSET = 19
+# Of free sides.
+SMALLEST = 64
 
 
 def onnx_installed() -> bool:

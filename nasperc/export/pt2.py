@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nasperc.data.normalisation import Normalisation
+from nasperc.export.caller import detector_values, to_metadata
 from nasperc.export.exported_detector import Agreement, ExportedDetector, compare, example
 from nasperc.export.pt2_file import SMALLEST, save_pt2
 from nasperc.models.fcos import FCOS
@@ -18,13 +20,13 @@ CHECK_SIZES = ((160, 160), (192, 288), (320, 224))
 
 
 def export_pt2(
-    detector: FCOS, normalisation: Normalisation, path: Path, *, metadata: dict[str, str] | None = None
+    detector: FCOS, normalisation: Normalisation, path: Path, *, about: Mapping[str, Any] | None = None
 ) -> Agreement:
     """Write :class:`ExportedDetector` for images of any size to ``path``, read it back and compare the two.
 
     H and W are multiples of 32, at least :data:`SMALLEST`: smaller images are padded.
-    ``torch.export.load(path).module()`` runs it; ``metadata`` comes back by ``extra_files``. torch promises to
-    read the file in the version that wrote it.
+    ``torch.export.load(path).module()`` runs it; ``about``, plain values, comes back by ``extra_files`` beside what
+    the file says of its tensors, in JSON. torch promises to read the file in the version that wrote it.
 
     Raises:
         InputError: the network cannot be traced, or the file differs from it (it is not written then).
@@ -34,6 +36,7 @@ def export_pt2(
     # torch takes files by that ending only.
     part = path.with_name(f".part-{path.stem}.pt2")
     try:
+        metadata = to_metadata({**(about or {}), **detector_values(normalisation, SMALLEST)})
         save_pt2(module, arguments, dynamic_shapes, part, metadata)
         agreement = replace(check_pt2(module, part, CHECK_SIZES), path=path)
         agreement.check()

@@ -22,7 +22,7 @@ def save_pt2(
     arguments: tuple[Tensor, ...],
     dynamic_shapes: dict[str, Any] | None,
     path: Path,
-    metadata: dict[str, str] | None,
+    metadata: dict[str, str],
 ) -> None:
     """Trace ``module(*arguments)`` and write the program.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasperc.errors import InputError
+from nasperc.export.caller import classes_values, resize_values
 from nasperc.export.exported_detector import Agreement
 from nasperc.export.exported_video import VideoAgreement
 from nasperc.export.onnx import export_onnx
@@ -33,20 +34,21 @@ def export_trained(
     Raises:
         InputError: an option of the other task; as the export of each.
     """
-    metadata = {"classes": ",".join(trained.classes), "normalisation": trained.normalisation.name}
+    about = classes_values(trained.classes)
     onnx = path.suffix == ".onnx"
     if isinstance(trained, TrainedSegmenter):
         if with_nms:
             _reject("--with-nms", "detectors", "a network for videos")
         assert isinstance(trained.model, VideoSegmenter)
         export_video = export_video_onnx if onnx else export_video_pt2
-        return export_video(trained.model, trained.normalisation, path, size=size, metadata=metadata)
+        return export_video(trained.model, trained.normalisation, path, size=size, about=about)
     if size is not None:
         _reject("--size", "networks for videos", "a detector")
     assert isinstance(trained.model, FCOS)
+    about |= resize_values(trained.training.test_short_side, trained.training.max_long_side)
     if onnx:
-        return export_onnx(trained.model, trained.normalisation, path, with_nms=with_nms, metadata=metadata)
-    return export_pt2(trained.model, trained.normalisation, path, metadata=metadata)
+        return export_onnx(trained.model, trained.normalisation, path, with_nms=with_nms, about=about)
+    return export_pt2(trained.model, trained.normalisation, path, about=about)
 
 
 def _reject(option: str, task: str, found: str) -> None:

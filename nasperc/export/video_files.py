@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nasperc.data.normalisation import Normalisation
+from nasperc.export.caller import to_metadata, video_values
 from nasperc.export.exported_video import OUTPUTS, Piece, Run, VideoAgreement, compare_video, video_pieces
+from nasperc.export.onnx_file import SMALLEST as ONNX_SMALLEST
 from nasperc.export.onnx_file import onnx_session, save_onnx, trace_onnx
 from nasperc.export.pt2_file import SMALLEST, save_pt2
 from nasperc.models.video_segmenter import VideoSegmenter
@@ -27,7 +30,7 @@ def export_video_onnx(
     path: Path,
     *,
     size: Size | None = None,
-    metadata: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> VideoAgreement:
     """Write ``NAME-start.onnx`` and ``NAME-step.onnx`` for ``path`` NAME.onnx, and compare them with torch.
 
@@ -36,7 +39,7 @@ def export_video_onnx(
         normalisation: the backbone's, part of the graphs.
         path: names the two files.
         size: (H, W) of all frames; None: any, in multiples of 32.
-        metadata: stored in both files.
+        about: plain values that both files hold, beside what each says of its tensors.
 
     Raises:
         InputError: the packages of the extra ``export`` are not installed; the files differ from torch (none is
@@ -46,10 +49,11 @@ def export_video_onnx(
     def write(piece: Piece, part: Path) -> None:
         arguments = tuple(piece.arguments.values())
         names = tuple(piece.arguments)
-        model = trace_onnx(piece.module, arguments, names, OUTPUTS, piece.dynamic_shapes, metadata or {})
+        metadata = to_metadata({**(about or {}), **video_values(names, size, ONNX_SMALLEST)})
+        model = trace_onnx(piece.module, arguments, names, OUTPUTS, piece.dynamic_shapes, metadata)
         save_onnx(model, part)
 
-    pieces = video_pieces(video, normalisation, size)
+    pieces = video_pieces(video, normalisation, size, ONNX_SMALLEST)
     return _export(pieces, path, write, run_onnx, [size] if size else CHECK_SIZES)
 
 
@@ -59,7 +63,7 @@ def export_video_pt2(
     path: Path,
     *,
     size: Size | None = None,
-    metadata: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> VideoAgreement:
     """As :func:`export_video_onnx`, with programs of torch.export; sides of free sizes are at least 160.
 
@@ -69,7 +73,8 @@ def export_video_pt2(
 
     def write(piece: Piece, part: Path) -> None:
         arguments = tuple(piece.arguments.values())
-        save_pt2(piece.module, arguments, piece.dynamic_shapes, part, dict(metadata or {}))
+        metadata = to_metadata({**(about or {}), **video_values(tuple(piece.arguments), size, SMALLEST)})
+        save_pt2(piece.module, arguments, piece.dynamic_shapes, part, metadata)
 
     pieces = video_pieces(video, normalisation, size, SMALLEST)
     return _export(pieces, path, write, run_pt2, [size] if size else PT2_CHECK_SIZES)

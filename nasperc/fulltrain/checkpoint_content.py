@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from torch import nn
+
 from nasperc.assembly.detector import Searched
 from nasperc.data.image_rules import ImageRules
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
+from nasperc.limits import require_names
 from nasperc.plugins import load_component, require_named_plugins
 from nasperc.search.recipe import ComponentSection
+from nasperc.torch_files import not_finite
 from nasperc.training.checkpoint import load_checkpoint
 from search_spaces.base import WIDEST
+
+_TRAIN_AGAIN = "It was edited, or written by another version: train again."
 
 
 def load_task_checkpoint(path: Path, task: str) -> dict[str, Any]:
@@ -44,14 +51,53 @@ def described_network(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    # Whatever type stands where another is expected; pydantic's ValidationError is a ValueError.
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "a whole section"
+        raise InputError(
+            f"a checkpoint must describe its network by valid recipe keys: {key}: {first['msg']}",
+            value=shown(first["input"]),
+            where=path,
+            repair=_TRAIN_AGAIN,
+        ) from error
+    # Whatever type stands where another is expected.
     except (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             "a checkpoint's weights must fit the network that it describes",
             value=(str(error) or type(error).__name__).splitlines()[0],
             where=path,
-            repair="It was edited, or written by another version: train again.",
+            repair=_TRAIN_AGAIN,
         ) from error
+
+
+def read_classes(values: Sequence[Any], path: Path) -> tuple[str, ...]:
+    """The names of the classes of a checkpoint.
+
+    Raises:
+        InputError: too many, or one of too great a length.
+        TypeError, ValueError: they are no names.
+    """
+    names = tuple(values)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("classes that are no names")
+    require_names(names, where=path)
+    return names
+
+
+def require_finite_weights(model: nn.Module, path: Path) -> None:
+    """Check the weights that a network was given by the checkpoint ``path``.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    name = not_finite(model.state_dict())
+    if name is not None:
+        raise InputError(
+            "the weights of a network must be finite numbers",
+            value=f"NaN or infinity in {name}",
+            where=path,
+            repair="The training diverged, or the file was edited: train again.",
+        )
 
 
 def describe_searched(searched: Searched) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from nasperc.fulltrain.video_task import VideoTask
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
+from nasperc.torch_files import file_sha256
 
 PICKS = ("best", "controller")
 # By the proxy task that the search measured with: the one place that tells the tasks apart.
@@ -94,6 +95,7 @@ def fulltrain(
     training = kind(recipe, prepared, top10.recipe)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
+    _check_weights(top10, training)
     jobs = (controller_jobs if pick == "controller" else entry_jobs)(top10, top, width)
     jobs += random_jobs(top10, random, recipe.seed, width)
     jobs += training.baselines(jobs)
@@ -109,6 +111,8 @@ def fulltrain(
         try:
             display.start_row("all rows")
             training.prepare(display.update)
+            for line in training.other_than_searched(top10.weights):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
             for job in jobs:
                 display.start_row(job.name, training.iterations(job))
                 row = run_entry(job, training, folder / job.folder, display.update, pool)
@@ -184,6 +188,21 @@ def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
             value=f"{', '.join(found)} instead of {', '.join(searched)}",
             where=str(path),
             repair="List the classes in a file and pass it as --set data.classes=FILE.",
+        )
+
+
+def _check_weights(top10: Top10File, training: FullTask[Any, Any]) -> None:
+    """The same file must still hold the backbone weights of the search; another one may be named."""
+    path, wanted = training.recipe.model.backbone.weights, top10.weights.get("sha256")
+    if path is None or path != top10.recipe.model.backbone.weights or not isinstance(wanted, str):
+        return
+    found = file_sha256(path)
+    if found != wanted:
+        raise InputError(
+            f"the backbone weights must be those that the search had: SHA-256 {wanted[:16]}",
+            value=found[:16],
+            where=path,
+            repair="Restore the file, or name other weights: --weights FILE.",
         )
 
 

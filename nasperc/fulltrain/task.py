@@ -116,6 +116,14 @@ class FullTask(ABC, Generic[Model, Data]):
             InputError: data or weights cannot be used.
         """
 
+    def other_than_searched(self, weights: Mapping[str, Any]) -> list[str]:
+        """What is to be said of how that which was prepared differs from what the search had.
+
+        Args:
+            weights: as ``top10.json`` describes the search's.
+        """
+        return []
+
     def about(self) -> dict[str, Any]:
         """Plain values for ``results.json``, after :meth:`prepare`."""
         return {}

@@ -15,9 +15,11 @@ from nasperc.fulltrain.checkpoint_content import (
     describe_searched,
     described_network,
     load_task_checkpoint,
+    read_classes,
     read_image_rules,
     read_searched,
     read_widths,
+    require_finite_weights,
 )
 from nasperc.models.detector import Detector
 from nasperc.search.recipe import ComponentSection
@@ -96,9 +98,10 @@ def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
         recipe = ModelRecipe.model_validate(content["detector"])
         decoder = read_decoder(content, where=str(path))
         training = TrainingRecipe.model_validate(content["training"])
-        classes = tuple(str(name) for name in content["classes"])
+        classes = read_classes(content["classes"], path)
         model = build_detector(recipe, decoder, len(classes), load_weights=False)
         model.load_state_dict(content["model"])
+        require_finite_weights(model, path)
         normalisation = get_normalisation(content["normalisation"])
         images = read_image_rules(content)
         step, finished = int(content["step"]), bool(content["finished"])

@@ -19,8 +19,10 @@ from nasperc.fulltrain.checkpoint_content import (
     describe_searched,
     described_network,
     load_task_checkpoint,
+    read_classes,
     read_image_rules,
     read_searched,
+    require_finite_weights,
 )
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
@@ -85,7 +87,7 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedSegmenter:
     require_keys(content, _KEYS, path)
     with described_network(path):
         recipe = ModelRecipe.model_validate(content["segmenter"])
-        classes = tuple(str(name) for name in content["classes"])
+        classes = read_classes(content["classes"], path)
         if not 0 < len(classes) <= SEMANTIC_IGNORE:
             raise ValueError(f"{len(classes)} classes")
         cell = None
@@ -94,6 +96,7 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedSegmenter:
         static = build_static(recipe, len(classes), load_weights=False)
         model = static if cell is None else build_video(recipe, cell, len(classes), static)
         model.load_state_dict(_without_auxiliary(content["model"]))
+        require_finite_weights(model, path)
         normalisation = get_normalisation(content["normalisation"])
         images = read_image_rules(content)
         step, finished = int(content["step"]), bool(content["finished"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nasperc.fulltrain.video_tables import VideoTables, video_metrics
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
 from nasperc.search.recipe import Recipe
+from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import TrainingResult, train
 from nasperc.training.plan import TrainingPlan
@@ -104,6 +105,17 @@ class VideoTask(FullTask[Network, VideoDataset]):
                 self._static_seed,
                 lambda phase, fraction: on_activity(phase, fraction, ""),
             )
+
+    def other_than_searched(self, weights: Mapping[str, Any]) -> list[str]:
+        path, wanted = self._static_file, weights.get("static_sha256")
+        assert path is not None
+        found = file_sha256(path)
+        if path.name != weights.get("static_file") or wanted in (None, found):
+            return []
+        return [
+            f"{path} is not the per-frame network that the search had (SHA-256 {found[:16]} instead of "
+            f"{str(wanted)[:16]}): it was trained again by the same recipe"
+        ]
 
     def about(self) -> dict[str, Any]:
         return {"static_network": str(self._static_file)}

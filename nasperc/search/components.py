@@ -14,6 +14,7 @@ from controllers.service.warm_start import WarmStart
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, parse_recipe
 from proxy_tasks.base import ProxyTask, TaskContext
+from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
 
 # The worker ends a candidate at its limit; the service, which cannot, hands it to another slot a while later.
@@ -43,12 +44,20 @@ def controller_factory(recipe: Recipe) -> ControllerFactory:
     return make
 
 
-def build_proxy(recipe: Recipe, space: SearchSpace, folder: Path) -> ProxyTask:
-    """The proxy task of a recipe; ``folder`` holds what it prepares and is shared by runs."""
+def build_proxy(
+    recipe: Recipe, space: SearchSpace, folder: Path, check: CacheCheck | None = None
+) -> ProxyTask:
+    """The proxy task of a recipe; ``folder`` holds what it prepares and is shared by runs, ``check`` is a driver's."""
     component = load_component("proxy", recipe.proxy.name)
     options = component.Recipe.model_validate(recipe.proxy.options)
     context = TaskContext(
-        space=space, model=recipe.model, data=recipe.data, folder=folder, seed=recipe.seed, video=recipe.video
+        space=space,
+        model=recipe.model,
+        data=recipe.data,
+        folder=folder,
+        seed=recipe.seed,
+        video=recipe.video,
+        check=check,
     )
     task: ProxyTask = component(options, context)
     return task

@@ -30,10 +30,12 @@ from nasperc.search.local_executor import LocalExecutor
 from nasperc.search.pareto import ParetoFronts
 from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
+from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
 from proxy_tasks.base import ProxyTask
+from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
 
 # Under a fast proxy the file need not be rewritten for every candidate.
@@ -51,6 +53,7 @@ def run_search(
     resume: bool = False,
     console: Console | None = None,
     selector: Selector | None = None,
+    verify: bool = False,
 ) -> Path:
     """Search, and write ``top10.json``; the folder holds everything that a resumption needs, at any moment.
 
@@ -61,6 +64,7 @@ def run_search(
         resume: go on where the run's journal ends; a run that has ended only writes its ``top10.json`` again.
         console: where to show progress.
         selector: chooses what a later stage builds on; needed unless ``search.select`` is ``proxy``.
+        verify: read caches whole even where nothing has happened to their files.
 
     Returns:
         The path of ``top10.json``.
@@ -91,7 +95,9 @@ def run_search(
         soft_wrap=True,
     )
     try:
-        proxy = _prepare(recipe, space, run, console)
+        proxy = _prepare(
+            recipe, space, run, _cache_check(run, console, resumed=resume, verify=verify), console
+        )
         fingerprint = proxy.fingerprint()
         warm_start = build_warm_start(recipe, space, fingerprint)
         if warm_start is not None and not resume:
@@ -153,9 +159,18 @@ def _first_difference(one: Any, other: Any, path: str = "") -> str | None:
     return None if one == other else path
 
 
-def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Console) -> ProxyTask:
+def _cache_check(run: RunFolder, console: Console, *, resumed: bool, verify: bool) -> CacheCheck:
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return CacheCheck(say, RunCaches(run.path, resumed=resumed, say=say).take, verify)
+
+
+def _prepare(
+    recipe: Recipe, space: SearchSpace, run: RunFolder, check: CacheCheck, console: Console
+) -> ProxyTask:
     """The proxy task, prepared once, before workers exist."""
-    proxy = build_proxy(recipe, space, run.prepared)
+    proxy = build_proxy(recipe, space, run.prepared, check)
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
     for note in proxy.notes():
@@ -204,10 +219,10 @@ class _Search:
         with search_display(console) as display:
             going, waiting = True, False
             while going and not waiting:
-                self._take_events(executor, scalars, display)
+                self._take_events(executor, scalars, display, console)
                 going = executor.advance()
                 waiting = going and executor.status().selecting
-            self._take_events(executor, scalars, display)
+            self._take_events(executor, scalars, display, console)
         return waiting
 
     def conclude(self, console: Console, proxy: ProxyTask) -> None:
@@ -259,8 +274,21 @@ class _Search:
             soft_wrap=True,
         )
 
-    def _take_events(self, executor: Executor, scalars: SearchScalars, display: SearchDisplay) -> None:
+    def _take_events(
+        self, executor: Executor, scalars: SearchScalars, display: SearchDisplay, console: Console
+    ) -> None:
         events = executor.events_since(self._seen)
+        resumed = [event for event in events if event["event"] == "run_resume"]
+        # Before this driver's own there are those of earlier ones.
+        for event in resumed if self._seen else resumed[-1:]:
+            for snapshot in event.get("passed_over", ()):
+                console.print(
+                    f"a snapshot of the controller was passed over: {snapshot} (an older one, and the journal after "
+                    "it, serve as well)",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
         self._seen += len(events)
         for event in events:
             self.progress.apply(event)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from controllers.costs import CostLimits, CostTarget
 from nasperc.errors import InputError
+from nasperc.limits import MOST_AT_ONCE
 from nasperc.plugins import load_component
 
 BUDGET = re.compile(r"(?P<count>[0-9]+)|(?P<time>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
@@ -23,7 +24,7 @@ class SearchRecipe(BaseModel):
 
     # "200": trained candidates; "4h", "30m": wall time.
     budget: str = "200"
-    workers: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1, le=MOST_AT_ONCE)
     # None: 1 where CUDA is visible, else 0.
     gpus_per_worker: float | None = Field(default=None, ge=0)
     executor: Literal["ray", "local"] = "ray"
@@ -42,7 +43,7 @@ class SearchRecipe(BaseModel):
     cost_target: CostTarget | None = None
     # Folders of runs that the controller learns from before its first proposal.
     warm_start: tuple[Path, ...] = ()
-    top: int = Field(default=10, ge=1)
+    top: int = Field(default=10, ge=1, le=MOST_AT_ONCE)
     ray_address: str | None = None
     dashboard: bool = True
     # Of a Ray that the search starts itself. Whoever reaches the dashboard can run code: 0.0.0.0 is for trusted

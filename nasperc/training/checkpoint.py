@@ -45,28 +45,31 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+def load_checkpoint(path: Path, keys: tuple[str, ...] = (), repair: str = _REPAIR) -> dict[str, Any]:
     """Read a checkpoint; nothing in it is executed.
 
     Args:
         path: the file.
         keys: what the content must have.
+        repair: what can be done about a file that is none.
 
     Raises:
-        InputError: missing, unreadable, cut short, of another format, or without one of ``keys``.
+        InputError: missing, unreadable, cut short, changed, of another format, or without one of ``keys``.
     """
-    content = load_torch_file(path, rule="a checkpoint must be a whole file", repair=_REPAIR)
+    content = load_torch_file(path, rule="a checkpoint must be a whole file", repair=repair)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise InputError(
-            f"a checkpoint must have the format {FORMAT}", value=found, where=path, repair=_REPAIR
+            f"a checkpoint must have the format {FORMAT}", value=found, where=path, repair=repair
         )
-    require_keys(content, keys, path)
+    require_keys(content, keys, path, repair)
     return content
 
 
-def require_keys(content: Mapping[str, Any], keys: tuple[str, ...], path: Path) -> None:
+def require_keys(
+    content: Mapping[str, Any], keys: tuple[str, ...], path: Path, repair: str = _REPAIR
+) -> None:
     """Raises InputError unless the content of the checkpoint ``path`` has ``keys``."""
     for key in keys:
         if key not in content:
-            raise InputError(f"a checkpoint must hold '{key}'", value="none", where=path, repair=_REPAIR)
+            raise InputError(f"a checkpoint must hold '{key}'", value="none", where=path, repair=repair)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from nasperc.limits import LONGEST_SIDE, MOST_AT_ONCE
 
 
 class TrainingRecipe(BaseModel):
@@ -13,7 +15,7 @@ class TrainingRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(default=90_000, ge=1)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=MOST_AT_ONCE)
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -32,11 +34,13 @@ class TrainingRecipe(BaseModel):
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     # Training batches over which BatchNorm statistics are estimated for averaged parameters.
     ema_batch_norm_batches: int = Field(default=50, ge=1)
-    short_sides: tuple[int, ...] = Field(default=(800,), min_length=1)
-    max_long_side: int = Field(default=1333, ge=32)
-    test_short_side: int = Field(default=800, ge=32)
+    short_sides: tuple[Annotated[int, Field(ge=1, le=LONGEST_SIDE)], ...] = Field(
+        default=(800,), min_length=1, max_length=LONGEST_SIDE
+    )
+    max_long_side: int = Field(default=1333, ge=32, le=LONGEST_SIDE)
+    test_short_side: int = Field(default=800, ge=32, le=LONGEST_SIDE)
     # Side of a random square crop after resizing; None trains on whole images.
-    crop: int | None = Field(default=None, ge=32)
+    crop: int | None = Field(default=None, ge=32, le=LONGEST_SIDE)
     flip: float = Field(default=0.5, ge=0, le=1)
     checkpoint_every: int = Field(default=1000, ge=1)
     # bfloat16 autocast, on CUDA only; parameters, losses and evaluation stay in float32.

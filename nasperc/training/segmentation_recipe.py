@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from nasperc.limits import LONGEST_SIDE, MOST_AT_ONCE
+
 # (low, high) of the factor that images are resized by; (1, 1) leaves them as they are.
-Scales = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-Crop = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+_Scale = Annotated[float, Field(gt=0, le=8)]
+_Side = Annotated[int, Field(ge=32, le=LONGEST_SIDE)]
+Scales = tuple[_Scale, _Scale]
+Crop = tuple[_Side, _Side]
 
 
 def _normalisable(batch_size: int) -> int:
@@ -18,7 +22,7 @@ def _normalisable(batch_size: int) -> int:
     return batch_size
 
 
-BatchSize = Annotated[int, AfterValidator(_normalisable)]
+BatchSize = Annotated[int, Field(le=MOST_AT_ONCE), AfterValidator(_normalisable)]
 
 
 def _ascending(scales: Scales) -> Scales:
@@ -100,8 +104,8 @@ class VideoTrainingRecipe(BaseModel):
     static: StaticTrainingRecipe = StaticTrainingRecipe()
     cell: CellPhase = CellPhase()
     end_to_end: EndToEndPhase = EndToEndPhase()
-    sequence_length: int = Field(default=3, ge=2)
-    pad: int | None = Field(default=400, ge=32)
+    sequence_length: int = Field(default=3, ge=2, le=MOST_AT_ONCE)
+    pad: int | None = Field(default=400, ge=32, le=LONGEST_SIDE)
     crop: Crop = (600, 600)
     scales: Annotated[Scales, AfterValidator(_ascending)] = (1.0, 1.0)
     flip: float = Field(default=0.5, ge=0, le=1)

@@ -14,6 +14,7 @@ from torch import nn
 
 from nasperc.data.image_rules import AS_STORED
 from nasperc.errors import InputError, shown
+from nasperc.torch_files import not_finite
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.peers import Peers
@@ -21,6 +22,7 @@ from nasperc.training.plan import TrainingPlan
 
 # What checkpoints were made with before they had the key.
 _BEFORE = {"images": AS_STORED.model_dump(mode="json")}
+_START_ANEW = "Remove the file to start anew."
 
 
 class TrainingRun:
@@ -96,7 +98,8 @@ class TrainingRun:
         path = self.checkpoint
         if path is None or not path.exists():
             return
-        content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
+        keys = ("step", "seconds", "finished", "model", "optimizer", "average")
+        content = load_checkpoint(path, keys, _START_ANEW)
         for key, value in self.identity.items():
             found = content.get(key, _BEFORE.get(key))
             if not _same(found, value):
@@ -122,8 +125,23 @@ class TrainingRun:
                 "a checkpoint must fit the network",
                 value=(str(error) or type(error).__name__).splitlines()[0],
                 where=path,
-                repair="Remove the file to start anew.",
+                repair=_START_ANEW,
             ) from error
+        self._require_finite(path)
+
+    def _require_finite(self, path: Path) -> None:
+        state: dict[str, Any] = {"model": self.model.state_dict()}
+        if not self.finished:
+            state["optimizer"] = self.optimizers.state_dict()
+            state["average"] = None if self.average is None else self.average.state_dict()
+        name = not_finite(state)
+        if name is not None:
+            raise InputError(
+                "what a checkpoint goes on from must be finite numbers",
+                value=f"NaN or infinity in {name}",
+                where=path,
+                repair=_START_ANEW,
+            )
 
     def finish(self) -> None:
         """Put the parameters to evaluate in place, and write the last checkpoint."""

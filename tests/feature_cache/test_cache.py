@@ -100,7 +100,7 @@ def test_a_pickled_reader_reads_the_same(tmp_path: Path) -> None:
 def test_verify_accepts_a_whole_file_and_names_its_tensors(tmp_path: Path) -> None:
     write(tmp_path / "cache.h5")
     report = verify(tmp_path / "cache.h5")
-    assert report.count == COUNT
+    assert report.header.records == COUNT
     assert report.tensors["C3"] == ((4, 5, 6), "float16")
     assert "whole" in str(report)
 
@@ -118,6 +118,14 @@ def test_verify_finds_one_changed_byte_in_any_dataset(tmp_path: Path) -> None:
             file.write(bytes([byte ^ 1]))
         with pytest.raises(InputError, match="SHA-256"):
             verify(damaged)
+
+
+def test_verify_finds_a_fingerprint_that_is_not_that_of_the_contents(tmp_path: Path) -> None:
+    write(tmp_path / "cache.h5")
+    with h5py.File(tmp_path / "cache.h5", "r+") as file:
+        file.attrs.modify("fingerprint", "0" * 64)
+    with pytest.raises(InputError, match="fingerprint of a cache must be that of its contents"):
+        verify(tmp_path / "cache.h5")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
@@ -167,7 +175,11 @@ def test_a_disk_that_fills_leaves_nothing_behind(
     monkeypatch.setattr(os, call, full)
     with pytest.raises(InputError, match="must fit on the disk"):
         write(tmp_path / "cache.h5")
-    assert sorted(file.name for file in tmp_path.iterdir()) == [".before.h5.header", "before.h5"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        ".before.h5.header",
+        ".before.h5.whole",
+        "before.h5",
+    ]
 
 
 def write_and_interrupt(path: Path) -> None:
@@ -182,7 +194,11 @@ def test_an_interrupted_writer_leaves_the_old_file_alone(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         write_and_interrupt(tmp_path / "cache.h5")
     assert (tmp_path / "cache.h5").read_bytes() == before
-    assert sorted(file.name for file in tmp_path.iterdir()) == [".cache.h5.header", "cache.h5"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        ".cache.h5.header",
+        ".cache.h5.whole",
+        "cache.h5",
+    ]
 
 
 def test_too_few_or_too_many_records_are_a_mistake(tmp_path: Path) -> None:
@@ -193,4 +209,17 @@ def test_too_few_or_too_many_records_are_a_mistake(tmp_path: Path) -> None:
         CacheWriter(tmp_path / "a.h5", SPECS, 2, CONTENTS) as writer,
     ):
         writer.append(records())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("C3", float("nan")), ("C3", float("-inf")), ("C3", 1e5)])
+def test_numbers_that_are_none_are_not_cached(tmp_path: Path, name: str, value: float) -> None:
+    """1e5 is a number, but no float16."""
+    broken = records()
+    broken[name][1].view(-1)[2] = value
+    with (
+        pytest.raises(InputError, match=rf"finite numbers of float16.*{name} of cache\.h5"),
+        CacheWriter(tmp_path / "cache.h5", SPECS, COUNT, CONTENTS) as writer,
+    ):
+        writer.append(broken)
     assert list(tmp_path.iterdir()) == []

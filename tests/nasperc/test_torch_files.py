@@ -73,3 +73,49 @@ def test_lists_that_hold_one_another_are_refused(tmp_path):
     torch.save({"a": laughs}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="more than 1000000 values"):
         load(tmp_path / "w.pth")
+
+
+def records(path):
+    """Name, offset and length of each record's bytes."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for entry in archive.infolist():
+            file.seek(entry.header_offset + 26)
+            name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
+            yield entry.filename, entry.header_offset + 30 + name + extra, entry.file_size
+
+
+def test_a_flipped_bit_in_any_record_is_refused(tmp_path):
+    torch.save({"a": torch.arange(5.0), "step": 3}, tmp_path / "w.pth")
+    whole = (tmp_path / "w.pth").read_bytes()
+    found = list(records(tmp_path / "w.pth"))
+    assert len(found) > 3
+    for name, offset, length in found:
+        damaged = bytearray(whole)
+        damaged[offset + length // 2] ^= 4
+        (tmp_path / "w.pth").write_bytes(damaged)
+        with pytest.raises(InputError, match=f"a record that was changed since it was written: {name}"):
+            load(tmp_path / "w.pth")
+
+
+def test_an_archive_without_checksums_is_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.arange(5.0)}, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert load(tmp_path / "w.pth")["a"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_tensor_larger_than_its_numbers_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="fewer numbers"):
+        load(tmp_path / "w.pth")
+
+
+def test_tied_and_cut_out_tensors_are_read(tmp_path):
+    weight = torch.arange(12.0).view(3, 4)
+    torch.save({"a": weight, "b": weight.t(), "c": weight[1:], "d": torch.zeros(0)}, tmp_path / "w.pth")
+    content = load(tmp_path / "w.pth")
+    assert torch.equal(content["b"], weight.t())
+    assert torch.equal(content["c"], weight[1:])

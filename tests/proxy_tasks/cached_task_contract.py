@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import torch
 from torch import nn
 
 from controllers.base import Candidate
+from feature_cache.reader import CacheReader
+from proxy_tasks.cache_check import CacheCheck
 from proxy_tasks.cached_task import CachedTask
 from proxy_tasks.candidate_training import CandidateTraining
 from search_spaces.base import Architecture
@@ -35,6 +39,13 @@ print(json.dumps([task.evaluate(tiny.tiny_candidate(task)).reward, task.fingerpr
 """
 
 
+def checked_task(task: CachedTask, check: CacheCheck) -> CachedTask:
+    """The task as a driver has it."""
+    setup = task.setup  # type: ignore[attr-defined]
+    setup.context = replace(setup.context, check=check)
+    return task
+
+
 class CachedTaskContract:
     """Set ``tiny``, the file of functions ``tiny_task(folder)``, unprepared, and ``tiny_candidate(task, **fields)``;
     give fixtures ``prepared_folder``, ``make_task`` and ``make_candidate`` of the same.
@@ -51,6 +62,26 @@ class CachedTaskContract:
         task = make_task(prepared_folder)
         task.prepare()
         return task
+
+    def test_a_flipped_bit_in_any_cache_is_not_trained_on(
+        self, prepared_folder: Path, tmp_path: Path, make_task: MakeTask
+    ) -> None:
+        folder = shutil.copytree(prepared_folder, tmp_path / "prepared")
+        # Those that make_task opens; a folder may hold others.
+        used: list[str] = []
+        check = CacheCheck(lambda line: None, lambda name, sha256, before: used.append(name))
+        checked_task(make_task(folder), check).prepare()
+        assert len(used) == self.caches
+        for name in used:
+            path = folder / name
+            whole = path.read_bytes()
+            damaged = bytearray(whole)
+            damaged[min(CacheReader(path).header.offsets.values()) + 3] ^= 0x40
+            path.write_bytes(damaged)
+            said: list[str] = []
+            checked_task(make_task(folder), CacheCheck(said.append)).prepare()
+            assert path.read_bytes() == whole
+            assert [line for line in said if f"{name} is damaged and built again" in line] == said != []
 
     def test_the_reward_is_a_function_of_the_candidate_alone(
         self, task: CachedTask, make_candidate: MakeCandidate

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_the_backbone_is_trained_once_and_kept(finetuned: tuple[DetectionProxy, 
     assert is_finetuned(weights)
     assert task.description()["weights"]["finetuned_file"] == weights.name
     assert not list(folder.glob("finetune-*"))
+
+
+def test_damaged_finetuned_weights_are_refused_by_name(
+    finetuned: tuple[DetectionProxy, list[str]], tmp_path: Path
+) -> None:
+    task, _ = finetuned
+    folder = shutil.copytree(task.setup.context.folder, tmp_path / "prepared")
+    (weights,) = folder.glob("backbone-*.pth")
+    damaged = bytearray(weights.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    weights.write_bytes(damaged)
+    recipe = task.recipe.model_copy(update={"val_views": 3})
+    other = DetectionProxy(recipe, replace(task.setup.context, folder=folder))
+    with pytest.raises(
+        InputError, match=rf"was changed .*{weights.name}.*Delete the file: .* fine-tuned again"
+    ):
+        other.prepare()
 
 
 def test_a_cache_with_other_views_takes_the_same_weights(finetuned: tuple[DetectionProxy, list[str]]) -> None:

@@ -64,7 +64,7 @@ class BackboneRecipe(BaseModel):
     normalisation: NormalisationName | None = None
     freeze_at: int | None = Field(default=None, ge=0, le=_MOBILENET_STAGES)
     frozen_bn: bool | None = None
-    width_mult: float = Field(default=1.0, gt=0)
+    width_mult: float = Field(default=1.0, gt=0, le=8)
     stride_in: StrideIn | None = None
     deformable_stages: tuple[int, ...] = ()
     deformable_interval: int = Field(default=1, ge=1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.torch_files import file_sha256, load_torch_file
+from nasperc.torch_files import file_sha256, load_torch_file, not_finite
 
 _CONTAINERS = ("state_dict", "model")
 _COUNTER = "num_batches_tracked"
@@ -35,7 +35,8 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
     convolutions may be missing too: then they stay at their start, regular taps with masks of 0.5.
 
     Raises:
-        InputError: the file is missing or unreadable, or holds weights of another architecture.
+        InputError: the file is missing, unreadable or damaged, or holds weights of another architecture or such as are
+            not finite.
     """
     path = Path(path)
     state = _read(path)
@@ -49,6 +50,14 @@ def load_backbone_weights(backbone: nn.Module, path: str | Path) -> LoadedWeight
             shapes = f"{tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
             raise _other_architecture(path, f"{key} of shape {shapes}")
     used = {key: value for key, value in state.items() if key in wanted}
+    infinite = not_finite(used)
+    if infinite is not None:
+        raise InputError(
+            "backbone weights must be finite numbers",
+            value=f"NaN or infinity in {infinite}",
+            where=path,
+            repair="Download or convert the file again, or choose other weights.",
+        )
     backbone.load_state_dict(used, strict=False)
     left_over = tuple(key for key in state if key not in wanted and not key.endswith(_COUNTER))
     return LoadedWeights(path, file_sha256(path), tuple(used), tuple(missing), left_over)

@@ -55,11 +55,11 @@ class FCOSPreset(BaseModel):
 
     threshold_on: Literal["class", "class_times_centerness"] = "class"
     score_threshold: float = Field(default=0.05, ge=0, le=1)
-    pre_nms_top: int = Field(default=1000, ge=1)
+    pre_nms_top: int = Field(default=1000, ge=1, le=1_000_000)
     sqrt_score: bool = True
     clip_before_nms: bool
     nms_iou: float = Field(default=0.6, ge=0, le=1)
-    detections: int = Field(default=100, ge=1)
+    detections: int = Field(default=100, ge=1, le=1_000_000)
 
 
 PRESETS: dict[str, FCOSPreset] = {

@@ -126,6 +126,25 @@ def test_same_controller_with_and_without_snapshots(straight: Path, tmp_path: Pa
         service.close()
 
 
+def test_a_damaged_snapshot_is_passed_over_and_named(straight: Path, tmp_path: Path) -> None:
+    service = finish(tmp_path / "undisturbed", calls=27)
+    expected = states(service)
+    service.close()
+    folder = tmp_path / "undisturbed"
+    used = sorted(folder.glob("controller-*.pt"))
+    content = bytearray(used[-1].read_bytes())
+    content[len(content) // 2] ^= 1
+    used[-1].write_bytes(content)
+    service = ControllerService(folder, SPACE, make_ppo, PLAN)
+    assert states(service) == expected
+    (resumed,) = events(service, "run_resume")
+    assert resumed["snapshot"] == (used[-2].name if len(used) > 1 else None)
+    (passed_over,) = resumed["passed_over"]
+    assert passed_over.startswith(f"{used[-1].name}: its SHA-256 is")
+    assert not resumed["diverged"]
+    service.close()
+
+
 def test_pending_candidates_come_first_as_they_were(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     service = bench.open(early_stop_k=1.0, early_stop_minimum=2, candidates=6)

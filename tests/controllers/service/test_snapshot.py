@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from controllers.service.snapshot import read_snapshot, write_snapshot
+from controllers.service.snapshot import NotTheSnapshotError, read_snapshot, write_snapshot
 from nasperc.errors import InputError
 
 STATE = {"controller": {"weights": torch.arange(3)}, "proposals": {3: None}}
@@ -14,22 +14,24 @@ STATE = {"controller": {"weights": torch.arange(3)}, "proposals": {3: None}}
 def test_round_trip_and_damage(tmp_path: Path) -> None:
     name, sha256 = write_snapshot(tmp_path, 7, STATE)
     state = read_snapshot(tmp_path, name, sha256)
-    assert state is not None
     assert torch.equal(state["controller"]["weights"], torch.arange(3))
     assert state["proposals"] == {3: None}
     content = bytearray((tmp_path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)
-    assert read_snapshot(tmp_path, name, sha256) is None
-    assert read_snapshot(tmp_path, "controller-00000001.pt", sha256) is None
+    with pytest.raises(NotTheSnapshotError, match=f"the journal has {sha256[:16]}"):
+        read_snapshot(tmp_path, name, sha256)
+    with pytest.raises(NotTheSnapshotError, match="No such file"):
+        read_snapshot(tmp_path, "controller-00000001.pt", sha256)
 
 
 def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     name, sha256 = write_snapshot(tmp_path, 1, {})
-    assert read_snapshot(folder, f"../{name}", sha256) is None
-    assert read_snapshot(folder, "9" * 5000, sha256) is None
+    for elsewhere in (f"../{name}", "9" * 5000, "nul\0"):
+        with pytest.raises(NotTheSnapshotError):
+            read_snapshot(folder, elsewhere, sha256)
 
 
 def test_old_snapshots_are_deleted(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_what_a_longer_journal_or_a_dead_process_left_is_deleted(tmp_path: Path)
     # The journal was cut before 40 and 30.
     name, sha256 = write_snapshot(tmp_path, 22, STATE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["controller-00000020.pt", name]
-    assert read_snapshot(tmp_path, name, sha256) is not None
+    assert read_snapshot(tmp_path, name, sha256).keys() == STATE.keys()
 
 
 def test_a_full_disk_leaves_nothing_of_a_snapshot(tmp_path: Path) -> None:

@@ -44,6 +44,15 @@ def test_trained_once(videos, tmp_path, never_trained_again):
     assert (found, same(network, again)) == (path, True)
 
 
+def test_a_damaged_file_is_refused_by_name(videos, tmp_path):
+    _, path = prepared_static(MODEL, RECIPE, videos, tmp_path, 0)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"was changed .*{path.name}.*Remove the file to start anew"):
+        prepared_static(MODEL, RECIPE, videos, tmp_path, 0)
+
+
 def test_ctrl_c_and_on_from_there(videos, tmp_path):
     straight, path = prepared_static(MODEL, RECIPE, videos, tmp_path / "straight", 0)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typed_command import nasperc
 
+from nasperc.cli import cache as cache_module
 from nasperc.data.synthetic import write_synthetic
 
 
@@ -213,3 +214,28 @@ def test_a_hostile_file_is_one_line_and_exit_code_2(empty_folder, monkeypatch, c
     assert err.count("\n") == 1
     assert err.strip().isprintable()
     assert sorted(file.name for file in empty_folder.iterdir()) == [name]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_machine_too_small_is_one_line(empty_folder, monkeypatch, capsys, error):
+    def refused(_):
+        raise error
+
+    monkeypatch.setattr(cache_module, "verify", refused)
+    code, _, err = nasperc(monkeypatch, capsys, "cache", "verify", "c.h5")
+    assert code == 2
+    assert err.startswith("error: there must be memory")
+    assert err.count("\n") == 1
+
+
+def test_a_name_of_a_million_characters_is_one_line(empty_folder, monkeypatch, capsys):
+    code, _, err = nasperc(monkeypatch, capsys, "search", "--name", "x" * 1_000_000)
+    assert code == 2
+    assert "the name of a run may have 200 characters at most, but got 1000000" in err
+    assert err.count("\n") == 1

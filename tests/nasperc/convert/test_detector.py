@@ -129,6 +129,7 @@ def test_options_win(weights, converted, tmp_path) -> None:
             {"pixel_mean": torch.tensor([103.53, 116.28, 123.675]), "pixel_std": torch.tensor([57.4, 57.1, 58.4])},
             "pixel_mean and pixel_std",
         ),
+        ({f"{HEAD}scales.2.scale": torch.tensor([float("nan")])}, "finite .* NaN or infinity in .*scales"),
         ({f"{HEAD}cls_logits.weight": torch.zeros(4, 32, 3, 3)}, "a detector of 4 classes needs 4 names, .* 5 names"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ import onnxruntime
 import pytest
 import torch
 
+from nasperc.data.batch import collate
 from nasperc.data.normalisation import Normalisation
+from nasperc.data.sample import Meta, Sample
+from nasperc.export.caller import classes_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.onnx import check_onnx, export_onnx
 from nasperc.models.fcos import FCOS
+from nasperc.models.fcos_postprocess import decode
 from nasperc.ops.nms import batched_nms
+
+NAMES = ["cup, mug", "plate", 'of "Zoë"']
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +30,7 @@ def exported(
 ) -> tuple[ExportedDetector, Path, Agreement]:
     detector, normalisation = detector_of_every_layer
     path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
-    report = export_onnx(detector, normalisation, path, with_nms=True, metadata={"classes": "a,b,c"})
+    report = export_onnx(detector, normalisation, path, with_nms=True, about=classes_values(NAMES))
     return ExportedDetector(detector, normalisation).eval(), path, report
 
 
@@ -73,4 +80,33 @@ def test_nms_is_onnx_own_and_selects_what_ours_keeps(
 
 def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props}
-    assert properties["classes"] == "a,b,c"
+    assert json.loads(properties["classes"]) == NAMES
+
+
+def test_who_follows_the_metadata_gets_the_boxes_of_torch(
+    exported: tuple[ExportedDetector, Path, Agreement],
+) -> None:
+    """The graph normalises: a caller who did it too would get other boxes."""
+    module, path, _ = exported
+    said = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+    image, outputs = said["input"]["image"], said["outputs"]
+    assert "normalisation" not in said
+    assert image["normalise"] is False
+    assert (image["layout"], image["colours"], image["dtype"]) == ("NCHW", "RGB", "float32")
+    assert image["sides"] == {"multiple_of": 32, "smallest": 64, "largest": 4096}
+    pixels = torch.randint(0, 256, (3, 80, 100), dtype=torch.uint8)
+    height, width = (-(-side // 32) * 32 for side in (80, 100))
+    given = torch.tensor(image["padding"]["colour"], dtype=torch.float32)[:, None, None].repeat(
+        1, height, width
+    )
+    given[:, :80, :100] = pixels
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(list(outputs), {"image": given[None].numpy()})
+    padded = collate([Sample(pixels, Meta(1, path, (80, 100)))], module.normalisation).images
+    with torch.no_grad():
+        expected = decode(module.detector(padded), module.detector.strides)
+    # The padding's colour is rounded to whole numbers.
+    torch.testing.assert_close(torch.from_numpy(found[0]), expected[0], rtol=0, atol=0.5)
+    torch.testing.assert_close(torch.from_numpy(found[1]), expected[1], rtol=0, atol=0.01)
+    scores = np.sqrt(found[1] * found[2][..., None])
+    np.testing.assert_allclose(found[3], scores.transpose(0, 2, 1), atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ import torch
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
 from nasperc.export import pt2
+from nasperc.export.caller import classes_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.pt2 import check_pt2, export_pt2
 from nasperc.models.fcos import FCOS
+
+NAMES = ["cup, mug", "plate", "bowl"]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
 ) -> tuple[ExportedDetector, Path, Agreement]:
     path = tmp_path_factory.mktemp("pt2") / "detector.pt2"
-    agreement = export_pt2(*detector_of_every_layer, path, metadata={"classes": "a,b,c"})
+    agreement = export_pt2(*detector_of_every_layer, path, about=classes_values(NAMES))
     return ExportedDetector(*detector_of_every_layer).eval(), path, agreement
 
 
@@ -42,17 +46,21 @@ def test_it_runs_in_torch_alone_and_carries_the_classes(
 ) -> None:
     code = """
 import sys, torch
-files = {"classes": ""}
+files = {"classes": "", "input": ""}
 program = torch.export.load(sys.argv[1], extra_files=files)
 boxes, scores, centerness = program.module()(torch.rand(1, 3, 160, 192) * 255)
 assert not any(name.startswith("nasperc") for name in sys.modules)
-print(files["classes"], boxes.shape[1:], scores.shape[2])
+print(list(boxes.shape), list(scores.shape), sep="\\n")
+print(files["classes"], files["input"], sep="\\n")
 """
     command = [sys.executable, "-c", code, str(exported[1])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=exported[1].parent)
     assert done.returncode == 0, done.stderr
     locations = sum(-(-160 // stride) * -(-192 // stride) for stride in (8, 16, 32, 64, 128))
-    assert done.stdout.split() == ["a,b,c", f"torch.Size([{locations},", "4])", "3"]
+    boxes, scores, classes, given = map(json.loads, done.stdout.splitlines())
+    assert (boxes, scores, classes) == ([1, locations, 4], [1, locations, 3], NAMES)
+    assert given["image"]["normalise"] is False
+    assert given["image"]["sides"]["smallest"] == 160
 
 
 def test_a_file_that_differs_is_not_written(

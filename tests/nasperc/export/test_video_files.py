@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.models.video_segmenter import VideoSegmenter
 
 TF = get_normalisation("tf")
-METADATA = {"classes": "a,b,c", "normalisation": "tf"}
+ABOUT = {"classes": ["road, paved", "b", "c"]}
 ODD = (72, 104)
 
 
@@ -38,7 +39,7 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
 ) -> tuple[VideoAgreement, tuple[Path, Path]]:
     path = tmp_path_factory.mktemp("onnx") / "cell.onnx"
-    agreement = export_video_onnx(video, TF, path, metadata=METADATA)
+    agreement = export_video_onnx(video, TF, path, about=ABOUT)
     return agreement, (path.with_name("cell-start.onnx"), path.with_name("cell-step.onnx"))
 
 
@@ -64,17 +65,24 @@ def test_the_loop_in_onnxruntime_is_that_of_torch_at_sizes_it_was_not_traced_wit
             assert (torch.from_numpy(found[0]) - expected[index]).abs().max() <= TOLERANCE * scale
 
 
-def test_classes_and_normalisation_travel_with_both_files(
+def test_classes_and_what_the_caller_must_do_travel_with_both_files(
     exported: tuple[VideoAgreement, tuple[Path, Path]],
 ) -> None:
     for path in exported[1]:
-        assert {entry.key: entry.value for entry in onnx.load(path).metadata_props} == METADATA
+        model = onnx.load(path)
+        said = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+        assert said["classes"] == ABOUT["classes"]
+        assert "normalisation" not in said
+        assert said["input"]["image"]["normalise"] is False
+        assert said["input"]["image"]["sides"] == {"multiple_of": 32, "smallest": 64, "largest": 4096}
+        for side, graph in (("input", model.graph.input), ("outputs", model.graph.output)):
+            assert list(said[side]) == [tensor.name for tensor in graph]
 
 
 def test_the_comparison_sees_another_network(
     exported: tuple[VideoAgreement, tuple[Path, Path]], video: VideoSegmenter
 ) -> None:
-    pieces = video_pieces(video, TF, None)
+    pieces = video_pieces(video, TF, None, 64)
     start, step = (run_onnx(piece, path) for piece, path in zip(pieces, exported[1], strict=True))
     assert compare_video(pieces, (start, step), exported[1], [(64, 64)]).agrees
     # What the first frame does not show.
@@ -93,7 +101,7 @@ def programs(
     tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
 ) -> tuple[VideoAgreement, tuple[Path, Path]]:
     path = tmp_path_factory.mktemp("pt2") / "cell.pt2"
-    agreement = export_video_pt2(video, TF, path, size=ODD, metadata=METADATA)
+    agreement = export_video_pt2(video, TF, path, size=ODD, about=ABOUT)
     return agreement, (path.with_name("cell-start.pt2"), path.with_name("cell-step.pt2"))
 
 
@@ -108,19 +116,21 @@ def test_programs_run_in_torch_alone_and_carry_the_classes(
 ) -> None:
     code = """
 import sys, torch
-files = {"classes": "", "normalisation": ""}
+files = {"classes": "", "input": ""}
 start = torch.export.load(sys.argv[1], extra_files=files).module()
 step = torch.export.load(sys.argv[2]).module()
 logits, *state = start(torch.rand(1, 3, 72, 104) * 255)
 for _ in range(2):
     logits, *state = step(torch.rand(1, 3, 72, 104) * 255, *state)
 assert not any(name.startswith("nasperc") for name in sys.modules)
-print(files["classes"], files["normalisation"], *logits.shape)
+print(files["classes"], files["input"], list(logits.shape), sep="\\n")
 """
     command = [sys.executable, "-c", code, *map(str, programs[1])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=programs[1][0].parent)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["a,b,c", "tf", "1", "3", "9", "13"]
+    classes, given, shape = map(json.loads, done.stdout.splitlines())
+    assert (classes, shape) == (ABOUT["classes"], [1, 3, 9, 13])
+    assert given["image"]["sides"] == list(ODD)
 
 
 def test_files_that_differ_are_not_written(
@@ -144,6 +154,6 @@ def test_files_that_differ_are_not_written(
             export_video_pt2(video, TF, tmp_path / "cell.pt2", size=ODD)
         bias -= 100
     assert not list(tmp_path.iterdir())
-    pieces = video_pieces(video, TF, ODD)
+    pieces = video_pieces(video, TF, ODD, 160)
     runs = [run_pt2(piece, path) for piece, path in zip(pieces, programs[1], strict=True)]
     assert compare_video(pieces, (runs[0], runs[1]), programs[1], [ODD]).agrees

@@ -209,6 +209,25 @@ def test_other_classes_than_in_the_search(top10, console, fixed_costs):
         fulltrain(top10, console=console)
 
 
+def test_other_backbone_weights_than_in_the_search(top10, console, fixed_costs, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"others")
+    content = json.loads(top10.read_text())
+    content["recipe"]["model"]["backbone"] |= {"weights": str(weights), "normalisation": "imagenet"}
+    content["weights"]["sha256"] = "0" * 64
+    top10.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"those that the search had: SHA-256 0{16}, but got \w{16}.*weights\.pth"
+    ):
+        fulltrain(top10, console=console)
+    # What is named for this training may be anything; here it is no weights at all.
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"others")
+    backbone = {"weights": str(other), "normalisation": "imagenet"}
+    with pytest.raises(InputError, match=r"must be a readable PyTorch file.*other\.pth"):
+        fulltrain(top10, console=console, overrides=[{"model": {"backbone": backbone}}])
+
+
 def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, monkeypatch):
     measured = detection_task.coco_ap
     # val and test, of one entry after the other: val selects. The baseline, last, may not be chosen.

@@ -57,7 +57,7 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
     ("change", "message"),
     [
         ({"classes": ["a", "b", "c"]}, "must fit the network"),
-        ({"detector": {"backbone": {"depth": 3}}}, "must fit the network"),
+        ({"detector": {"backbone": {"depth": 3}}}, r"valid recipe keys: backbone\.depth: "),
         ({"decoder": {"kind": "fpn_fcos"}}, "must fit the network"),
         ({"decoder": None}, "must fit the network"),
         ({"decoder": {"kind": "fpn_fcos", "widths": [64, 64], "depth": 1}}, "must fit the network"),
@@ -66,11 +66,19 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
         ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 64, "head": 64}, "depth": 10**9}}, "must fit"),
         ({"decoder": {"kind": "searched", "widths": {}, "architecture": 3}}, "must"),
         ({"decoder": {"kind": "fpn_fcos", "widths": {"fpn": 48, "head": 48}, "depth": 1}}, "multiple of 32"),
-        ({"space": "fcos_decoder", "decoder": {"kind": "searched", "widths": {}}}, "must fit the network"),
+        ({"space": "fcos_decoder", "decoder": {"kind": "searched", "widths": {}}}, "valid recipe keys"),
         ({"model": [1, 2]}, "must fit the network"),
         ({"model": {"backbone": 1}}, "must fit the network"),
         ({"classes": None}, "must fit the network"),
-        ({"training": 7}, "must fit the network"),
+        ({"classes": ["a", 2]}, "must fit the network"),
+        (
+            {"classes": ["a", "x" * 1_000_000]},
+            "a class may have 200 characters at most, but got 1000000: xxx",
+        ),
+        ({"classes": ["a"] * 20_000}, "10000 classes at most, but got 20000 classes"),
+        ({"training": {"test_short_side": 60_000}}, r"keys: test_short_side: .*4096, but got 60000"),
+        ({"training": {"max_long_side": 60_000}}, r"keys: max_long_side: .*4096, but got 60000"),
+        ({"training": 7}, "valid recipe keys"),
         ({"step": "many"}, "must fit the network"),
         ({"normalisation": "none"}, "a normalisation must be one of"),
         ({"normalisation": ["tf"]}, "must fit the network"),
@@ -80,6 +88,26 @@ def test_an_edited_checkpoint(tmp_path, recipe, change, message):
     values, _ = content(recipe, Baseline(64, 64, 1))
     save_checkpoint(tmp_path / "c.pt", {**values, **change})
     with pytest.raises(InputError, match=message):
+        load_detector(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path, recipe, value):
+    values, _ = content(recipe, Baseline(64, 64, 1))
+    name = next(name for name, weight in reversed(values["model"].items()) if weight.is_floating_point())
+    values["model"][name].view(-1)[-1] = value
+    save_checkpoint(tmp_path / "c.pt", values)
+    with pytest.raises(InputError, match=f"must be finite numbers, but got NaN or infinity in {name}"):
+        load_detector(tmp_path / "c.pt")
+
+
+def test_a_flipped_bit_in_the_weights(tmp_path, recipe):
+    values, _ = content(recipe, Baseline(64, 64, 1))
+    save_checkpoint(tmp_path / "c.pt", values)
+    damaged = bytearray((tmp_path / "c.pt").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "c.pt").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"whole file, but got a record that was changed .*c\.pt"):
         load_detector(tmp_path / "c.pt")
 
 

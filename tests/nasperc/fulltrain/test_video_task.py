@@ -21,6 +21,7 @@ from nasperc.fulltrain.evaluate_video import evaluate_video
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.trained_segmenter import load_segmenter
 from nasperc.search.recipe import parse_recipe
+from nasperc.torch_files import file_sha256
 from nasperc.training.checkpoint import load_checkpoint
 
 PHASE = {"epochs": 0.5, "batch_size": 2}
@@ -177,6 +178,18 @@ def test_a_failing_cell_does_not_stop_the_others(top10, console, monkeypatch):
     assert (results.rows[-1].name, results.rows[-1].status) == ("rank 1", "failed")
     assert results.best.name == "rank 2"
     assert "rank 1 failed: RuntimeError: no kernel" in (top10.parent / "fulltrain/results.md").read_text()
+
+
+def test_another_static_network_than_the_search_had_is_said(recipe, prepared):
+    task = video_task.VideoTask(recipe, prepared, recipe)
+    task.prepare(lambda *_: None)
+    (path,) = prepared.glob("static-*.pt")
+    searched = {"static_file": path.name, "static_sha256": file_sha256(path)}
+    assert task.other_than_searched(searched) == task.other_than_searched({}) == []
+    # With another recipe another network is meant.
+    assert task.other_than_searched({"static_file": "static-0.pt", "static_sha256": "0" * 64}) == []
+    (line,) = task.other_than_searched({**searched, "static_sha256": "0" * 64})
+    assert f"{path} is not the per-frame network that the search had" in line
 
 
 def test_another_seed_of_the_training_leaves_the_static_network(top10, console, prepared):

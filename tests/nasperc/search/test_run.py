@@ -52,6 +52,25 @@ def test_a_local_search_from_recipe_to_top10(
     assert not (folder / "ray").exists()
 
 
+def test_a_damaged_snapshot_is_said_when_the_run_goes_on(
+    tmp_path: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    folder = tmp_path / "runs" / "one"
+    run_search(toy_recipe({"budget": "60"}, seconds=0.001), folder, console=console)
+    snapshots = [event for event in events(folder, "snapshot") if event["stage"] == "body"]
+    assert snapshots
+    lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    # Up to a little after the first stage's last snapshot.
+    last = max(number for number, line in enumerate(lines) if snapshots[-1]["file"].encode() in line)
+    (folder / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
+    (folder / "top10.json").unlink()
+    (folder / snapshots[-1]["file"]).write_bytes(b"damaged")
+    run_search(None, folder, console=console, resume=True)
+    assert f"a snapshot of the controller was passed over: {snapshots[-1]['file']}: its SHA-256" in printed(
+        console
+    )
+
+
 def test_the_ranking_has_a_latency_where_the_proxy_task_knows_it(
     tmp_path: Path, toy_recipe: MakeRecipe, console: Console
 ) -> None:

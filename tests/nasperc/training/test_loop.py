@@ -257,6 +257,39 @@ def test_a_checkpoint_of_no_iteration_of_this_training(make_detector, dataset, r
         train(make_detector(), dataset, recipe, seed=0, normalisation=TF, checkpoint=path)
 
 
+def first_tensor(values):
+    """Of nested dicts and lists, the first that holds fractions."""
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    for value in inner:
+        found = (
+            value if isinstance(value, torch.Tensor) and value.is_floating_point() else first_tensor(value)
+        )
+        if found is not None and found.numel():
+            return found
+    return None
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "average"])
+def test_a_checkpoint_that_is_not_finite(make_detector, dataset, recipe, tmp_path, part):
+    path, common = tmp_path / "checkpoint.pt", {"seed": 0, "normalisation": TF}
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            make_detector(),
+            dataset,
+            recipe,
+            **common,
+            checkpoint=path,
+            on_step=lambda *_: os.kill(os.getpid(), signal.SIGINT),
+        )
+    content = torch.load(path, weights_only=True)
+    first_tensor(content[part]).view(-1)[0] = float("nan")
+    torch.save(content, path)
+    with pytest.raises(
+        InputError, match=rf"finite numbers, but got NaN or infinity in {part}.*Remove the file"
+    ):
+        train(make_detector(), dataset, recipe, **common, checkpoint=path)
+
+
 def test_divergence_is_explained_and_loses_nothing(make_detector, dataset, recipe, tmp_path):
     path, calls = tmp_path / "checkpoint.pt", []
 

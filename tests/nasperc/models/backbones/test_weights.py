@@ -91,6 +91,26 @@ def test_unreadable_files_are_refused_in_one_line(state: dict[str, Tensor], tmp_
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    state: dict[str, Tensor], tmp_path: Path, value: float
+) -> None:
+    name = "features.1.conv.0.0.weight"
+    state[name].view(-1)[3] = value
+    backbone = MobileNetV2(width_mult=WIDTH)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    with pytest.raises(InputError, match=f"finite numbers, but got NaN or infinity in {name}"):
+        load_backbone_weights(backbone, save(tmp_path / "w.pth", state))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
+def test_numbers_that_the_backbone_does_not_take_may_be_anything(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    state["classifier.1.bias"] = torch.tensor([float("nan")])
+    load_backbone_weights(MobileNetV2(width_mult=WIDTH), save(tmp_path / "w.pth", state))
+
+
 class Payload:
     """A class that a pickle could name to run code when it is loaded."""
 
