@@ -14,6 +14,7 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
 from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.old_files import NEW_KEYS
 from proxy_tasks.base import Progress, TaskContext, no_progress
 from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.detection_ap import ValidationAP
@@ -57,6 +58,7 @@ class DetectionProxy(CachedTask):
         """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
+        self._read_data(on_progress)
         path = self.setup.cache_path
         build_once(path, lambda: self.setup.build(self.device, on_progress))
         reader = CacheReader(path, expect=self.setup.contents)
@@ -122,9 +124,10 @@ class DetectionProxy(CachedTask):
         self._keep_on_device(cache.reader)
         return cache
 
-    def _measured_on(self) -> Mapping[str, Any]:
+    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
         # Text, because the sizes of interest end in infinity, which JSON does not have.
-        return {"cache": self.setup.contents, "preset": repr(self.preset.model_dump())}
+        preset = repr(self.preset.model_dump(exclude=set(NEW_KEYS) if old else None))
+        return {"cache": self.setup.contents_of(data, old=old), "preset": preset}
 
     def latency(self, architecture: Architecture, widths: Mapping[str, int]) -> Latency:
         """Of backbone and decoder on one crop, with random weights."""
@@ -135,8 +138,8 @@ class DetectionProxy(CachedTask):
             return measure_latency(detector, (self.recipe.crop, self.recipe.crop), runs=LATENCY_RUNS)
 
     def notes(self) -> list[str]:
-        """Boxes that were dropped or clipped."""
-        return self.setup.dataset.report.lines()
+        """What reading the files told; boxes that were dropped or clipped."""
+        return [*self.setup.notes, *self.setup.dataset.report.lines()]
 
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""

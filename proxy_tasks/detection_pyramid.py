@@ -18,6 +18,7 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
+from nasperc.old_files import without_new_keys
 from proxy_tasks.base import Progress
 from proxy_tasks.detection_cache import DetectionCache, write_cache
 from proxy_tasks.detection_setup import DetectionSetup
@@ -74,6 +75,8 @@ class PyramidCache:
             "fpn_training": training,
             "head": {key: repr(value) for key, value in setup.preset.model_dump().items()},
         }
+        if setup.old:
+            self.contents = without_new_keys(self.contents)
 
     @property
     def path(self) -> Path:
@@ -107,6 +110,7 @@ class PyramidCache:
 
     def _build(self, device: torch.device, on_progress: Progress) -> None:
         setup = self._setup
+        setup.check_may_build(self.path)
         backbone, attributes = setup.backbone(device, on_progress)
         architecture = setup.context.space.architecture({"fpn": self._fpn, "head": ORIGINAL})
         detector = finetune(

@@ -75,6 +75,7 @@ class VideoSegmentationProxy(CachedTask):
         """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
+        self._read_data(on_progress)
         setup = self.setup
         setup.build(on_progress)
         train, val = readers = setup.open("train"), setup.open("val")
@@ -130,10 +131,10 @@ class VideoSegmentationProxy(CachedTask):
         """Of one frame; no candidate changes it."""
         return measure_cost(self.static.backbone, self.cache.frame_size)
 
-    def _measured_on(self) -> Mapping[str, Any]:
+    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
         parts = self.setup.parts
         return {
-            "caches": {part: self.setup.contents(part) for part in parts},
+            "caches": {part: self.setup.contents_of(part, data, old=old) for part in parts},
             "sequences": {part: views.sequences.tolist() for part, views in parts.items()},
         }
 
@@ -149,6 +150,7 @@ class VideoSegmentationProxy(CachedTask):
         parts, baseline = self.setup.parts, self._static_measurement()
         counts = [len(parts[part].sequences) for part in ("train", "val")]
         return [
+            *self.setup.notes,
             f"{self.setup.dataset.name}: {counts[0]} sequences of {self.recipe.sequence_length} frames to train on, "
             f"{counts[1]} to measure on",
             f"the per-frame network alone, which has seen these frames: reward {baseline.reward:.4f}, "

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import read_image
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
@@ -37,7 +39,7 @@ class Record:
     segmentations: tuple[Any, ...] | None = None
 
 
-class DetectionDataset:
+class DetectionDataset(Fingerprinted):
     """One split: ``len()``, and samples by index. It keeps no file open, so processes may share it.
 
     Args:
@@ -90,15 +92,22 @@ class DetectionDataset:
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
         """The images at ``indices``, in that order; classes and report stay those of the whole split."""
-        return DetectionDataset(
-            self.name, self.split, self.classes, (self.records[i] for i in indices), self.report
+        chosen = list(indices)
+        part = DetectionDataset(
+            self.name, self.split, self.classes, (self.records[i] for i in chosen), self.report
         )
+        if self.hashes is not None:
+            part.hashes = tuple(self.hashes[i] for i in chosen)
+        return part
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of classes, image names, sizes and annotations in order; pixels are not read.
+    def files(self) -> tuple[Path, ...]:
+        """The images, one a record."""
+        return tuple(record.file for record in self.records)
 
-        Masks count where they were asked for, so the same split with and without masks has two fingerprints.
-        """
+    @cached_property
+    def described(self) -> str:
+        """Of classes, image names, sizes and annotations in order; masks count where they were asked for, so the
+        same split with and without masks has two fingerprints."""
         digest = hashlib.sha256()
         digest.update(json.dumps(self.classes).encode())
         for record in self.records:
@@ -107,6 +116,10 @@ class DetectionDataset:
             for array in (record.boxes, record.labels, record.crowd, record.areas):
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def old_fingerprint(self) -> str:
+        """See :meth:`Fingerprinted.old_fingerprint`: it was all that is described."""
+        return self.described
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The split in COCO's instances format: category id = label + 1, ``iscrowd`` from the crowd flag."""
