@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from nasperc.evaluation.latency import Latency
 from nasperc.fulltrain.presentation import Presentation
 from nasperc.fulltrain.row import Activity, Job, Workers
 from nasperc.search.recipe import Recipe
+from nasperc.search.top10 import Top10File
 from nasperc.training.loop import TrainingResult
 
 # A large network on one thread takes seconds an image.
@@ -32,6 +33,8 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str: ...
+
+    def read_files(self, folder: Path, on_progress: Callable[[str, float], None]) -> list[str]: ...
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -61,13 +64,13 @@ class FullTask(ABC, Generic[Model, Data]):
     size: tuple[int, int]
 
     @abstractmethod
-    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
         """Open the data.
 
         Args:
             recipe: of the training: that of the search, with what was typed laid over it.
             prepared: folder of what runs share: a synthetic data set where the recipe names no other.
-            search: the recipe of the search, which says what it prepared.
+            search: what the search found, which says what it prepared.
 
         Raises:
             InputError: anything wrong with recipe or data.
@@ -97,12 +100,16 @@ class FullTask(ABC, Generic[Model, Data]):
         """What the user should be told once of the data, a line each."""
         return []
 
-    def prepare(self, on_activity: Activity) -> None:
+    def prepare(self, on_activity: Activity) -> list[str]:
         """What all rows share, before the first of them.
+
+        Returns:
+            What should be said of it, a line each.
 
         Raises:
             InputError: data or weights cannot be used.
         """
+        return []
 
     def about(self) -> dict[str, Any]:
         """Plain values for ``results.json``, after :meth:`prepare`."""

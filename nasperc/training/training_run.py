@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from nasperc.errors import InputError, shown
+from nasperc.old_files import without_new_keys
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.peers import Peers
@@ -30,6 +32,9 @@ class TrainingRun:
         seed: of random layers (that of the batches is theirs).
         checkpoint: file to write every ``checkpoint_every`` iterations and at the end; None: none.
         peers: the processes that share the batches.
+
+    Attributes:
+        pixels_known: False: it goes on from a checkpoint of before the bytes of images counted.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class TrainingRun:
         self.step, self.seconds, self.finished = 0, 0.0, False
         # What a checkpoint gives back: tuples come back as lists.
         self.identity: dict[str, Any] = json.loads(json.dumps(dict(plan.identity)))
+        self.pixels_known = True
 
     def train_mode(self) -> None:
         """Put the network into training mode, its frozen part into evaluation mode."""
@@ -93,14 +99,7 @@ class TrainingRun:
         if path is None or not path.exists():
             return
         content = load_checkpoint(path, ("step", "seconds", "finished", "model", "optimizer", "average"))
-        for key, value in self.identity.items():
-            if not _same(content.get(key), value):
-                raise InputError(
-                    f"a checkpoint is continued with the {key} that it was made with",
-                    value=_difference(content.get(key), value),
-                    where=path,
-                    repair="Use the recipe, data and seed as before, or remove the file to start anew.",
-                )
+        self._check_identity(content, path)
         try:
             self.model.load_state_dict(content["model"])
             if not content["finished"]:
@@ -119,6 +118,35 @@ class TrainingRun:
                 where=path,
                 repair="Remove the file to start anew.",
             ) from error
+
+    def _check_identity(self, content: Mapping[str, Any], path: Path) -> None:
+        """Check that a checkpoint is of this training; an old one keeps the identity that it was given.
+
+        Raises:
+            InputError: it is not.
+        """
+        dataset, made_with = self.plan.dataset, content.get("data")
+        if (
+            dataset is not None
+            and made_with != self.identity["data"]
+            and made_with == dataset.old_fingerprint()
+        ):
+            self.identity = without_new_keys({**self.identity, "data": made_with}, whatever=False)
+            self.pixels_known = False
+        for key, value in self.identity.items():
+            if _same(content.get(key), value):
+                continue
+            changed = (
+                dataset.changed_since(lambda data: data == made_with) if dataset and key == "data" else None
+            )
+            raise InputError(
+                f"a checkpoint is continued with the {key} that it was made with",
+                value=_difference(content.get(key), value)
+                if changed is None
+                else f"other bytes in {changed}, the first file that changed",
+                where=path,
+                repair="Use the recipe, data and seed as before, or remove the file to start anew.",
+            )
 
     def finish(self) -> None:
         """Put the parameters to evaluate in place, and write the last checkpoint."""
