@@ -36,7 +36,8 @@ class TaskContext:
     ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs;
     each file's name carries the fingerprint of what is in it. ``seed``: the run's. ``video``: how the per-frame network
     is trained that dynamic cells are put on. ``check``: a driver's, of the caches that it finds; None for workers, who
-    take its word.
+    take its word. ``began_with``: of a resumed run, the fingerprint of the proxy task that it began with. ``known``: in
+    a worker, what the driver's task says in :meth:`ProxyTask.known`.
     """
 
     space: SearchSpace
@@ -46,6 +47,25 @@ class TaskContext:
     seed: int
     video: VideoTrainingRecipe = field(default_factory=VideoTrainingRecipe)
     check: CacheCheck | None = None
+    began_with: str | None = None
+    known: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the driver found out about the proxy task, and the other processes of its run take its word for.
+
+    ``fingerprint``, ``earlier``, ``known``: of the task, see there; None: they find out for themselves.
+    """
+
+    fingerprint: str | None = None
+    earlier: tuple[str, ...] = ()
+    known: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, task: ProxyTask) -> Findings:
+        """Those of a prepared task."""
+        return cls(task.fingerprint(), task.earlier_fingerprints(), task.known())
 
 
 class ProxyTask(ABC):
@@ -120,6 +140,14 @@ class ProxyTask(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 (hex) of all that rewards depend on: two runs with the same one may share rewards."""
+
+    def earlier_fingerprints(self) -> tuple[str, ...]:
+        """What earlier versions called the same task, as far as they could tell: their runs may teach a controller."""
+        return ()
+
+    def known(self) -> dict[str, Any]:
+        """Plain values that workers take the driver's word for, after ``prepare``; they find them in their context."""
+        return {}
 
     @abstractmethod
     def description(self) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from controllers.base import Candidate, Result
 from controllers.costs import COSTS, CostName
 from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
+from nasperc.errors import InputError
 from nasperc.evaluation.latency import Latency, measure_latencies
 from nasperc.evaluation.threads import threads
+from nasperc.old_files import without_new_keys
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 from proxy_tasks.cached_recipe import CachedTaskRecipe
+from proxy_tasks.cached_setup import CachedSetup
 from proxy_tasks.candidate_training import CandidateTraining
 from proxy_tasks.failure import failed, release_memory
 from proxy_tasks.stopwatch import Stopwatch
@@ -40,6 +43,8 @@ class CachedTask(ProxyTask):
     """
 
     costs: ClassVar[frozenset[CostName]] = frozenset(COSTS)
+
+    setup: CachedSetup
 
     def __init__(self, recipe: CachedTaskRecipe, context: TaskContext) -> None:
         self.recipe, self.space = recipe, context.space
@@ -74,8 +79,13 @@ class CachedTask(ProxyTask):
         """(H, W) of that image."""
 
     @abstractmethod
-    def _measured_on(self) -> Mapping[str, Any]:
-        """Plain values that rewards depend on beside recipe and space."""
+    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
+        """Plain values that rewards depend on beside recipe and space.
+
+        Args:
+            data: fingerprint of the data set.
+            old: as they were before the bytes of images counted.
+        """
 
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """See :meth:`ProxyTask.evaluate`."""
@@ -144,10 +154,51 @@ class CachedTask(ProxyTask):
         return found
 
     def fingerprint(self) -> str:
-        """See :meth:`ProxyTask.fingerprint`."""
+        """See :meth:`ProxyTask.fingerprint`; an old run keeps the one that it began with."""
+        return self._fingerprint(self.setup.data, old=self.setup.old)
+
+    def earlier_fingerprints(self) -> tuple[str, ...]:
+        """See :meth:`ProxyTask.earlier_fingerprints`."""
+        return (self._fingerprint(self.setup.old_data, old=True),)
+
+    def known(self) -> dict[str, Any]:
+        """See :meth:`ProxyTask.known`."""
+        return self.setup.known()
+
+    def _fingerprint(self, data: str, *, old: bool) -> str:
         space = [self.space.name, self.space.version, self.space.variant]
         recipe = self.recipe.model_dump(mode="json")
-        return fingerprint({**self._measured_on(), "recipe": recipe, "space": space})
+        contents = {**self._measured_on(data, old=old), "recipe": recipe, "space": space}
+        return fingerprint(without_new_keys(contents) if old else contents)
+
+    def _read_data(self, on_progress: Progress) -> None:
+        """Find out what the data are, before anything is built from them.
+
+        Raises:
+            InputError: a file cannot be read; the run that is resumed measured on others.
+        """
+        setup = self.setup
+        setup.read_data(on_progress)
+        began = setup.context.began_with
+        if began is None or began == self.fingerprint():
+            return
+        if began in self.earlier_fingerprints():
+            setup.go_on_as_old()
+            return
+        changed = setup.dataset.changed_since(lambda data: self._fingerprint(data, old=False) == began)
+        raise InputError(
+            "a resumed run must measure what it measured before",
+            value=f"another task than the {began[:8]} that it began with"
+            if changed is None
+            else "other bytes",
+            where=f"{setup.dataset.name} {setup.dataset.split}"
+            if changed is None
+            else f"{changed}, the first file that changed",
+            repair="Annotations, images, weights or the version of the proxy task have changed: restore them, or begin "
+            "a new run."
+            if changed is None
+            else "Restore the files that changed, or begin a new run.",
+        )
 
     def _evaluate(self, candidate: Candidate, on_progress: Progress) -> Result:
         modules = self.modules(candidate)

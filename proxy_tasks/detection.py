@@ -13,6 +13,7 @@ from controllers.base import Candidate
 from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched, build_decoder, build_detector
 from nasperc.evaluation.cost import measure_module_cost
+from nasperc.old_files import NEW_KEYS
 from proxy_tasks.base import Progress, TaskContext, no_progress
 from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.cached_task import CachedTask, described_data
@@ -55,6 +56,7 @@ class DetectionProxy(CachedTask):
         """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
+        self._read_data(on_progress)
         path = self.setup.cache_path
         prepare_cache(
             path,
@@ -125,9 +127,10 @@ class DetectionProxy(CachedTask):
         self._keep_on_device(cache.reader)
         return cache
 
-    def _measured_on(self) -> Mapping[str, Any]:
+    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
         # Text, because the sizes of interest end in infinity, which JSON does not have.
-        return {"cache": self.setup.contents, "preset": repr(self.preset.model_dump())}
+        preset = repr(self.preset.model_dump(exclude=set(NEW_KEYS) if old else None))
+        return {"cache": self.setup.contents_of(data, old=old), "preset": preset}
 
     def _timed(self, architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
         """Backbone and decoder."""
@@ -141,8 +144,8 @@ class DetectionProxy(CachedTask):
         return self.recipe.crop, self.recipe.crop
 
     def notes(self) -> list[str]:
-        """Boxes that were dropped or clipped, images with an EXIF orientation."""
-        return self.setup.dataset.lines()
+        """What reading the files told; boxes that were dropped or clipped, images with an EXIF orientation."""
+        return [*self.setup.notes, *self.setup.dataset.lines()]
 
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``finetuned_sha256``: of the weights that made the features."""

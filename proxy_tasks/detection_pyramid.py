@@ -19,6 +19,7 @@ from feature_cache.reader import CacheReader
 from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
+from nasperc.old_files import without_new_keys
 from proxy_tasks.base import Progress
 from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.detection_cache import DetectionCache, write_cache
@@ -75,6 +76,8 @@ class PyramidCache:
             "fpn_training": training,
             "head": {key: repr(value) for key, value in setup.preset.model_dump().items()},
         }
+        if setup.old:
+            self.contents = without_new_keys(self.contents)
 
     @property
     def path(self) -> Path:
@@ -122,6 +125,7 @@ class PyramidCache:
 
     def _build(self, device: torch.device, on_progress: Progress) -> None:
         setup = self._setup
+        setup.check_may_build(self.path)
         backbone, attributes = setup.backbone(device, on_progress)
         self._check_backbone(attributes["finetuned_sha256"])
         architecture = setup.context.space.architecture({"fpn": self._fpn, "head": ORIGINAL})

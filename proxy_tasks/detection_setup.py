@@ -22,9 +22,11 @@ from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import FCOSPreset
+from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from nasperc.training.averaging import reestimate_batch_norm
 from proxy_tasks.base import Progress, TaskContext
+from proxy_tasks.cached_setup import CachedSetup
 from proxy_tasks.detection_cache import CHUNK, STRIDES, write_cache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_views import ImageSplit, split_images, views
@@ -32,6 +34,8 @@ from proxy_tasks.finetune import finetune, is_finetuned, save_backbone
 
 # Raised when the records of one recipe change.
 BUILDER_VERSION = 3
+# Of the last builder before the bytes of images counted.
+OLD_BUILDER_VERSION = 2
 # What fine-tuned weights depend on, of the cache's contents.
 FINETUNE_CONTENTS = (
     "builder",
@@ -49,7 +53,7 @@ FINETUNE_CONTENTS = (
 )
 
 
-class DetectionSetup:
+class DetectionSetup(CachedSetup):
     """Everything is opened when it is first asked for.
 
     Args:
@@ -59,7 +63,8 @@ class DetectionSetup:
     """
 
     def __init__(self, recipe: DetectionProxyRecipe, context: TaskContext, preset: FCOSPreset) -> None:
-        self.recipe, self.context, self.preset = recipe, context, preset
+        super().__init__(context)
+        self.recipe, self.preset = recipe, preset
 
     @cached_property
     def dataset(self) -> DetectionDataset:
@@ -102,16 +107,25 @@ class DetectionSetup:
         """Whether the backbone is trained before caching: not if it was already, or the recipe says no."""
         return self.recipe.finetune and not is_finetuned(self.context.model.backbone.weights)
 
-    @cached_property
+    @property
     def contents(self) -> dict[str, Any]:
         """Plain values that cached records depend on; their hash is the cache's fingerprint."""
+        return self.contents_of(self.data, old=self.old)
+
+    def contents_of(self, data: str, *, old: bool = False) -> dict[str, Any]:
+        """The contents with a data set's fingerprint; ``old``: as they were before the bytes of images counted."""
+        contents = {**self._contents, "data": data}
+        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if old else contents
+
+    @cached_property
+    def _contents(self) -> dict[str, Any]:
+        """All of them but the data set's fingerprint."""
         recipe, backbone = self.recipe, self.context.model.backbone
         training = {"width": recipe.finetune_width, **recipe.finetune_training.model_dump(mode="json")}
         # Infinity is no JSON number.
         sizes = [[str(low), str(high)] for low, high in self.preset.sizes_of_interest]
         return {
             "builder": BUILDER_VERSION,
-            "data": self.dataset.fingerprint(),
             "images": self.dataset.rules.model_dump(mode="json"),
             "classes": list(self.dataset.classes),
             "backbone": backbone.name,
@@ -153,6 +167,7 @@ class DetectionSetup:
         Raises:
             InputError: data or weights cannot be used; the disk is full; fine-tuning diverges.
         """
+        self.check_may_build(self.cache_path)
         self.dataset.images.require()
         backbone, attributes = self.backbone(device, on_progress)
         write_cache(

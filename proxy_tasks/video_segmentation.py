@@ -71,6 +71,7 @@ class VideoSegmentationProxy(CachedTask):
         """See :meth:`ProxyTask.prepare`; a stage that overrides what the cache depends on is refused here."""
         for stage in self.space.stages():
             self.recipe.for_stage(stage.overrides)
+        self._read_data(on_progress)
         setup = self.setup
         setup.build(on_progress)
         train, val = readers = setup.open("train"), setup.open("val")
@@ -114,10 +115,10 @@ class VideoSegmentationProxy(CachedTask):
         """Of one frame; no candidate changes it."""
         return measure_cost(self.static.backbone, self.cache.frame_size)
 
-    def _measured_on(self) -> Mapping[str, Any]:
+    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
         parts = self.setup.parts
         return {
-            "caches": {part: self.setup.contents(part) for part in parts},
+            "caches": {part: self.setup.contents_of(part, data, old=old) for part in parts},
             "sequences": {part: views.sequences.tolist() for part, views in parts.items()},
         }
 
@@ -137,6 +138,7 @@ class VideoSegmentationProxy(CachedTask):
         parts, baseline = self.setup.parts, self._static_measurement()
         counts = [len(parts[part].sequences) for part in ("train", "val")]
         return [
+            *self.setup.notes,
             *self.setup.dataset.lines(),
             f"{self.setup.dataset.name}: {counts[0]} sequences of {self.recipe.sequence_length} frames to train on, "
             f"{counts[1]} to measure on",

@@ -12,15 +12,23 @@ from feature_cache.format import fingerprint
 from feature_cache.reader import CacheReader
 from nasperc.assembly.datasets import check_shows_class, open_video_split
 from nasperc.assembly.segmenter import build_static
-from nasperc.assembly.static_network import LOCK, prepared_static, static_contents
+from nasperc.assembly.static_network import (
+    LOCK,
+    old_static_contents,
+    prepared_static,
+    static_contents,
+    static_path,
+)
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import Segmenter
+from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.cache_check import prepare_cache
+from proxy_tasks.cached_setup import CachedSetup
 from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.video_cache import write_frames
 from proxy_tasks.video_recipe import VideoProxyRecipe
@@ -28,6 +36,8 @@ from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_f
 
 # Raised when the records of one recipe change.
 BUILDER_VERSION = 2
+# Of the last builder before the bytes of images counted.
+OLD_BUILDER_VERSION = 1
 
 Part = Literal["train", "val"]
 # What records of meta-train, and those of meta-val, depend on beside data, static network and sequences.
@@ -37,7 +47,7 @@ PART_KEYS: dict[Part, tuple[str, ...]] = {
 }
 
 
-class VideoSetup:
+class VideoSetup(CachedSetup):
     """Everything is opened when it is first asked for.
 
     Args:
@@ -46,7 +56,8 @@ class VideoSetup:
     """
 
     def __init__(self, recipe: VideoProxyRecipe, context: TaskContext) -> None:
-        self.recipe, self.context = recipe, context
+        super().__init__(context)
+        self.recipe = recipe
 
     @cached_property
     def dataset(self) -> VideoDataset:
@@ -79,20 +90,34 @@ class VideoSetup:
             static = build_static(self.context.model, len(self.dataset.classes), load_weights=False)
         return static.cell_inputs
 
-    @cached_property
+    @property
     def static_contents(self) -> dict[str, Any]:
         """Plain values that the static network depends on, data and classes among them."""
-        return static_contents(self.context.model, self.context.video.static, self.dataset, self.recipe.seed)
+        return self._static_contents(self.data, old=self.old)
 
     def contents(self, part: Part) -> dict[str, Any]:
         """Plain values that one part's records depend on; their hash is the fingerprint of its cache."""
+        return self.contents_of(part, self.data, old=self.old)
+
+    def contents_of(self, part: Part, data: str, *, old: bool = False) -> dict[str, Any]:
+        """The contents with a data set's fingerprint; ``old``: as they were before the bytes of images counted."""
         recipe = self.recipe.model_dump(mode="json", include=set(PART_KEYS[part]) | {"seed"})
-        return {
+        contents = {
             "builder": BUILDER_VERSION,
-            "static": self.static_contents,
+            "static": self._static_contents(data, old=old),
             "frames": list(self.parts[part].frames),
             **recipe,
         }
+        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if old else contents
+
+    def _static_contents(self, data: str, *, old: bool) -> dict[str, Any]:
+        contents = {**self._static_contents_without_data, "data": data}
+        return old_static_contents(contents, data) if old else contents
+
+    @cached_property
+    def _static_contents_without_data(self) -> dict[str, Any]:
+        model, training = self.context.model, self.context.video.static
+        return static_contents(model, training, self.dataset, self.recipe.seed, data="")
 
     def path(self, part: Part) -> Path:
         """The cache file of a part; its name carries the fingerprint."""
@@ -105,9 +130,14 @@ class VideoSetup:
             InputError: data or weights cannot be used; training diverges.
         """
         model, training, folder = self.context.model, self.context.video.static, self.context.folder
+        contents = self.static_contents
         # Two searches may need the same network and different caches.
         with folder_lock(folder / LOCK):
-            return prepared_static(model, training, self.dataset, folder, self.recipe.seed, on_progress)
+            if not static_path(folder, contents).exists():
+                self.check_may_build(static_path(folder, contents))
+            return prepared_static(
+                model, training, self.dataset, folder, self.recipe.seed, on_progress, contents
+            )
 
     def build(self, on_progress: Progress) -> None:
         """Make the cache files that are not there or not whole, and the static network.
@@ -132,6 +162,7 @@ class VideoSetup:
         return CacheReader(self.path(part), expect=self.contents(part))
 
     def _write(self, part: Part, on_progress: Progress) -> None:
+        self.check_may_build(self.path(part))
         self.dataset.images.require()
         static, weights = self.static(on_progress)
         views = self.parts[part]

@@ -18,6 +18,7 @@ from controllers.service.journal import Event, Journal
 from controllers.service.plan import SearchPlan
 from controllers.service.record import JOURNAL
 from nasperc.errors import InputError
+from nasperc.old_files import PIXELS_NOT_KNOWN
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 
@@ -39,23 +40,33 @@ class WarmStart:
         fingerprint: of this run's proxy task.
         plan: of this run: what its cost target takes off is taken off here too, and what exceeds its limits is left
             out.
+        earlier: fingerprints that earlier versions gave the same proxy task, as far as they could tell.
     """
 
     def __init__(
-        self, runs: Sequence[Path], space: SearchSpace, fingerprint: str | None, plan: SearchPlan
+        self,
+        runs: Sequence[Path],
+        space: SearchSpace,
+        fingerprint: str | None,
+        plan: SearchPlan,
+        earlier: Sequence[str] = (),
     ) -> None:
-        self._runs = list(dict.fromkeys(runs))
+        self._runs, self._earlier = list(dict.fromkeys(runs)), earlier
         self._space, self._fingerprint, self._plan = space, fingerprint, plan
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Refuse runs of which nothing can be reused, before anything is trained.
 
         Which architecture a later stage builds on is not known yet: whether it is the same is found out when that
         stage begins, and said in the journal.
 
+        Returns:
+            What should be said of the runs, a line each.
+
         Raises:
             InputError: no run there; another space or proxy task; no stage in common; nothing completed in it.
         """
+        notes = []
         for run in self._runs:
             reasons = []
             for stage in self._space.stages():
@@ -67,6 +78,12 @@ class WarmStart:
                     reasons.append(error)
             else:
                 raise reasons[0]
+            if Journal.read(run / JOURNAL)[0].get("fingerprint") in self._earlier:
+                notes.append(
+                    f"{PIXELS_NOT_KNOWN}: {run} began before the bytes of images were looked at; the controller learns "
+                    "from what it measured, on the same annotations"
+                )
+        return notes
 
     def evaluations(self, stage: Stage, fixed: Mapping[str, Part]) -> tuple[list[Evaluation], dict[str, str]]:
         """Of all runs in their order; and for each that has none for this stage, why.
@@ -114,10 +131,14 @@ class WarmStart:
     def _compare(self, events: Sequence[Event], stage: Stage, fixed: Mapping[str, Part], path: Path) -> None:
         start = events[0] if events else {}
         space = {"name": self._space.name, "version": self._space.version, "variant": self._space.variant}
+        # That the pixels are the same cannot be known then, and is said; it teaches the controller and ranks nothing.
+        measured = (
+            self._fingerprint if start.get("fingerprint") in self._earlier else start.get("fingerprint")
+        )
         begun = next((e for e in events if e["event"] == "stage_start" and e["stage"] == stage.name), None)
         expected: dict[str, tuple[Any, Any]] = {
             "space": (start.get("space"), space),
-            "proxy fingerprint": (start.get("fingerprint"), self._fingerprint),
+            "proxy fingerprint": (measured, self._fingerprint),
             f"stage {stage.name}": (begun and stage.name, stage.name),
         }
         if begun is not None:

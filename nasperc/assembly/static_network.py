@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nasperc.assembly.segmenter import build_static
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.models.segmenter import Segmenter
+from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import train
@@ -24,6 +25,8 @@ from nasperc.training.training_run import TrainingRun
 
 # Raised when the same recipe trains another network.
 TRAINER_VERSION = 2
+# Of the last trainer before the bytes of images counted.
+OLD_TRAINER_VERSION = 1
 PHASE = "pre-training"
 # To be held by whoever asks for a network, so that of several processes one trains it.
 LOCK = "static.lock"
@@ -38,6 +41,7 @@ def prepared_static(
     folder: Path,
     seed: int,
     on_progress: Progress = lambda phase, fraction: None,
+    contents: Mapping[str, Any] | None = None,
 ) -> tuple[Segmenter, Path]:
     """The network from its file below ``folder``, trained first where it is missing.
 
@@ -51,6 +55,7 @@ def prepared_static(
         folder: of prepared files; the file is ``static-<fingerprint>.pt``.
         seed: of initialisation, batches and augmentation.
         on_progress: called with ``pre-training`` and the fraction done.
+        contents: those of :func:`static_contents`, or of :func:`old_static_contents`; None: the former.
 
     Returns:
         The network in evaluation mode, without auxiliary classifiers, on the GPU where there is one; its file.
@@ -59,8 +64,9 @@ def prepared_static(
         InputError: weights, data or the file cannot be used; a loss is not finite.
         KeyboardInterrupt: Ctrl-C; a checkpoint was written.
     """
-    contents = static_contents(model, recipe, dataset, seed)
-    path = folder / f"static-{fingerprint(contents)[:16]}.pt"
+    if contents is None:
+        contents = static_contents(model, recipe, dataset, seed)
+    path = static_path(folder, contents)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build_static(
@@ -84,13 +90,26 @@ def prepared_static(
     return network, path
 
 
+def static_path(folder: Path, contents: Mapping[str, Any]) -> Path:
+    """The file of a network below the folder of prepared files; its name carries the fingerprint."""
+    return folder / f"static-{fingerprint(contents)[:16]}.pt"
+
+
 def static_contents(
-    model: ModelRecipe, recipe: StaticTrainingRecipe, dataset: VideoDataset, seed: int
+    model: ModelRecipe,
+    recipe: StaticTrainingRecipe,
+    dataset: VideoDataset,
+    seed: int,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Plain values that the trained network depends on.
 
+    Args:
+        model, recipe, dataset, seed: see :func:`prepared_static`.
+        data: fingerprint of the data set, where it is known; None: the data set's own.
+
     Raises:
-        InputError: the weights or a label map cannot be read.
+        InputError: the weights, an image or a label map cannot be read.
     """
     backbone = model.backbone
     return {
@@ -101,7 +120,12 @@ def static_contents(
         "normalisation": backbone.input_normalisation(),
         "training": recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
         "seed": seed,
-        "data": dataset.fingerprint(),
+        "data": dataset.fingerprint() if data is None else data,
         "images": dataset.rules.model_dump(mode="json"),
         "classes": list(dataset.classes),
     }
+
+
+def old_static_contents(contents: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """Contents as they were before the bytes of images counted; ``data``: the data set's fingerprint of that time."""
+    return {**without_new_keys(contents), "trainer": OLD_TRAINER_VERSION, "data": data}

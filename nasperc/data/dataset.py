@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import read_image
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
@@ -41,7 +42,7 @@ class Record:
     segmentations: tuple[Any, ...] | None = None
 
 
-class DetectionDataset:
+class DetectionDataset(Fingerprinted):
     """One split: ``len()``, and samples by index. It keeps no file open, so processes may share it.
 
     Args:
@@ -106,14 +107,20 @@ class DetectionDataset:
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
         """The images at ``indices``, in that order; classes and report stay those of the whole split."""
-        return self._of(self.records[i] for i in indices)
+        chosen = list(indices)
+        part = self._of(self.records[i] for i in chosen)
+        if self.hashes is not None:
+            part.hashes = tuple(self.hashes[i] for i in chosen)
+        return part
 
     def without_crowd_regions(self) -> DetectionDataset:
         """The split without COCO's crowd regions, so that what lies in them is background, as detectron2 trains;
         itself where there are none, or where ``crowd`` marks difficult objects."""
         if self.difficult or not any(record.crowd.any() for record in self.records):
             return self
-        return self._of(map(_without_crowd, self.records))
+        part = self._of(map(_without_crowd, self.records))
+        part.hashes = self.hashes
+        return part
 
     def objects(self) -> int:
         """How many objects there are to learn or to find: crowd does not count."""
@@ -133,11 +140,14 @@ class DetectionDataset:
             self.name, self.split, self.classes, records, self.report, self.rules, difficult=self.difficult
         )
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of classes, image names, sizes and annotations in order; pixels are not read.
+    def files(self) -> tuple[Path, ...]:
+        """The images, one a record."""
+        return tuple(record.file for record in self.records)
 
-        Masks count where they were asked for, so the same split with and without masks has two fingerprints.
-        """
+    @cached_property
+    def described(self) -> str:
+        """Of classes, image names, sizes and annotations in order; masks count where they were asked for, so the
+        same split with and without masks has two fingerprints."""
         digest = hashlib.sha256()
         digest.update(json.dumps(self.classes).encode())
         for record in self.records:
@@ -146,6 +156,10 @@ class DetectionDataset:
             for array in (record.boxes, record.labels, record.crowd, record.areas):
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def old_fingerprint(self) -> str:
+        """See :meth:`Fingerprinted.old_fingerprint`: it was all that is described."""
+        return self.described
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """The split in COCO's instances format: category id = label + 1, ``iscrowd`` from the crowd flag."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nasperc.data.content import FileHashes
+from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import images_by_stem, read_image, read_size
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
@@ -43,7 +45,7 @@ class Frame:
         return cls(image, annotation, size)
 
 
-class VideoDataset:
+class VideoDataset(Fingerprinted):
     """One split: ``len()`` in frames, and samples by index. It keeps no file open, so processes may share it.
 
     Attributes:
@@ -160,19 +162,34 @@ class VideoDataset:
             )
         return found
 
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of classes, frame names, sizes, runs and label maps; images are not read.
+    def files(self) -> tuple[Path, ...]:
+        """Image and label map of every frame."""
+        pairs = ((frame.image, frame.annotation) for frame in self.frames)
+        return tuple(file for pair in pairs for file in pair if file is not None)
 
-        Raises:
-            InputError: a label map is not there any more.
-        """
+    @cached_property
+    def described(self) -> str:
+        """Of classes, ids, runs, frame names and sizes, and which frames have a label map."""
+        frames = [[frame.image.name, frame.size, frame.annotation is not None] for frame in self.frames]
+        return hashlib.sha256(json.dumps([self._head(), frames]).encode()).hexdigest()
+
+    def old_fingerprint(self) -> str:
+        """See :meth:`Fingerprinted.old_fingerprint`: label maps counted, images did not."""
+        if self.hashes is None:
+            maps = [frame.annotation for frame in self.frames if frame.annotation is not None]
+            hashes = dict(zip(maps, FileHashes(None).of(maps), strict=True))
+        else:
+            hashes = dict(zip(self.files(), self.hashes, strict=True))
         digest = hashlib.sha256()
-        runs = [[run.start, run.stop] for run in self.runs]
-        digest.update(json.dumps([self.classes, sorted(self._ids.labels.items()), runs]).encode())
+        digest.update(json.dumps(self._head()).encode())
         for frame in self.frames:
             digest.update(json.dumps([frame.image.name, frame.size]).encode())
-            digest.update(b"" if frame.annotation is None else _content(frame.annotation))
+            digest.update(b"" if frame.annotation is None else bytes.fromhex(hashes[frame.annotation]))
         return digest.hexdigest()
+
+    def _head(self) -> list[object]:
+        runs = [[run.start, run.stop] for run in self.runs]
+        return [self.classes, sorted(self._ids.labels.items()), runs]
 
 
 def list_frames(folder: Path) -> list[list[Path]]:
@@ -201,12 +218,3 @@ def check_frame_size(size: tuple[int, int], expected: tuple[int, int], file: Pat
             where=file,
             repair="Mend it, or give other videos other names.",
         )
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return hashlib.sha256(file.read_bytes()).digest()
-    except OSError as error:
-        raise InputError(
-            "an annotation must be readable", value=error, where=file, repair="Replace the file."
-        ) from error

@@ -99,12 +99,15 @@ class DataParallel:
             )
         self._use_gpu = gpus > 0
 
-    def train(self, description: Mapping[str, Any], checkpoint: Path, on_step: OnStep | None) -> None:
+    def train(
+        self, description: Mapping[str, Any], checkpoint: Path, data: str, on_step: OnStep | None
+    ) -> None:
         """Bring ``checkpoint`` to the last iteration, from where it is or from the start.
 
         Args:
             description: of the detector, by :func:`nasperc.fulltrain.trained_detector.describe`.
             checkpoint: on a file system that all workers share.
+            data: fingerprint of the train split, which this process has read for it.
             on_step: called in this process with the iterations done and their losses.
 
         Raises:
@@ -118,6 +121,7 @@ class DataParallel:
             "prepared": str(self._prepared),
             "description": dict(description),
             "checkpoint": str(checkpoint.resolve()),
+            "data": data,
             # What one process would use, divided.
             "threads": max(1, torch.get_num_threads() // self._workers),
             "link": link,
@@ -231,6 +235,7 @@ def _build_and_train(config: dict[str, Any]) -> None:
     link, description, checkpoint = config["link"], config["description"], Path(config["checkpoint"])
     recipe = parse_recipe(config["recipe"], where=str(checkpoint))
     dataset = open_split(recipe.data, "train", Path(config["prepared"]))
+    dataset.take_word(config["data"])
     decoder = read_decoder(description, where=str(checkpoint))
     torch.manual_seed(recipe.seed)
     model: nn.Module = build_detector(recipe.model, decoder, len(dataset.classes))

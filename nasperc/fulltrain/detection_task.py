@@ -24,6 +24,7 @@ from nasperc.fulltrain.task import LATENCY_RUNS, LATENCY_WARMUP, FullTask, repor
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.detector import Detector
 from nasperc.search.recipe import Recipe
+from nasperc.search.top10 import Top10File
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import train
 from nasperc.training.device import to_device
@@ -40,7 +41,7 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
     examples = "images"
     rate = "fulltrain.learning_rate"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
         self.recipe = recipe
         self.splits = {role: open_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         self.size = cost_size(recipe.fulltrain.test_short_side)

@@ -97,6 +97,7 @@ def _train_and_measure(
     return {
         "seconds": result.seconds,
         "iterations": result.iterations,
+        "pixels_known": result.pixels_known,
         "metrics": metrics,
         "latency": latency,
     }

@@ -13,8 +13,9 @@ from nasperc.training.loop import OnStep
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
 
 Activity = Callable[[str, float, str], None]
-# Bring the checkpoint of a described network to the last iteration: (description, checkpoint, on_step).
-Workers = Callable[[dict[str, Any], Path, OnStep | None], None]
+# Bring the checkpoint of a described network to the last iteration: (description, checkpoint, fingerprint of the data,
+# on_step).
+Workers = Callable[[dict[str, Any], Path, str, OnStep | None], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Row:
 
     ``flops`` (None: not counted) as in thesis Table 7.2, at ``cost_size`` (H, W); ``params``, as the task counts them.
     ``seconds`` of training. ``latency``: the fields of :class:`nasperc.evaluation.latency.Latency` at ``cost_size``,
-    of a row that is done.
+    of a row that is done. ``pixels_known``: False: its training began before the bytes of images were looked at.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     latency: dict[str, Any] | None = None
     reason: str = ""
+    pixels_known: bool = True
 
     @property
     def is_entry(self) -> bool:

@@ -21,6 +21,7 @@ from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
 from nasperc.fulltrain.task import FullTask, selecting
 from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
+from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
@@ -92,7 +93,7 @@ def fulltrain(
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
     prepared = RunFolder(arch.parent).prepared
-    training = kind(recipe, prepared, top10.recipe)
+    training = kind(recipe, prepared, top10)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     _check_weights(top10, training)
@@ -110,8 +111,8 @@ def fulltrain(
     with _workers(recipe, prepared, workers) as pool, Display(console) as display:
         try:
             display.start_row("all rows")
-            training.prepare(display.update)
-            for line in training.other_than_searched(top10.weights):
+            lines = _prepare(training, prepared, display)
+            for line in [*lines, *training.other_than_searched(top10.weights)]:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
             for job in jobs:
                 display.start_row(job.name, training.iterations(job))
@@ -123,6 +124,13 @@ def fulltrain(
                 if row.status == "failed":
                     outcome = row.reason
                 console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+                if not row.pixels_known:
+                    console.print(
+                        f"{PIXELS_NOT_KNOWN}: the training of {row.name} began before the bytes of images were "
+                        "looked at",
+                        highlight=False,
+                        markup=False,
+                    )
         except KeyboardInterrupt:
             console.print("interrupted; the same command continues", highlight=False)
             raise
@@ -162,6 +170,15 @@ def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) ->
     return (
         f"nasperc export architecture {arch} --rank {best.rank}" + f" --checkpoint {checkpoint}" * elsewhere
     )
+
+
+def _prepare(training: FullTask[Any, Any], prepared: Path, display: Display) -> list[str]:
+    """Read the images for their hashes, since what is trained and measured goes by them; then what the task prepares.
+    What should be said of it, a line each."""
+    notes: list[str] = []
+    for split in training.splits.values():
+        notes += split.read_files(prepared, lambda phase, fraction: display.update(phase, fraction, ""))
+    return list(dict.fromkeys(notes + training.prepare(display.update)))
 
 
 @contextmanager

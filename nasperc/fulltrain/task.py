@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from nasperc.evaluation.latency import Latency
 from nasperc.fulltrain.presentation import Presentation
 from nasperc.fulltrain.row import Activity, Job, Workers
 from nasperc.search.recipe import Recipe
+from nasperc.search.top10 import Top10File
 from nasperc.training.loop import TrainingResult
 
 # A large network on one thread takes seconds an image.
@@ -38,6 +39,8 @@ class Split(Protocol):
     def lines(self) -> list[str]: ...
 
     def fingerprint(self) -> str: ...
+
+    def read_files(self, folder: Path, on_progress: Callable[[str, float], None]) -> list[str]: ...
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -67,13 +70,13 @@ class FullTask(ABC, Generic[Model, Data]):
     size: tuple[int, int]
 
     @abstractmethod
-    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
         """Open the data.
 
         Args:
             recipe: of the training: that of the search, with what was typed laid over it.
             prepared: folder of what runs share: a synthetic data set where the recipe names no other.
-            search: the recipe of the search, which says what it prepared.
+            search: what the search found, which says what it prepared.
 
         Raises:
             InputError: anything wrong with recipe or data.
@@ -109,12 +112,16 @@ class FullTask(ABC, Generic[Model, Data]):
             split.images.require()
         return list(dict.fromkeys(line for split in self.splits.values() for line in split.lines()))
 
-    def prepare(self, on_activity: Activity) -> None:
+    def prepare(self, on_activity: Activity) -> list[str]:
         """What all rows share, before the first of them.
+
+        Returns:
+            What should be said of it, a line each.
 
         Raises:
             InputError: data or weights cannot be used.
         """
+        return []
 
     def other_than_searched(self, weights: Mapping[str, Any]) -> list[str]:
         """What is to be said of how that which was prepared differs from what the search had.

@@ -11,7 +11,13 @@ from typing import Any
 from nasperc.assembly.datasets import check_shows_class, open_video_split
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import build_video
-from nasperc.assembly.static_network import LOCK, prepared_static
+from nasperc.assembly.static_network import (
+    LOCK,
+    old_static_contents,
+    prepared_static,
+    static_contents,
+    static_path,
+)
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
@@ -24,7 +30,9 @@ from nasperc.fulltrain.trained_segmenter import TASK, describe_segmenter
 from nasperc.fulltrain.video_tables import VideoTables, video_metrics
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
+from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.search.recipe import Recipe
+from nasperc.search.top10 import Top10File
 from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import TrainingResult, train
@@ -54,10 +62,10 @@ class VideoTask(FullTask[Network, VideoDataset]):
     examples = "frames"
     rate = "video.end_to_end.cell_learning_rate"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search: Recipe) -> None:
-        self.recipe, self._prepared = recipe, prepared
+    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
+        self.recipe, self._prepared, self._search = recipe, prepared, search
         # The static network is the search's, made with its proxy task's seed: it is not trained twice.
-        self._static_seed = int(search.proxy.options["seed"])
+        self._static_seed = int(search.recipe.proxy.options["seed"])
         self.splits = {role: open_video_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         measured = [split for role, split in self.splits.items() if role != "train"]
         self.size = measured[0].frames[0].size
@@ -93,8 +101,9 @@ class VideoTask(FullTask[Network, VideoDataset]):
         cell, everything = self._phase_iterations()
         return f"{cell} iterations of the cell alone and {everything} of everything each (the baseline: {everything})"
 
-    def prepare(self, on_activity: Activity) -> None:
+    def prepare(self, on_activity: Activity) -> list[str]:
         """The static network, from its file or trained now."""
+        contents, notes = self._static_contents()
         # A search may be at it.
         with folder_lock(self._prepared / LOCK):
             self._static, self._static_file = prepared_static(
@@ -104,7 +113,24 @@ class VideoTask(FullTask[Network, VideoDataset]):
                 self._prepared,
                 self._static_seed,
                 lambda phase, fraction: on_activity(phase, fraction, ""),
+                contents,
             )
+        return notes
+
+    def _static_contents(self) -> tuple[dict[str, Any], list[str]]:
+        """What the static network depends on, and what should be said of it: entries of an old search keep the network
+        that they were found on, if it is still there."""
+        split, searched = self.splits["train"], self._search
+        contents = static_contents(self.recipe.model, self.recipe.video.static, split, self._static_seed)
+        if searched.data.get("fingerprint") == split.old_fingerprint():
+            old = old_static_contents(contents, split.old_fingerprint())
+            path = static_path(self._prepared, old)
+            if path.is_file() and file_sha256(path) == searched.weights.get("static_sha256"):
+                return old, [
+                    f"{PIXELS_NOT_KNOWN}: the search began before the bytes of images were looked at; its per-frame "
+                    "network is the one that it was given then"
+                ]
+        return contents, []
 
     def other_than_searched(self, weights: Mapping[str, Any]) -> list[str]:
         path, wanted = self._static_file, weights.get("static_sha256")
@@ -135,7 +161,7 @@ class VideoTask(FullTask[Network, VideoDataset]):
         self, model: Network, job: Job, folder: Path, on_activity: Activity, workers: Workers | None
     ) -> TrainingResult:
         assert workers is None
-        total, seconds, done, resumed_at = self.iterations(job), 0.0, 0, 0
+        total, seconds, done, resumed_at, pixels_known = self.iterations(job), 0.0, 0, 0, True
         with LossLog(folder / "log.csv") as log:
             for file, plan in self._phases(model, job):
 
@@ -148,7 +174,8 @@ class VideoTask(FullTask[Network, VideoDataset]):
                 seconds += result.seconds
                 done += result.iterations
                 resumed_at += result.resumed_at
-        return TrainingResult(seconds, done, resumed_at)
+                pixels_known &= result.pixels_known
+        return TrainingResult(seconds, done, resumed_at, pixels_known)
 
     def measure(self, model: Network, split: str, on_activity: Activity) -> dict[str, Any]:
         """Over whole runs, and over sequences as short as those of the training."""

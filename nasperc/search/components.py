@@ -13,7 +13,7 @@ from controllers.service.service import ControllerService
 from controllers.service.warm_start import WarmStart
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, parse_recipe
-from proxy_tasks.base import ProxyTask, TaskContext
+from proxy_tasks.base import Findings, ProxyTask, TaskContext
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
 
@@ -45,9 +45,24 @@ def controller_factory(recipe: Recipe) -> ControllerFactory:
 
 
 def build_proxy(
-    recipe: Recipe, space: SearchSpace, folder: Path, check: CacheCheck | None = None
+    recipe: Recipe,
+    space: SearchSpace,
+    folder: Path,
+    *,
+    check: CacheCheck | None = None,
+    began_with: str | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> ProxyTask:
-    """The proxy task of a recipe; ``folder`` holds what it prepares and is shared by runs, ``check`` is a driver's."""
+    """The proxy task of a recipe.
+
+    Args:
+        recipe: resolved.
+        space: its search space.
+        folder: holds what it prepares and is shared by runs.
+        check: a driver's, of the caches that it finds.
+        began_with: of a resumed run: the fingerprint of the proxy task that stands in its journal.
+        known: in a worker: what the driver's task knows.
+    """
     component = load_component("proxy", recipe.proxy.name)
     options = component.Recipe.model_validate(recipe.proxy.options)
     context = TaskContext(
@@ -58,6 +73,8 @@ def build_proxy(
         seed=recipe.seed,
         video=recipe.video,
         check=check,
+        began_with=began_with,
+        known=known,
     )
     task: ProxyTask = component(options, context)
     return task
@@ -88,15 +105,17 @@ def _prepares_stages(recipe: Recipe) -> bool:
     return bool(component.prepares_stages(component.Recipe.model_validate(recipe.proxy.options)))
 
 
-def build_warm_start(recipe: Recipe, space: SearchSpace, fingerprint: str | None) -> WarmStart | None:
+def build_warm_start(recipe: Recipe, space: SearchSpace, findings: Findings) -> WarmStart | None:
     """What the controllers of a run learn from beforehand; None: nothing."""
     if not recipe.search.warm_start:
         return None
-    return WarmStart(recipe.search.warm_start, space, fingerprint, build_plan(recipe))
+    return WarmStart(
+        recipe.search.warm_start, space, findings.fingerprint, build_plan(recipe), findings.earlier
+    )
 
 
 def open_service(
-    recipe: Recipe | Mapping[str, Any], folder: Path, session: str, fingerprint: str | None = None
+    recipe: Recipe | Mapping[str, Any], folder: Path, session: str, findings: Findings | None = None
 ) -> ControllerService:
     """The controller service of a run folder, rebuilt from its journal if there is one.
 
@@ -104,20 +123,20 @@ def open_service(
         recipe: resolved.
         folder: of the run.
         session: names the driver.
-        fingerprint: of the proxy task; None: not known.
+        findings: of the driver about the proxy task; None: nothing is known.
 
     Raises:
         InputError: the run has another writer; its journal does not fit the recipe.
     """
     if not isinstance(recipe, Recipe):
         recipe = parse_recipe(recipe, where=str(folder))
-    space = build_space(recipe)
+    space, findings = build_space(recipe), findings or Findings()
     return ControllerService(
         folder,
         space,
         controller_factory(recipe),
         build_plan(recipe),
         session=session,
-        fingerprint=fingerprint,
-        warm_start=build_warm_start(recipe, space, fingerprint),
+        fingerprint=findings.fingerprint,
+        warm_start=build_warm_start(recipe, space, findings),
     )

@@ -16,6 +16,7 @@ from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
 from nasperc.search.recipe import Recipe
 from nasperc.search.worker import CandidateHung, SlotWorker
+from proxy_tasks.base import Findings
 from proxy_tasks.failure import describe
 
 _SLOT = 0
@@ -25,18 +26,18 @@ _HUNG_SIGNAL = signal.SIGUSR1
 class LocalExecutor(Executor):
     """Asks, trains and tells in the calling thread, by the same :class:`SlotWorker` as under Ray."""
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str, fingerprint: str | None = None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, session: str, findings: Findings | None = None) -> None:
         self._recipe, self._folder, self._session = recipe, folder, session
-        self._fingerprint = fingerprint
+        self._findings = findings or Findings()
         self._service: ControllerService | None = None
-        self._worker = SlotWorker(recipe.to_dict(), folder, _SLOT, self._end_hung)
+        self._worker = SlotWorker(recipe.to_dict(), folder, _SLOT, self._end_hung, self._findings.known)
         self._ready = False
         # Only the main thread can be interrupted.
         self._interruptible = threading.current_thread() is threading.main_thread()
         self._handler_before = signal.getsignal(_HUNG_SIGNAL)
 
     def start(self) -> None:
-        self._service = open_service(self._recipe, self._folder, self._session, self._fingerprint)
+        self._service = open_service(self._recipe, self._folder, self._session, self._findings)
         if self._interruptible:
             signal.signal(_HUNG_SIGNAL, self._raise_timed_out)
 

@@ -28,6 +28,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker
+from proxy_tasks.base import Findings
 from proxy_tasks.failure import describe
 
 # After ray_start, which sets what Ray reads when it is imported.
@@ -71,10 +72,15 @@ class Slot(tune.Trainable):
 
     # tune.with_parameters adds all but the first.
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], recipe: Mapping[str, Any], folder: str, service: str
+        self,
+        config: dict[str, Any],
+        recipe: Mapping[str, Any],
+        folder: str,
+        service: str,
+        known: Mapping[str, Any] | None = None,
     ) -> None:
         self._service = RemoteService(service)
-        self._worker = SlotWorker(recipe, Path(folder), config["slot"], self._end_hung)
+        self._worker = SlotWorker(recipe, Path(folder), config["slot"], self._end_hung, known)
         self._ready = False
 
     def step(self) -> dict[str, Any]:
@@ -140,9 +146,9 @@ class RayExecutor(Executor):
     folder must lie on a file system that all of them share.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str, fingerprint: str | None = None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, session: str, findings: Findings | None = None) -> None:
         self._recipe, self._folder, self._session = recipe, RunFolder(folder.resolve()), session
-        self._fingerprint = fingerprint
+        self._findings = findings or Findings()
         self._name = f"controller-{folder.name}-{session[:8]}"
         self._started_ray = False
         self._actor: Any = None
@@ -163,7 +169,7 @@ class RayExecutor(Executor):
         node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = actor_class.options(
             name=self._name, namespace=NAMESPACE, scheduling_strategy=node
-        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session, self._fingerprint)
+        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session, self._findings)
         self._deaths = _SlotDeaths(self._actor)
         self._thread = threading.Thread(
             target=self._run_slots, args=(self._deaths, gpus), name="ray-tune", daemon=True
@@ -254,7 +260,11 @@ class RayExecutor(Executor):
             shutil.rmtree(self._folder.ray, ignore_errors=True)
             # What stands in param_space is in every result, too.
             slot = tune.with_parameters(
-                Slot, recipe=self._recipe.to_dict(), folder=str(self._folder.path), service=self._name
+                Slot,
+                recipe=self._recipe.to_dict(),
+                folder=str(self._folder.path),
+                service=self._name,
+                known=self._findings.known,
             )
             tune.Tuner(
                 tune.with_resources(slot, {"cpu": 1, "gpu": gpus}),

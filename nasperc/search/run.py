@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from controllers.costs import objective
-from controllers.service.journal import Journal
+from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.evaluation.latency import doubt
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
@@ -34,7 +35,7 @@ from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
-from proxy_tasks.base import ProxyTask
+from proxy_tasks.base import Findings, ProxyTask
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
 
@@ -95,17 +96,18 @@ def run_search(
         soft_wrap=True,
     )
     try:
-        proxy = _prepare(
-            recipe, space, run, _cache_check(run, console, resumed=resume, verify=verify), console
-        )
-        fingerprint = proxy.fingerprint()
-        warm_start = build_warm_start(recipe, space, fingerprint)
+        events = Journal.read(run.journal) if run.journal.exists() else []
+        check = _cache_check(run, console, resumed=resume, verify=verify)
+        proxy = _prepare(recipe, space, run, events, check, console)
+        findings = Findings.of(proxy)
+        warm_start = build_warm_start(recipe, space, findings)
         if warm_start is not None and not resume:
-            warm_start.check()
+            for note in warm_start.check():
+                console.print(note, highlight=False, markup=False)
         search = _Search(recipe, space, run, proxy.description())
         between = BetweenStages(recipe, space, run, proxy, selector, console)
-        between.begin(Journal.read(run.journal) if run.journal.exists() else [])
-        with _executor(recipe, run, fingerprint) as executor:
+        between.begin(events)
+        with _executor(recipe, run, findings) as executor:
             search.follow(executor, console, between)
     except KeyboardInterrupt:
         console.print(
@@ -167,10 +169,16 @@ def _cache_check(run: RunFolder, console: Console, *, resumed: bool, verify: boo
 
 
 def _prepare(
-    recipe: Recipe, space: SearchSpace, run: RunFolder, check: CacheCheck, console: Console
+    recipe: Recipe,
+    space: SearchSpace,
+    run: RunFolder,
+    events: Sequence[Event],
+    check: CacheCheck,
+    console: Console,
 ) -> ProxyTask:
-    """The proxy task, prepared once, before workers exist."""
-    proxy = build_proxy(recipe, space, run.prepared, check)
+    """The proxy task, prepared once, before workers exist; ``events``: of a resumed run."""
+    began_with = events[0].get("fingerprint") if events else None
+    proxy = build_proxy(recipe, space, run.prepared, check=check, began_with=began_with)
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
     for note in proxy.notes():
@@ -178,13 +186,13 @@ def _prepare(
     return proxy
 
 
-def _executor(recipe: Recipe, run: RunFolder, fingerprint: str) -> Executor:
+def _executor(recipe: Recipe, run: RunFolder, findings: Findings) -> Executor:
     session = uuid.uuid4().hex
     if recipe.search.executor == "local":
-        return LocalExecutor(recipe, run.path, session, fingerprint)
+        return LocalExecutor(recipe, run.path, session, findings)
     from nasperc.search.ray_executor import RayExecutor
 
-    return RayExecutor(recipe, run.path, session, fingerprint)
+    return RayExecutor(recipe, run.path, session, findings)
 
 
 class _Search:

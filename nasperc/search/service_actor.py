@@ -13,19 +13,20 @@ from controllers.service.journal import Event
 from controllers.service.service import ControllerService
 from nasperc.errors import InputError
 from nasperc.search.components import open_service
+from proxy_tasks.base import Findings
 
 
 class ServiceActor:
     """The controller service in its own process; Ray restarts it, and it rebuilds itself from the journal."""
 
     def __init__(
-        self, recipe: Mapping[str, Any], folder: str, session: str, fingerprint: str | None = None
+        self, recipe: Mapping[str, Any], folder: str, session: str, findings: Findings | None = None
     ) -> None:
         self._ready: set[int] = set()
         self._broken: InputError | OSError | None = None
         self._opened: ControllerService | None = None
         try:
-            self._opened = open_service(recipe, Path(folder), session, fingerprint)
+            self._opened = open_service(recipe, Path(folder), session, findings)
         except (InputError, OSError) as error:
             # Raised by every call: an error in the constructor would only reach the driver as text. A service that
             # was restarted may meet one, too: a full disk, or another driver that has taken the run over.

@@ -52,6 +52,8 @@ class SlotWorker:
         slot: number of this worker.
         end_hung: called in the watchdog's thread with the candidate and its failure, when a candidate has
             passed its limit without calling its progress function.
+        known: what the driver found out about the proxy task, so that no worker reads data for it; None: this process
+            finds out for itself.
     """
 
     def __init__(
@@ -60,11 +62,12 @@ class SlotWorker:
         folder: Path,
         slot: int,
         end_hung: Callable[[Candidate, Result], None],
+        known: Mapping[str, Any] | None = None,
     ) -> None:
         self.recipe = parse_recipe(recipe, where=str(folder))
         self.folder, self.slot = RunFolder(folder), slot
         self._limit = self.recipe.search.candidate_time_limit_s
-        self._end_hung = end_hung
+        self._end_hung, self._known = end_hung, known
         self._proxy: ProxyTask | None = None
         self._gate: CostGate | None = None
         self.evaluating = False
@@ -77,7 +80,8 @@ class SlotWorker:
         """
         # Workers share the cores: with more threads each, two of them are slower than one.
         torch.set_num_threads(1)
-        proxy = build_proxy(self.recipe, build_space(self.recipe), self.folder.prepared)
+        space = build_space(self.recipe)
+        proxy = build_proxy(self.recipe, space, self.folder.prepared, known=self._known)
         proxy.prepare()
         memory_gib = self.recipe.search.worker_memory_gib
         if memory_gib is not None and room_below(memory_gib) <= 0:

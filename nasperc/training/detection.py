@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.detection_losses import detection_losses
 from nasperc.training.interrupt import DeferredInterrupt
-from nasperc.training.loop import Elsewhere, OnStep, TrainingResult
+from nasperc.training.loop import OnStep, TrainingResult
 from nasperc.training.optimizer import Optimizers, build_optimizer
 from nasperc.training.peers import Peers
 from nasperc.training.plan import LoopSettings, LossFunction, TrainingPlan
@@ -37,7 +37,7 @@ def train(
     losses: LossFunction | None = None,
     on_step: OnStep | None = None,
     resume: bool = True,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Callable[[str, OnStep | None], None] | None = None,
 ) -> TrainingResult:
     """Train a detector in place, as :func:`nasperc.training.loop.train` does.
 
@@ -50,13 +50,15 @@ def train(
         checkpoint: file to write every ``recipe.checkpoint_every`` iterations and at the end; None: none.
         description: plain values stored with it; a checkpoint with other values is not resumed.
         losses: ``(model, batch) -> terms``; None: those of a detector.
-        on_step, resume, elsewhere: see there.
+        on_step, resume: see there.
+        elsewhere: see there; called with the fingerprint of the data, too, so that no other process reads them for it.
 
     Raises:
         InputError, DivergedError, KeyboardInterrupt: see there.
     """
     run = _run(model, dataset, recipe, seed, normalisation, checkpoint, description, Peers(), losses)
-    return loop.train(run, on_step=on_step, resume=resume, elsewhere=elsewhere)
+    there = None if elsewhere is None else partial(elsewhere, dataset.fingerprint())
+    return loop.train(run, on_step=on_step, resume=resume, elsewhere=there)
 
 
 def train_part(
@@ -117,6 +119,7 @@ def _run(
             "normalisation": normalisation.name,
         },
         frozen=frozen,
+        dataset=dataset,
     )
     return TrainingRun(model, plan, seed=seed, checkpoint=checkpoint, peers=peers)
 

@@ -26,11 +26,13 @@ class DivergedError(InputError):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """``seconds`` of training, before an interruption too; ``resumed_at``: where this call began."""
+    """``seconds`` of training, before an interruption too; ``resumed_at``: where this call began. ``pixels_known``:
+    see :class:`nasperc.training.training_run.TrainingRun`."""
 
     seconds: float
     iterations: int
     resumed_at: int
+    pixels_known: bool = True
 
 
 def train(
@@ -69,7 +71,7 @@ def train(
         _advance(run, on_step, DeferredInterrupt())
         run.finish()
     run.model.eval()
-    return TrainingResult(run.seconds, run.step, first)
+    return TrainingResult(run.seconds, run.step, first, run.pixels_known)
 
 
 def train_part(run: TrainingRun, on_step: OnStep | None, interrupt: DeferredInterrupt) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
+from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.training.batches import Batches
 from nasperc.training.optimizer import Optimizers
 
@@ -40,7 +41,8 @@ class TrainingPlan:
 
     ``losses``: ``(model, batch) -> terms``, scalars whose sum is minimised. ``identity``: plain values that are stored
     in a checkpoint; one with other values is not continued. ``frozen``: a part of the network without gradients,
-    which stays in evaluation mode.
+    which stays in evaluation mode. ``dataset``: what the batches are of, by whose fingerprint the identity names the
+    ``data``; None: it names none.
     """
 
     settings: LoopSettings
@@ -49,3 +51,4 @@ class TrainingPlan:
     losses: LossFunction
     identity: Mapping[str, Any]
     frozen: nn.Module | None = None
+    dataset: Fingerprinted | None = None

@@ -50,6 +50,7 @@ def static_plan(
         Optimizers((optimizer, _poly(iterations, recipe.power))),
         partial(static_losses, auxiliary_weight=recipe.auxiliary_weight, size=recipe.loss_size),
         identity,
+        dataset=dataset,
     )
 
 
@@ -78,6 +79,7 @@ def cell_plan(
         partial(sequence_losses, length=recipe.sequence_length, size=recipe.loss_size, train_static=False),
         identity,
         frozen=network.static,
+        dataset=dataset,
     )
 
 
@@ -119,6 +121,7 @@ def end_to_end_plan(
         Optimizers(*optimizers),
         partial(losses, length=recipe.sequence_length, size=recipe.loss_size),
         identity,
+        dataset=dataset,
     )
 
 

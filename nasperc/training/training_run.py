@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasperc.data.image_rules import AS_STORED
 from nasperc.errors import InputError, shown
+from nasperc.old_files import without_new_keys
 from nasperc.torch_files import not_finite
 from nasperc.training.averaging import PolyakAverage, reestimate_batch_norm
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 from nasperc.training.peers import Peers
 from nasperc.training.plan import TrainingPlan
 
-# What checkpoints were made with before they had the key.
-_BEFORE = {"images": AS_STORED.model_dump(mode="json")}
 _START_ANEW = "Remove the file to start anew."
 
 
@@ -36,6 +35,9 @@ class TrainingRun:
         seed: of random layers (that of the batches is theirs).
         checkpoint: file to write every ``checkpoint_every`` iterations and at the end; None: none.
         peers: the processes that share the batches.
+
+    Attributes:
+        pixels_known: False: it goes on from a checkpoint of before the bytes of images counted.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TrainingRun:
         self.step, self.seconds, self.finished = 0, 0.0, False
         # What a checkpoint gives back: tuples come back as lists.
         self.identity: dict[str, Any] = json.loads(json.dumps(dict(plan.identity)))
+        self.pixels_known = True
 
     def train_mode(self) -> None:
         """Put the network into training mode, its frozen part into evaluation mode."""
@@ -100,15 +103,7 @@ class TrainingRun:
             return
         keys = ("step", "seconds", "finished", "model", "optimizer", "average")
         content = load_checkpoint(path, keys, _START_ANEW)
-        for key, value in self.identity.items():
-            found = content.get(key, _BEFORE.get(key))
-            if not _same(found, value):
-                raise InputError(
-                    f"a checkpoint is continued with the {key} that it was made with",
-                    value=_difference(found, value),
-                    where=path,
-                    repair="Use the recipe, data and seed as before, or remove the file to start anew.",
-                )
+        self._check_identity(content, path)
         try:
             self.model.load_state_dict(content["model"])
             if not content["finished"]:
@@ -141,6 +136,35 @@ class TrainingRun:
                 value=f"NaN or infinity in {name}",
                 where=path,
                 repair=_START_ANEW,
+            )
+
+    def _check_identity(self, content: Mapping[str, Any], path: Path) -> None:
+        """Check that a checkpoint is of this training; an old one keeps the identity that it was given.
+
+        Raises:
+            InputError: it is not.
+        """
+        dataset, made_with = self.plan.dataset, content.get("data")
+        if (
+            dataset is not None
+            and made_with != self.identity["data"]
+            and made_with == dataset.old_fingerprint()
+        ):
+            self.identity = without_new_keys({**self.identity, "data": made_with}, whatever=False)
+            self.pixels_known = False
+        for key, value in self.identity.items():
+            if _same(content.get(key), value):
+                continue
+            changed = (
+                dataset.changed_since(lambda data: data == made_with) if dataset and key == "data" else None
+            )
+            raise InputError(
+                f"a checkpoint is continued with the {key} that it was made with",
+                value=_difference(content.get(key), value)
+                if changed is None
+                else f"other bytes in {changed}, the first file that changed",
+                where=path,
+                repair="Use the recipe, data and seed as before, or remove the file to start anew.",
             )
 
     def finish(self) -> None:

@@ -43,8 +43,9 @@ def finetuned(
 
 def test_the_backbone_is_trained_once_and_kept(finetuned: tuple[DetectionProxy, list[str]]) -> None:
     task, phases = finetuned
-    assert phases[:2] == ["fine-tuning"] * 2
-    assert set(phases[2:]) == {"caching"}
+    images = len(task.setup.dataset)
+    assert phases[: images + 2] == ["reading images"] * images + ["fine-tuning"] * 2
+    assert set(phases[images + 2 :]) == {"caching"}
     folder = task.setup.context.folder
     (weights,) = folder.glob("backbone-*.pth")
     assert is_finetuned(weights)
@@ -88,7 +89,7 @@ def test_finetuned_weights_are_not_tuned_again_and_give_the_same_features(
     again = DetectionProxy(task.recipe, context)
     phases: list[str] = []
     again.prepare(lambda phase, fraction: phases.append(phase))
-    assert set(phases) == {"caching"}
+    assert set(phases) == {"reading images", "caching"}
     index = torch.arange(3)
     for one, other in zip(task.cache.load(index).features, again.cache.load(index).features, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3)

@@ -150,6 +150,21 @@ def test_what_is_the_same_passes(other: Path) -> None:
     check(other, ToySpace(ToyRecipe(stages=("joint", "head"))))
 
 
+def test_a_run_from_before_the_pixels_were_known_teaches_and_that_is_said(
+    tmp_path: Path, other: Path
+) -> None:
+    space, plan = ToySpace(ToyRecipe(stages=("body",))), SearchPlan(candidates=5)
+    warm_start = WarmStart([other], space, "b" * 64, plan, earlier=[PRINT])
+    (note,) = warm_start.check()
+    assert note.startswith(f"pixels not known: {other} began before")
+    (stage,) = space.stages()
+    evaluations, skipped = warm_start.evaluations(stage, stage.fixed)
+    assert [each.reward for each in evaluations] == REWARDS[:3]
+    assert skipped == {}
+    # The same pixels, as they were known: nothing to be said.
+    assert WarmStart([other], space, PRINT, plan, earlier=["c" * 64]).check() == []
+
+
 class Wider(ToySpace):
     def stages(self) -> tuple[Any, ...]:
         (stage,) = super().stages()

@@ -121,6 +121,9 @@ def test_fingerprint_covers_annotations_names_sizes_and_classes(picture, tmp_pat
     def fingerprint(classes=("cat", "dog"), records=None, **changes):
         return DetectionDataset("toy", "x", classes, records or [record(picture, **changes)]).fingerprint()
 
+    (tmp_path / "elsewhere").mkdir()
+    for copy in ("b.png", "elsewhere/a.png"):
+        (tmp_path / copy).write_bytes(picture.read_bytes())
     base = fingerprint()
     assert base == fingerprint(boxes=record(picture).boxes.copy())
     assert len(base) == 64
@@ -139,7 +142,7 @@ def test_fingerprint_covers_annotations_names_sizes_and_classes(picture, tmp_pat
     assert len(others) == 10
     assert base not in others
     # The folder does not count: a copied data set is the same data set.
-    assert base == fingerprint(file=Path("elsewhere") / "a.png")
+    assert base == fingerprint(file=tmp_path / "elsewhere" / "a.png")
 
 
 def test_coco_ground_truth_is_what_pycocotools_reads(picture, capsys):

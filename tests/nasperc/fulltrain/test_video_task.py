@@ -249,3 +249,30 @@ def test_nothing_to_learn_is_refused(top10, console, video_data, tmp_path, first
     overrides = all_void(video_data, tmp_path / "void", "train", first_frames_too=first_frames_too)
     with pytest.raises(InputError, match=r"the train split .*must show at least one pixel"):
         fulltrain(top10, overrides=overrides, console=console)
+
+
+def test_entries_of_an_old_search_keep_the_network_that_they_were_found_on(
+    top10, console, recipe, videos, tmp_path
+):
+    """Made before the bytes of images counted: its name says less, and what ``top10.json`` says of it must be true."""
+    seed, static = recipe.proxy.options["seed"], recipe.video.static
+    contents = static_network.static_contents(recipe.model, static, videos, seed)
+    old = static_network.old_static_contents(contents, videos.old_fingerprint())
+    own = tmp_path / "runs" / "own" / "prepared"
+    _, file = static_network.prepared_static(recipe.model, static, videos, own, seed, contents=old)
+    document = json.loads(top10.read_text())
+    document["data"]["fingerprint"] = videos.old_fingerprint()
+    document["weights"]["static_sha256"] = file_sha256(file)
+    arch = tmp_path / "runs" / "own" / "search-001" / "top10.json"
+    arch.parent.mkdir()
+    arch.write_text(json.dumps(document))
+    fulltrain(arch, top=1, console=console)
+    assert "pixels not known: the search began before" in console.file.getvalue()
+    about = json.loads((arch.parent / "fulltrain" / "results.json").read_text())
+    assert about["static_network"] == str(file)
+    assert [path.name for path in own.glob("static-*.pt")] == [file.name]
+    # A new search's entries are put on a network that was trained on these very pixels.
+    del document["data"]["fingerprint"]
+    arch.write_text(json.dumps(document))
+    fulltrain(arch, top=1, folder=tmp_path / "again", console=console)
+    assert len(list(own.glob("static-*.pt"))) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 
 from controllers.service.journal import Event, Journal
+from nasperc.errors import InputError
 from nasperc.search.ray_start import ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run import run_search
@@ -94,6 +96,20 @@ def test_an_interrupted_search_ends_as_if_nothing_had_happened(
     assert len(completions(folder)) == 1
     run_search(None, folder, resume=True, console=Console(quiet=True))
     assert completions(folder) == completions(searched)
+
+
+def test_a_search_is_not_resumed_on_other_pixels(searched: Path, tmp_path: Path) -> None:
+    """Refused before anything is built, and the first frame that changed is named."""
+    shutil.copytree(searched.parent, tmp_path / "runs")
+    (folder,) = (tmp_path / "runs" / "prepared").glob("synthetic-video-*")
+    frame = sorted((folder / "train").iterdir())[1]
+    frame.write_bytes(frame.read_bytes() + b"\0")
+    prepared = tmp_path / "runs" / "prepared"
+    made = {path for path in prepared.iterdir() if path.suffix in {".h5", ".pt"}}
+    with pytest.raises(InputError, match="other bytes") as error:
+        run_search(None, tmp_path / "runs" / "local", resume=True, console=Console(quiet=True))
+    assert error.value.where == f"{frame}, the first file that changed"
+    assert {path for path in prepared.iterdir() if path.suffix in {".h5", ".pt"}} == made
 
 
 @pytest.mark.ray
