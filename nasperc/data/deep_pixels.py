@@ -99,8 +99,8 @@ def _values(picture: ImageFile.ImageFile) -> np.ndarray:
     """(H, W) as the file has them; pillow reads unsigned integers of 32 bits as signed, and scales a PGM's."""
     if picture.format == "PPM" and picture.mode == "I":
         # Decoded, the picture does not know it any more.
-        white = picture.tile[0][3][1]
-        return np.rint(np.asarray(picture) * (white / _PGM_WHITE)).astype(np.int32)  # type: ignore[operator]
+        arguments: Any = picture.tile[0][3]
+        return np.rint(np.asarray(picture) * (arguments[1] / _PGM_WHITE)).astype(np.int32)
     unsigned = picture.mode == "I" and _tag(picture, _SAMPLE_FORMAT, (_UNSIGNED,)) == (_UNSIGNED,)
     wide = _tag(picture, _BITS) == (32,)
     values = np.asarray(picture)
