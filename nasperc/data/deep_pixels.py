@@ -80,12 +80,13 @@ def scaled_grey(picture: ImageFile.ImageFile, file: Path, bounds: tuple[float, f
         )
     if bounds is None:
         low, high = f"{values.min():.9g}", f"{values.max():.9g}"
+        fits = f" (--set 'data.range=[{low},{high}]' fits this one)" if low != high else ""
         raise InputError(
             "an image must have 8 bits a channel, or data.range must say how its values are scaled",
             value=f"mode {picture.mode}, values from {low} to {high}",
             where=file,
-            repair="Set data.range: [LO, HI], the values of black and white in all images, in the recipe "
-            f"(--set 'data.range=[{low},{high}]' fits this one), or store 8 bits.",
+            repair="Set data.range: [LO, HI], the values of black and white in all images, in the recipe"
+            f"{fits}, or store 8 bits.",
         )
     black, white = bounds
     grey = np.empty(values.shape, np.uint8)
