@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, field_validator
@@ -27,8 +28,8 @@ class ImageRules(BaseModel):
     @field_validator("range")
     @classmethod
     def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not value[0] < value[1]:
-            raise ValueError("LO must be below HI")
+        if value is not None and not 0 < value[1] - value[0] < math.inf:
+            raise ValueError("LO must be below HI, by a finite difference")
         return value
 
 

@@ -30,28 +30,29 @@ def save_png16(file: Path, pixels: np.ndarray) -> Path:
     return file
 
 
-def save_tiff16(file: Path, pixels: np.ndarray, photometric: int = 2) -> Path:
-    """(H, W, C) uint16, uncompressed, by hand."""
+def save_tiff(file: Path, pixels: np.ndarray, photometric: int = 2, planes: int = 1) -> Path:
+    """(H, W, C) unsigned, uncompressed, by hand; ``planes`` 2: one for each channel."""
     height, width, channels = pixels.shape
-    data = pixels.astype("<u2").tobytes()
-    tags = {
-        256: width,
-        257: height,
-        259: 1,
-        262: photometric,
-        273: 8,
-        277: channels,
-        278: height,
-        279: len(data),
+    parts = [pixels[..., k] for k in range(channels)] if planes == 2 else [pixels]
+    body = b"".join(part.tobytes() for part in parts)
+    size = len(body) // len(parts)
+    starts = [8 + k * size for k in range(len(parts))]
+    fields = {
+        256: [width],
+        257: [height],
+        258: [8 * pixels.itemsize] * channels,
+        259: [1],
+        262: [photometric],
     }
-    entries = [(tag, 4, 1, struct.pack("<I", value)) for tag, value in tags.items()]
-    bits = struct.pack("<HH", 16, 0) if channels == 1 else struct.pack("<I", 8 + len(data))
-    entries.append((258, 3, channels, bits))
-    extra = struct.pack(f"<{channels}H", *[16] * channels)
-    ifd = struct.pack("<H", len(entries)) + b"".join(
-        struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in sorted(entries)
-    )
-    file.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(data) + len(extra)) + data + extra + ifd + bytes(4))
+    fields |= {273: starts, 277: [channels], 278: [height], 279: [size] * len(parts), 284: [planes]}
+    entries = b""
+    for tag, values in sorted(fields.items()):
+        place = 8 + len(body)
+        if len(values) > 1:
+            body += struct.pack(f"<{len(values)}I", *values)
+        entries += struct.pack("<HHII", tag, 4, len(values), place if len(values) > 1 else values[0])
+    ifd = struct.pack("<H", len(fields)) + entries + bytes(4)
+    file.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(body)) + body + ifd)
     return file
 
 
@@ -116,11 +117,11 @@ def test_of_colours_of_16_bits_the_upper_8_are_read(tmp_path, channels):
     colours = np.repeat(values[..., :1], 3, axis=2) if channels == 2 else values[..., :3]
     assert np.array_equal(image, colours >> 8)
     if channels == 3:
-        assert np.array_equal(read_image(save_tiff16(tmp_path / "a.tif", values)).permute(1, 2, 0), image)
+        assert np.array_equal(read_image(save_tiff(tmp_path / "a.tif", values)).permute(1, 2, 0), image)
 
 
 @pytest.mark.parametrize(
-    ("save", "channels"), [(save_png16, 2), (save_png16, 3), (save_png16, 4), (save_tiff16, 3)]
+    ("save", "channels"), [(save_png16, 2), (save_png16, 3), (save_png16, 4), (save_tiff, 3)]
 )
 def test_colours_in_the_lower_bits_alone_are_refused(tmp_path, save, channels):
     """12 bits of a camera, which would be black."""
@@ -142,7 +143,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, rules):
 
 
 def test_a_deep_tiff_whose_zero_is_white_is_refused(tmp_path):
-    file = save_tiff16(tmp_path / "a.tif", RNG.integers(0, 65536, (5, 7, 1), dtype=np.uint16), photometric=0)
+    file = save_tiff(tmp_path / "a.tif", RNG.integers(0, 65536, (5, 7, 1), dtype=np.uint16), photometric=0)
     with pytest.raises(InputError, match="zero is white"):
         read_image(file, rules=ImageRules(range=(0, 65535)))
 
@@ -152,3 +153,38 @@ def test_a_large_image_is_scaled_in_strips(tmp_path):
     Image.fromarray(values).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png", rules=ImageRules(range=(1000, 2000))).numpy()[0]
     assert np.array_equal(image, np.rint(np.clip((values - 1000.0) / 1000, 0, 1) * 255))
+
+
+def test_planes_of_16_bits_are_refused(tmp_path):
+    """Pillow takes them for planes of 8 bits, half of each."""
+    values = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    with pytest.raises(InputError, match="separate planes of more than 8 bits"):
+        read_image(save_tiff(tmp_path / "a.tif", values, planes=2))
+    narrow = (values >> 8).astype(np.uint8)
+    assert np.array_equal(
+        read_image(save_tiff(tmp_path / "b.tif", narrow, planes=2)).permute(1, 2, 0), narrow
+    )
+
+
+def test_unsigned_integers_of_32_bits_are_not_taken_for_signed_ones(tmp_path):
+    values = RNG.integers(2**31, 2**32, (5, 7, 1), dtype=np.uint32)
+    file = save_tiff(tmp_path / "a.tif", values, photometric=1)
+    image = read_image(file, rules=ImageRules(range=(2**31, 2**32 - 1))).numpy()[0]
+    assert np.array_equal(image, np.rint((values[..., 0] - 2.0**31) / (2**31 - 1) * 255))
+
+
+def test_a_pgm_has_the_values_that_it_states(tmp_path):
+    """Pillow scales them to 65535."""
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    (tmp_path / "a.pgm").write_bytes(b"P5\n64 64\n4095\n" + values.astype(">u2").tobytes())
+    with pytest.raises(InputError, match="mode I, values from 0 to 4095 "):
+        read_image(tmp_path / "a.pgm")
+    image = read_image(tmp_path / "a.pgm", rules=ImageRules(range=(0, 4095))).numpy()[0]
+    assert np.array_equal(image, np.rint(values / 4095 * 255))
+
+
+def test_a_ppm_of_12_bits_is_scaled_by_what_it_states(tmp_path):
+    values = RNG.integers(0, 4096, (5, 7, 3), dtype=np.uint16)
+    (tmp_path / "a.ppm").write_bytes(b"P6\n7 5\n4095\n" + values.astype(">u2").tobytes())
+    image = read_image(tmp_path / "a.ppm").permute(1, 2, 0).numpy()
+    assert np.abs(image - values / 4095 * 255).max() <= 0.5

@@ -6,7 +6,8 @@ from nasperc.data.recipe import DataRecipe
 
 
 @pytest.mark.parametrize(
-    "bounds", [(1, 1), (2, 1), (0, float("inf")), (float("nan"), 1), (0,), (0, 1, 2), "ab"]
+    "bounds",
+    [(1, 1), (2, 1), (0, float("inf")), (float("nan"), 1), (-1.7e308, 1.7e308), (0,), (0, 1, 2), "ab"],
 )
 def test_a_range_is_two_finite_numbers_in_order(bounds):
     with pytest.raises(ValidationError):
