@@ -115,7 +115,8 @@ def results_seeds() -> list[bytes]:
     from nasperc.evaluation.coco_ap import CocoMetrics
 
     metrics: dict[str, Any] = {each.name: 0.5 for each in fields(CocoMetrics)} | {"per_class": {"cat": 0.5}}
-    times = {"median_s": 0.5, "fastest_s": 0.4, "slowest_s": 0.6, "runs": 5, "device": "DEVICE"}
+    times = {"median_s": 0.5, "fastest_s": 0.4, "slowest_s": 0.6, "runs": 5, "device": "DEVICE", "threads": 1}
+    times["core_share"] = 0.5
     row = {
         "metrics": {"val": metrics},
         "measured_on": {"val": "f"},
