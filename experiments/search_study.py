@@ -27,6 +27,7 @@ from controllers.service.journal import Journal
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
+from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import ORIGINAL
 
 SEEDS = 5
@@ -127,6 +128,8 @@ def main() -> None:
         *(j for jobs in (*best.values(), *baseline.values()) for j in jobs),
     ]
     todo = {_key(j): j for j in everything if _key(j) not in results}
+    # As the driver of a search does it, before workers exist.
+    build_proxy(recipe, space, run.prepared, CacheCheck(print)).prepare()
     with ProcessPoolExecutor(
         arguments.workers, initializer=_start, initargs=(recipe.to_dict(), str(run.prepared))
     ) as pool:

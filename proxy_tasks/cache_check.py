@@ -55,7 +55,8 @@ class CacheCheck:
         try:
             return read_whole(path, lambda fraction: on_progress(VERIFYING, fraction)), None
         except (InputError, OSError) as error:
-            found = f"{error.rule}, but got {error.value}" if isinstance(error, InputError) else error
+            # As it is shown: parts of it may come from the file.
+            found = str(error).removesuffix(error.repair) if isinstance(error, InputError) else error.strerror
             self.say(f"{path} is damaged and built again: {found}")
         with suppress(InputError):
             return None, probe_header(path).sha256

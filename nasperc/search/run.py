@@ -14,7 +14,7 @@ from rich.table import Table
 
 from controllers.costs import objective
 from controllers.service.journal import Event, Journal
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 from nasperc.evaluation.latency import doubt
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
 from nasperc.search.components import (
@@ -289,10 +289,11 @@ class _Search:
         resumed = [event for event in events if event["event"] == "run_resume"]
         # Before this driver's own there are those of earlier ones.
         for event in resumed if self._seen else resumed[-1:]:
-            for snapshot in event.get("passed_over", ()):
+            passed_over = event.get("passed_over")
+            for snapshot in passed_over if isinstance(passed_over, list) else ():
                 console.print(
-                    f"a snapshot of the controller was passed over: {snapshot} (an older one, and the journal after "
-                    "it, serve as well)",
+                    f"a snapshot of the controller was passed over: {shown(snapshot)} (an older one, and the "
+                    "journal after it, serve as well)",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,

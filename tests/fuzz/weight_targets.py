@@ -15,7 +15,13 @@ def _saved(content: Any, **options: Any) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(content, buffer, **options)
+    # With checksums every mutation would end at the first of them.
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, buffer, **options)
+    finally:
+        torch.serialization.set_crc32_options(before)
     return buffer.getvalue()
 
 

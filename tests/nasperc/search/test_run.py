@@ -66,7 +66,7 @@ def test_a_damaged_snapshot_is_said_when_the_run_goes_on(
     (folder / "top10.json").unlink()
     (folder / snapshots[-1]["file"]).write_bytes(b"damaged")
     run_search(None, folder, console=console, resume=True)
-    assert f"a snapshot of the controller was passed over: {snapshots[-1]['file']}: its SHA-256" in printed(
+    assert f"a snapshot of the controller was passed over: '{snapshots[-1]['file']}: its SHA-256" in printed(
         console
     )
 
