@@ -97,7 +97,7 @@ class DetectionDataset(Fingerprinted):
             self.name, self.split, self.classes, (self.records[i] for i in chosen), self.report
         )
         if self.hashes is not None:
-            part.hashes = tuple(self.hashes[i] for i in chosen)
+            part.hashes, part._folder = tuple(self.hashes[i] for i in chosen), self._folder
         return part
 
     def files(self) -> tuple[Path, ...]:
