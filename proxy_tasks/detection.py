@@ -35,6 +35,7 @@ class DetectionProxy(CachedTask):
 
     Recipe: ClassVar[type[BaseModel]] = DetectionProxyRecipe
     recipe: DetectionProxyRecipe
+    setup: DetectionSetup
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, DetectionProxyRecipe)

@@ -95,7 +95,7 @@ def write_cache(
         on_progress: called with ``caching`` and the fraction done.
 
     Raises:
-        InputError: an image cannot be read; the disk is full.
+        InputError: an image cannot be read, or was written to meanwhile; the disk is full.
     """
     count = len(split.train) * recipe.views + len(split.val) * recipe.val_views
     most_boxes = max(1, max(len(record.boxes) for record in dataset.records))
@@ -106,7 +106,7 @@ def write_cache(
     ignored = preset.crowd == "ignore" or dataset.difficult
     done = 0
     with CacheWriter(path, specs, count, contents, attributes) as writer:
-        for samples in _chunks(views(dataset, split, recipe)):
+        for samples in _chunks(dataset.while_unchanged(views(dataset, split, recipe))):
             images = collate(samples, normalisation).images.to(device)
             with torch.inference_mode():
                 maps = backbone(images)

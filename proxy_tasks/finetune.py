@@ -71,7 +71,7 @@ def finetune(
         on_progress: called with ``fine-tuning`` and the fraction done.
 
     Raises:
-        InputError: an image cannot be read; the loss diverges.
+        InputError: an image cannot be read, or was written to meanwhile; the loss diverges.
     """
     training = recipe.finetune_training
     scale = training.sizes_of_interest_scale * training.short_sides[0] / 800
@@ -90,5 +90,6 @@ def finetune(
         checkpoint=checkpoint,
         on_step=lambda step, _: on_progress("fine-tuning", step / training.iterations),
     )
+    dataset.check_unchanged()
     checkpoint.unlink(missing_ok=True)
     return detector

@@ -38,6 +38,7 @@ class VideoSegmentationProxy(CachedTask):
 
     Recipe: ClassVar[type[BaseModel]] = VideoProxyRecipe
     recipe: VideoProxyRecipe
+    setup: VideoSetup
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, VideoProxyRecipe)

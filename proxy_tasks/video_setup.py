@@ -173,7 +173,7 @@ class VideoSetup(CachedSetup):
         )
         write_frames(
             self.path(part),
-            samples,
+            self.dataset.while_unchanged(samples),
             len(views),
             static,
             self.normalisation,

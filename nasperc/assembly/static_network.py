@@ -14,6 +14,7 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.video import VideoDataset
+from nasperc.errors import InputError
 from nasperc.models.segmenter import Segmenter
 from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
@@ -85,7 +86,13 @@ def prepared_static(
         identity=contents,
     )
     run = TrainingRun(network, plan, seed=seed, checkpoint=path)
-    train(run, on_step=lambda step, _: on_progress(PHASE, step / plan.settings.iterations))
+    result = train(run, on_step=lambda step, _: on_progress(PHASE, step / plan.settings.iterations))
+    if result.resumed_at < result.iterations:
+        try:
+            dataset.check_unchanged()
+        except InputError:
+            path.unlink(missing_ok=True)
+            raise
     network.auxiliary = nn.ModuleList()
     return network, path
 

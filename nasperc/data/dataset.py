@@ -110,7 +110,7 @@ class DetectionDataset(Fingerprinted):
         chosen = list(indices)
         part = self._of(self.records[i] for i in chosen)
         if self.hashes is not None:
-            part.hashes = tuple(self.hashes[i] for i in chosen)
+            part.hashes, part._folder = tuple(self.hashes[i] for i in chosen), self._folder
         return part
 
     def without_crowd_regions(self) -> DetectionDataset:

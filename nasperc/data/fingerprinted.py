@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from nasperc.data.content import MOST_BYTES, PHASE, FileHashes, write_whole
+from nasperc.data.sample import Sample
+from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
 
 _HASHES = re.compile(rb"([0-9a-f]{64}\n)+")
@@ -91,6 +93,34 @@ class Fingerprinted(ABC):
             if not kept.exists():
                 write_whole(kept, "".join(f"{each}\n" for each in self.hashes).encode())
         return known.notes
+
+    def while_unchanged(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Samples, and at their end a check that they were made of the bytes that the fingerprint stands for.
+
+        Raises:
+            InputError: as :meth:`check_unchanged`.
+        """
+        yield from samples
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Look whether files were written to since they were read for the fingerprint: what was made of them meanwhile
+        must not get its name.
+
+        Raises:
+            InputError: one holds other bytes now.
+        """
+        if self._folder is None or self.hashes is None:
+            return
+        files = self.files()
+        for file, then, now in zip(files, self.hashes, FileHashes(self._folder).of(files), strict=True):
+            if then != now:
+                raise InputError(
+                    "files of a data set must not change while something is made of them",
+                    value="other bytes than when they were first read",
+                    where=file,
+                    repair="Start again when nothing writes to them.",
+                )
 
     def changed_since(self, is_meant: Callable[[str], bool]) -> Path | None:
         """The first file whose bytes are others than they were at an earlier fingerprint.

@@ -222,6 +222,21 @@ def test_other_pixels_share_nothing(opened: tuple[Make, TaskContext]) -> None:
     assert len(files(context.folder)) == 2 * len(made)
 
 
+def test_what_is_made_while_its_images_are_written_to_gets_no_name(opened: tuple[Make, TaskContext]) -> None:
+    make, context = opened
+    task = make(context)
+    image = task.setup.dataset.files()[0]
+
+    def write_meanwhile(phase: str, fraction: float) -> None:
+        if phase == "caching":
+            image.write_bytes(image.read_bytes() + b"\0")
+
+    with pytest.raises(InputError, match="must not change while something is made of them") as error:
+        task.prepare(write_meanwhile)
+    assert error.value.where == str(image)
+    assert not list(context.folder.glob("*.h5"))
+
+
 def test_workers_take_the_driver_s_word_and_read_no_image(opened: tuple[Make, TaskContext]) -> None:
     make, context = opened
     driver = make(context)
