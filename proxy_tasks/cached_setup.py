@@ -34,6 +34,14 @@ class CachedSetup(ABC):
     def dataset(self) -> Fingerprinted:
         """The train split: all that the search sees."""
 
+    @abstractmethod
+    def check_parts(self) -> None:
+        """Look for something to learn and something to measure, before files are read or anything is trained.
+
+        Raises:
+            InputError: meta-train or meta-val shows nothing of a class.
+        """
+
     def read_data(self, on_progress: Progress = no_progress) -> None:
         """Read what changed of the data set's files since any run last did; a worker reads nothing.
 

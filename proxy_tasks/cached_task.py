@@ -175,9 +175,10 @@ class CachedTask(ProxyTask):
         """Find out what the data are, before anything is built from them.
 
         Raises:
-            InputError: a file cannot be read; the run that is resumed measured on others.
+            InputError: they show nothing to learn; a file cannot be read; the run that is resumed measured on others.
         """
         setup = self.setup
+        setup.check_parts()
         setup.read_data(on_progress)
         began = setup.context.began_with
         if began is None or began == self.fingerprint():

@@ -76,10 +76,13 @@ class DetectionSetup(CachedSetup):
         """Meta-train and meta-val.
 
         Raises:
-            InputError: fewer than two images; a part without an object.
+            InputError: fewer than two images.
         """
-        split = split_images(len(self.dataset), self.recipe)
-        for part, images in (("meta-train", split.train), ("meta-val", split.val)):
+        return split_images(len(self.dataset), self.recipe)
+
+    def check_parts(self) -> None:
+        """See :meth:`CachedSetup.check_parts`."""
+        for part, images in (("meta-train", self.split.train), ("meta-val", self.split.val)):
             if not self.dataset.subset(images).objects():
                 raise InputError(
                     f"{part} must show at least one object that is not crowd or difficult",
@@ -87,7 +90,6 @@ class DetectionSetup(CachedSetup):
                     where="recipe keys proxy.seed and proxy.meta_train",
                     repair="Use more images with objects, another seed, or another share.",
                 )
-        return split
 
     @cached_property
     def features(self) -> tuple[FeatureSpec, ...]:

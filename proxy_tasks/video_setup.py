@@ -69,14 +69,17 @@ class VideoSetup(CachedSetup):
         """Meta-train and meta-val.
 
         Raises:
-            InputError: too few sequences; a part in which no pixel after a sequence's first frame has a class.
+            InputError: too few sequences.
         """
         train, val = split_frames(self.dataset, self.recipe)
-        for name, part in (("meta-train", train), ("meta-val", val)):
+        return {"train": train, "val": val}
+
+    def check_parts(self) -> None:
+        """See :meth:`CachedSetup.check_parts`."""
+        for name, part in self.parts.items():
             # A sequence's first frame is neither trained nor measured.
             later = sorted({part.frames[k] for k in part.sequences[:, 1:].flatten().tolist()})
-            check_shows_class(self.dataset, later, name)
-        return {"train": train, "val": val}
+            check_shows_class(self.dataset, later, f"meta-{name}")
 
     @cached_property
     def normalisation(self) -> Normalisation:

@@ -147,7 +147,7 @@ class TrainingRun:
         dataset, made_with = self.plan.dataset, content.get("data")
         if (
             dataset is not None
-            and made_with != self.identity["data"]
+            and made_with != self.identity.get("data")
             and made_with == dataset.old_fingerprint()
         ):
             self.identity = without_new_keys({**self.identity, "data": made_with}, whatever=False)

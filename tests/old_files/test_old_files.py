@@ -68,8 +68,8 @@ def test_a_run_whose_cache_is_gone_is_refused_since_it_would_be_built_by_other_r
     journal = (run / "journal.jsonl").read_bytes()
     code, _, err = type_in(old / kind, "search", "--resume", "runs/search-001")
     assert code == 2
-    assert "cache" in err
-    assert "new run" in err
+    assert ".h5" in err
+    assert "begin a new run" in err
     assert (run / "journal.jsonl").read_bytes() == journal
 
 
@@ -135,9 +135,10 @@ def test_a_detector_gives_the_same_numbers(name: str, old: Path, type_in: Typed)
     assert code == 0, err
     wanted = json.loads((old / "expected" / f"{name}.evaluate.json").read_text())
     found = json.loads(out)
-    assert {key: found[key] for key in wanted if key.startswith(("ap", "ar"))} == pytest.approx(
-        {key: value for key, value in wanted.items() if key.startswith(("ap", "ar"))}, abs=1e-3, nan_ok=True
-    )
+    for key in wanted:
+        if key.startswith(("ap", "ar")):
+            # Of objects of a size that there are none of: no number is called -1 any more.
+            assert found[key] == (None if wanted[key] == -1 else pytest.approx(wanted[key], abs=1e-3)), key
     images = [data / "train" / f"00000{k}.jpg" for k in (1, 2)]
     code, _, err = type_in(home, "predict", checkpoint, *images, "--threshold", "0.05")
     assert code == 0, err
