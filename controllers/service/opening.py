@@ -106,9 +106,9 @@ def _fold(
     replay = ControllerReplay(run.folder, space, factory)
     line = 1
     try:
-        check_journal(events, space, plan, FORMAT, run.journal.path, opening.fingerprint)
         if opening.begin:
             check_begun_by(opening.session, events, run.journal.path)
+        check_journal(events, space, plan, FORMAT, run.journal.path, opening.fingerprint)
         check_recipe(opening.recipe, events[0], run.journal.path)
         for line, event in enumerate(events, start=1):  # noqa: B007 (told in the error)
             run.state.apply(event)

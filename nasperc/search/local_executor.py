@@ -25,9 +25,11 @@ _HUNG_SIGNAL = signal.SIGUSR1
 class LocalExecutor(Executor):
     """Asks, trains and tells in the calling thread, by the same :class:`SlotWorker` as under Ray."""
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str, fingerprint: str | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, session: str, fingerprint: str | None = None, begin: bool = False
+    ) -> None:
         self._recipe, self._folder, self._session = recipe, folder, session
-        self._fingerprint = fingerprint
+        self._fingerprint, self._begin = fingerprint, begin
         self._service: ControllerService | None = None
         self._worker = SlotWorker(recipe.to_dict(), folder, _SLOT, self._end_hung)
         self._ready = False
@@ -36,7 +38,9 @@ class LocalExecutor(Executor):
         self._handler_before = signal.getsignal(_HUNG_SIGNAL)
 
     def start(self) -> None:
-        self._service = open_service(self._recipe, self._folder, self._session, self._fingerprint)
+        self._service = open_service(
+            self._recipe, self._folder, self._session, self._fingerprint, self._begin
+        )
         if self._interruptible:
             signal.signal(_HUNG_SIGNAL, self._raise_timed_out)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from controllers.costs import objective
 from controllers.service.journal import Journal
+from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError
 from nasperc.search.between_stages import BetweenStages, Selector
 from nasperc.search.components import (
@@ -23,11 +24,13 @@ from nasperc.search.components import (
     controller_factory,
 )
 from nasperc.search.executor import Executor
+from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
 from nasperc.search.local_executor import LocalExecutor
 from nasperc.search.pareto import ParetoFronts
 from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
+from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
@@ -37,9 +40,6 @@ from search_spaces.base import SearchSpace, TokenSpace
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
-# Where candidates fail of them, a resumed run may have others.
-_LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
 
 
 def run_search(
@@ -71,6 +71,7 @@ def run_search(
     console = console or Console()
     run = RunFolder(folder)
     recipe = _resumed_recipe(run, recipe) if resume else _new_recipe(run, recipe)
+    notes = check_journal_beside(run, recipe if resume else None)
     space = build_space(recipe)
     # A budget that does not fit the stages is told before anything is prepared.
     build_plan(recipe).candidate_bounds(space.stages())
@@ -85,16 +86,19 @@ def run_search(
         markup=False,
         soft_wrap=True,
     )
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     try:
         proxy = _prepare(recipe, space, run, console)
         fingerprint = proxy.fingerprint()
         warm_start = build_warm_start(recipe, space, fingerprint)
         if warm_start is not None and not resume:
             warm_start.check()
-        search = _Search(recipe, space, run, proxy.description())
+        session = uuid.uuid4().hex
+        search = _Search(recipe, space, run, proxy.description(), session)
         between = BetweenStages(recipe, space, run, proxy, selector, console)
-        between.begin(Journal.read(run.journal) if run.journal.exists() else [])
-        with _executor(recipe, run, fingerprint) as executor:
+        between.begin(Journal.read(run.journal, to_open=True) if run.journal.exists() else [])
+        with _executor(recipe, run, session, fingerprint, begin=not resume) as executor:
             search.follow(executor, console, between)
     except KeyboardInterrupt:
         console.print(
@@ -125,7 +129,7 @@ def _resumed_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
     if recipe is None:
         return kept
     given = resolve_paths(recipe)
-    free = {key: getattr(given.search, key) for key in (*_EXECUTION, *_LIMITS)}
+    free = {key: getattr(given.search, key) for key in (*EXECUTION, *LIMITS)}
     merged = kept.model_copy(update={"search": kept.search.model_copy(update=free)})
     key = _first_difference(merged.to_dict(), given.to_dict())
     if key is not None:
@@ -158,22 +162,22 @@ def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Consol
     return proxy
 
 
-def _executor(recipe: Recipe, run: RunFolder, fingerprint: str) -> Executor:
-    session = uuid.uuid4().hex
+def _executor(recipe: Recipe, run: RunFolder, session: str, fingerprint: str, begin: bool) -> Executor:
     if recipe.search.executor == "local":
-        return LocalExecutor(recipe, run.path, session, fingerprint)
+        return LocalExecutor(recipe, run.path, session, fingerprint, begin)
     from nasperc.search.ray_executor import RayExecutor
 
-    return RayExecutor(recipe, run.path, session, fingerprint)
+    return RayExecutor(recipe, run.path, session, fingerprint, begin)
 
 
 class _Search:
     """What the driver keeps of a running search, folded from the journal: views, ``top10.json``, ``pareto.json``."""
 
     def __init__(
-        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]
+        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any], session: str
     ) -> None:
         self._recipe, self._space, self._run, self._description = recipe, space, run, description
+        self._session = session
         self.progress = SearchProgress(space)
         self._top10, self._fronts = Top10(recipe.search.top), ParetoFronts()
         self._seen = 0
@@ -199,10 +203,10 @@ class _Search:
         with search_display(console) as display:
             going, waiting = True, False
             while going and not waiting:
-                self._take_events(executor, scalars, display)
+                self._take_events(executor, console, scalars, display)
                 going = executor.advance()
                 waiting = going and executor.status().selecting
-            self._take_events(executor, scalars, display)
+            self._take_events(executor, console, scalars, display)
         return waiting
 
     def conclude(self, console: Console, proxy: ProxyTask) -> None:
@@ -224,7 +228,7 @@ class _Search:
         rejected = f"{progress.rejected} rejected, " if progress.rejected else ""
         console.print(
             f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
-            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
+            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.monotonic()))}",
             highlight=False,
         )
         for stage in progress.converged:
@@ -251,10 +255,16 @@ class _Search:
             soft_wrap=True,
         )
 
-    def _take_events(self, executor: Executor, scalars: SearchScalars, display: SearchDisplay) -> None:
+    def _take_events(
+        self, executor: Executor, console: Console, scalars: SearchScalars, display: SearchDisplay
+    ) -> None:
         events = executor.events_since(self._seen)
         self._seen += len(events)
         for event in events:
+            dropped = event.get("dropped")
+            if dropped is not None and event["session"] == self._session:
+                note = f"{self._run.journal}: {Dropped(**dropped)}"
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
             self.progress.apply(event)
             scalars.apply(event, self.progress)
             ranked, on_front = self._top10.apply(event), self._fronts.apply(event)

@@ -87,7 +87,7 @@ def stage_at_end(events: Sequence[Event]) -> str | None:
 def story(events: Iterable[Event]) -> list[Event]:
     """What was proposed, learned and measured, in order, without times, process numbers and interruptions."""
     return [
-        {key: value for key, value in event.items() if key not in ("time", "seconds", "slot")}
+        {key: value for key, value in event.items() if key not in ("time", "at", "seconds", "slot")}
         for event in events
         if event["event"] not in INTERRUPTION
     ]

@@ -58,10 +58,10 @@ def test_a_slot_that_told_a_restarted_service_of_its_hung_candidate_was_ready(
     killed.close()
     restarted = ServiceActor(recipe, str(tmp_path), "session")
     restarted.tell(0, candidate.id, Result("failed", reason="ended by the watchdog"))
-    restarted.slot_died(0, time.time())
+    restarted.slot_died(0, time.monotonic())
     assert setup_failures(restarted) == []
     # Its next process has neither asked nor told.
-    restarted.slot_died(0, time.time())
+    restarted.slot_died(0, time.monotonic())
     assert setup_failures(restarted) == ["the worker process died before it was ready"]
     restarted.close()
 
