@@ -37,7 +37,11 @@ class RunRecord:
     """
 
     def __init__(
-        self, folder: Path, space: SearchSpace, snapshot_every: int, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        space: SearchSpace,
+        snapshot_every: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self._clock = folder, clock
         self.journal = Journal(folder / JOURNAL)

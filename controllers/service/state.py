@@ -3,8 +3,8 @@
 **Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch: a stamp, nothing is
 counted by it), ``at`` (seconds since the zero of its session, see :mod:`controllers.service.run_time`; older events
 have none) and ``stage`` (None outside of stages); what chains the lines is told in
-:mod:`controllers.service.journal_lines`. *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
-overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
+:mod:`controllers.service.journal_lines`. *Candidate* below means the keys ``id, architecture, hash, seed, widths,
+threshold, overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
 
 - ``run_start``: format, session, pid, host, boot, zero (see above), dropped, plan, recipe (resolved, as plain values,
   without what a resumed run may change and without paths; None, or missing in older journals: not known),

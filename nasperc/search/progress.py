@@ -29,8 +29,8 @@ class Running:
 class SearchProgress:
     """How a run stands. Rewards are of the current stage: those of different stages are not comparable.
 
-    Where a method asks for ``now``, it is a reading of this machine's monotonic clock (:func:`time.monotonic`): a view is
-    shown where the search runs.
+    Where a method asks for ``now``, it is a reading of this machine's monotonic clock (:func:`time.monotonic`): a view
+    is shown where the search runs.
 
     Attributes:
         completed, stopped, failed, rejected, replayed, redrawn: counts of the whole run.

@@ -1,7 +1,7 @@
-"""What of a recipe the journal of a run holds: all that says what is searched, and nothing that a resumption may change.
+"""What of a recipe the journal of a run holds: all that says what is searched, nothing that a resumption may change.
 
-Where files lie may change, what they hold is the fingerprints' concern: so paths are left out, and of a plugin's name
-its file's own name is kept.
+Where files lie may change, what they hold is the fingerprints' concern: so of a path it is kept only that there is one,
+of a plugin's name the file's own name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nasperc.search.recipe import Recipe, parse_recipe
 EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
 # Where candidates fail of them, a resumed run may have others.
 LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
+_A_PATH = "(a path)"
 
 
 def recorded_recipe(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
@@ -46,14 +47,16 @@ def _plain(model: BaseModel) -> dict[str, Any]:
 
 
 def _without_paths(value: Any, dumped: Any) -> Any:
-    """``dumped``, the plain values of ``value``, without what is a path in that."""
+    """``dumped``, the plain values of ``value``, without where its paths lead."""
+    if isinstance(value, Path):
+        return _A_PATH
     if isinstance(value, BaseModel):
         value = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, Mapping) and isinstance(dumped, Mapping):
         pairs = [(key, value.get(key, plain), plain) for key, plain in dumped.items()]
-        return {key: _without_paths(item, plain) for key, item, plain in pairs if not isinstance(item, Path)}
+        return {key: _without_paths(item, plain) for key, item, plain in pairs}
     if isinstance(value, list | tuple) and isinstance(dumped, list) and len(value) == len(dumped):
         items = zip(value, dumped, strict=True)
-        return [_without_paths(item, plain) for item, plain in items if not isinstance(item, Path)]
+        return [_without_paths(item, plain) for item, plain in items]
     # JSON has no such number.
     return str(dumped) if isinstance(dumped, float) and not math.isfinite(dumped) else dumped
