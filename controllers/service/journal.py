@@ -22,13 +22,14 @@ __all__ = ["Event", "Journal"]
 class Journal:
     """The journal of a run, open for writing.
 
-    Opening takes the run's lock, and cuts off a last line that cannot be read.
+    Opening takes the run's lock and changes nothing: a last line that cannot be read is replaced by the first one that
+    is written, so that who is refused before has not taken it away.
 
     Args:
         path: the file; made when it does not exist. The lock stands beside it (``<name>.lock``).
 
     Attributes:
-        dropped: the last line, where it was cut off.
+        dropped: the last line, where it cannot be read.
 
     Raises:
         InputError: another process writes it (the message names it); a line before the last one is damaged; one
@@ -49,10 +50,11 @@ class Journal:
         self._known: list[Event] | None = parsed.events
         self.dropped, self._prev = parsed.dropped, parsed.prev
         self._offsets = array("q", [0, *parsed.ends])
-        os.ftruncate(self._fd, self._offsets[-1])
+        self._cut = self.dropped is None
+        # Where the last line is whole, and only its line feed was lost.
+        self._missing = b""
         if parsed.events and content[self._offsets[-1] - 1 : self._offsets[-1]] != b"\n":
-            # The line is whole, only its line feed was lost.
-            os.pwrite(self._fd, b"\n", self._offsets[-1])
+            self._missing = b"\n"
             self._offsets[-1] += 1
         os.fsync(self._fd)
         _sync_folder(self.path.parent)
@@ -81,9 +83,13 @@ class Journal:
         for number, event in enumerate(events, start=len(self) + 1):
             lines.append(encode(event, number, prev))
             prev = hash_of(lines[-1])
-        start = self._offsets[-1]
+        start = self._offsets[-1] - len(self._missing)
+        content = b"".join([self._missing, *lines])
         try:
-            _write_all(self._fd, b"".join(lines), start)
+            _write_all(self._fd, content, start)
+            if not self._cut:
+                os.ftruncate(self._fd, start + len(content))
+                self._cut = True
             os.fsync(self._fd)
         except OSError as error:
             self._failure = InputError(
@@ -94,7 +100,7 @@ class Journal:
             )
             os.ftruncate(self._fd, start)
             raise self._failure from error
-        self._prev = prev
+        self._prev, self._missing = prev, b""
         for line in lines:
             self._offsets.append(self._offsets[-1] + len(line))
 

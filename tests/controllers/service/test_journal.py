@@ -97,6 +97,12 @@ def test_a_torn_last_line_is_named_too(path: Path) -> None:
     journal = Journal(path)
     assert journal.dropped == Dropped(3, len(content.splitlines()[-1]) - 19, torn=True)
     journal.close()
+    # Who opens it and is refused takes nothing away.
+    assert path.read_bytes() == content[:-20]
+    journal = Journal(path)
+    assert journal.dropped is not None
+    journal.append({"event": "a"})
+    journal.close()
     journal = Journal(path)
     assert journal.dropped is None
     journal.close()
