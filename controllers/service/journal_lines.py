@@ -103,7 +103,7 @@ def parse(content: bytes, path: Path, before: int = 0) -> Parsed:
                 raise _out_of_place("a line without number", where)
         elif place[0] != number:
             raise _out_of_place(f"number {place[0]} in place {number}", where)
-        elif (events or not before) and place[1] != _prev(last if chained else None, content[:offset]):
+        elif (events or not before) and place[1] != _prev(last if chained else None, content, offset):
             raise _out_of_place("one that was written after another line", where)
         if not has_right_types(event):
             raise InputError(
@@ -116,10 +116,7 @@ def parse(content: bytes, path: Path, before: int = 0) -> Parsed:
         last, chained = line, place is not None
         events.append(event)
         ends.append(offset)
-    kept = content[:offset]
-    if kept and not kept.endswith(b"\n"):
-        kept += b"\n"
-    return Parsed(events, ends, _prev(last if chained else None, kept), dropped)
+    return Parsed(events, ends, _prev(last if chained else None, content, offset), dropped)
 
 
 def unreadable(dropped: Dropped, path: Path) -> InputError:
@@ -151,8 +148,13 @@ def _out_of_place(found: str, where: str) -> InputError:
     )
 
 
-def _prev(line: bytes | None, all_before: bytes) -> str:
-    return hash_of(line) if line is not None else hashlib.sha256(all_before).hexdigest()
+def _prev(line: bytes | None, content: bytes, end: int) -> str:
+    """What the line behind ``end`` carries; ``line``: the one before, None where that carries nothing itself."""
+    if line is not None:
+        return hash_of(line)
+    before = content[:end]
+    # The last line feed may have been lost; it is written again.
+    return hashlib.sha256(before + b"\n" if before and not before.endswith(b"\n") else before).hexdigest()
 
 
 def _decode(line: bytes) -> tuple[Event, tuple[int, str] | None] | None:

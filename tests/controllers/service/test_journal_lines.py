@@ -117,7 +117,7 @@ def test_no_flipped_bit_goes_unseen(data: st.DataObject) -> None:
         parsed = parse(bytes(content), PATH)
     except InputError:
         return
-    # The last line feed alone carries nothing: what follows an event's end is another line.
+    # Where a line feed is gone, two lines are one.
     assert parsed.dropped is not None
     assert parsed.events == whole[: len(parsed.events)]
     assert len(parsed.events) >= 4
