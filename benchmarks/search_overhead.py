@@ -50,6 +50,7 @@ from rich.table import Table
 from controllers.base import Candidate, Result
 from controllers.service.candidate_events import candidate_from
 from controllers.service.journal import Event, Journal
+from controllers.service.run_time import RunTime
 from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import Recipe, load_recipe, parse_recipe
@@ -114,7 +115,7 @@ class MemoryTrace:
         self._thread.join()
 
     def at(self, when: float) -> tuple[int, int]:
-        """Bytes of both processes at ``when`` (seconds since the epoch): the last sample before it."""
+        """Bytes of both processes at ``when`` (by the monotonic clock): the last sample before it."""
         _, driver, service = [sample for sample in self._samples if sample[0] <= when][-1]
         return driver, service
 
@@ -126,7 +127,7 @@ class MemoryTrace:
                 service = events[0]["pid"] if events else None
             else:
                 try:
-                    self._samples.append((time.time(), _resident(os.getpid()), _resident(service)))
+                    self._samples.append((time.monotonic(), _resident(os.getpid()), _resident(service)))
                 except (FileNotFoundError, ProcessLookupError):
                     # The service ends a moment before the search does.
                     return
@@ -163,9 +164,16 @@ def results(events: Sequence[Event]) -> list[Event]:
 
 def wall_seconds(events: Sequence[Event]) -> float:
     """From the first proposal to the last result, without the preparation of later stages."""
-    start = next(event["time"] for event in events if event["event"] == "proposal")
-    prepared = sum(event["seconds"] for event in events if event["event"] == "selection")
-    return float(results(events)[-1]["time"] - start - prepared)
+    clock, first, last = RunTime(), None, 0.0
+    for event in events:
+        clock.take(event)
+        now = clock.counted(clock.seconds)
+        if event["event"] == "proposal" and first is None:
+            first = now
+        if event["event"] in RESULTS:
+            last = now
+    assert first is not None, "a search proposes"
+    return last - first
 
 
 def overhead(wall: float, workers: int, candidates: int, mean: float) -> float:
@@ -244,7 +252,8 @@ def report_nothing(recipe: Recipe, folder: Path) -> None:
     done = results(events)
     each = wall_seconds(events) / len(done) * 1e3
     points = (max(1, len(done) // 5), len(done))
-    found = [memory.at(done[point - 1]["time"]) for point in points]
+    zero = events[0]["zero"]
+    found = [memory.at(zero + done[point - 1]["at"]) for point in points]
     table = Table("RSS in MiB", title=f"{len(done)} candidates, {recipe.search.workers} workers")
     for point in points:
         table.add_column(f"after {point}", justify="right")

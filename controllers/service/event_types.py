@@ -54,6 +54,7 @@ _DRAWN: dict[str, Check] = {"proposal": _whole, "architecture": _object, "hash":
 # Keys that an event of this kind must have; others are whoever's concern that reads them.
 REQUIRED: Mapping[str, Mapping[str, Check]] = {
     "run_start": {"plan": _object, "stages": lambda value: _list(value) and all(map(_named, value))},
+    "run_resume": {"session": _text},
     "stage_start": {"stage": _text, "free": lambda value: _list(value) and all(map(_text, value))},
     "proposal": {**_CANDIDATE, "stage": _text},
     "reassign": {"id": _whole, "slot": _whole},
@@ -85,6 +86,8 @@ def has_right_types(event: Mapping[str, Any]) -> bool:
     try:
         return (
             _number(event["time"])
+            and _number(event.get("at", 0.0))
+            and _number(event.get("zero", 0.0))
             and _number(event.get("penalty", 0.0))
             and all(check(event[key]) for key, check in required.items())
         )

@@ -23,7 +23,7 @@ def lost_tries(pending: Mapping[int, Pending], slot: int, limit: float | None, n
         pending: by id.
         slot: that asks.
         limit: seconds that a candidate may take; None: for ever.
-        now: seconds since the epoch.
+        now: seconds that the run was at work.
     """
     lost = []
     for id, candidate in pending.items():

@@ -1,39 +1,39 @@
-"""The journal: append-only JSON Lines with a checksum a line, on the disk before anything is acknowledged.
+"""The journal: append-only JSON Lines in a chain, on the disk before anything is acknowledged.
 
-Each line is one JSON object whose last key is ``crc``: the CRC-32 (eight hex digits) of the line's UTF-8 text
-without that key. What the events are is told in :mod:`controllers.service.state`.
+What a line holds beside its event is told in :mod:`controllers.service.journal_lines`, what the events are in
+:mod:`controllers.service.state`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from controllers.service.event_types import has_right_types
+from controllers.service.journal_lines import Event, encode, hash_of, parse, unreadable
 from controllers.service.lock import RunLock
 from nasperc.errors import InputError
 
-Event = dict[str, Any]
-
-_CRC_KEY = b',"crc":"'
+__all__ = ["Event", "Journal"]
 
 
 class Journal:
     """The journal of a run, open for writing.
 
-    Opening takes the run's lock, and cuts a torn last line off: it was never acknowledged.
+    Opening takes the run's lock and changes nothing: a last line that cannot be read is replaced by the first one that
+    is written, so that who is refused before has not taken it away.
 
     Args:
         path: the file; made when it does not exist. The lock stands beside it (``<name>.lock``).
 
+    Attributes:
+        dropped: the last line, where it cannot be read.
+
     Raises:
-        InputError: another process writes it (the message names it); a line before the last one is damaged;
-            a line is no event.
+        InputError: another process writes it (the message names it); a line before the last one is damaged; one
+            does not follow the one before it; one is no event.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -42,17 +42,19 @@ class Journal:
         self._lock = RunLock(self.path.with_name(self.path.name + ".lock"))
         try:
             content = self.path.read_bytes() if self.path.exists() else b""
-            events, ends = _parse(content, self.path)
+            parsed = parse(content, self.path)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except BaseException:
             self._lock.release()
             raise
-        self._known: list[Event] | None = events
-        self._offsets = array("q", [0, *ends])
-        os.ftruncate(self._fd, self._offsets[-1])
-        if events and content[self._offsets[-1] - 1 : self._offsets[-1]] != b"\n":
-            # The line is whole, only its line feed was lost.
-            os.pwrite(self._fd, b"\n", self._offsets[-1])
+        self._known: list[Event] | None = parsed.events
+        self.dropped, self._prev = parsed.dropped, parsed.prev
+        self._offsets = array("q", [0, *parsed.ends])
+        self._cut = self.dropped is None
+        # Where the last line is whole, and only its line feed was lost.
+        self._missing = b""
+        if parsed.events and content[self._offsets[-1] - 1 : self._offsets[-1]] != b"\n":
+            self._missing = b"\n"
             self._offsets[-1] += 1
         os.fsync(self._fd)
         _sync_folder(self.path.parent)
@@ -76,10 +78,18 @@ class Journal:
         """
         if self._failure is not None:
             raise self._failure
-        lines = [_encode(event) for event in events]
-        start = self._offsets[-1]
+        lines: list[bytes] = []
+        prev = self._prev
+        for number, event in enumerate(events, start=len(self) + 1):
+            lines.append(encode(event, number, prev))
+            prev = hash_of(lines[-1])
+        start = self._offsets[-1] - len(self._missing)
+        content = b"".join([self._missing, *lines])
         try:
-            _write_all(self._fd, b"".join(lines), start)
+            _write_all(self._fd, content, start)
+            if not self._cut:
+                os.ftruncate(self._fd, start + len(content))
+                self._cut = True
             os.fsync(self._fd)
         except OSError as error:
             self._failure = InputError(
@@ -90,16 +100,24 @@ class Journal:
             )
             os.ftruncate(self._fd, start)
             raise self._failure from error
+        self._prev, self._missing = prev, b""
         for line in lines:
             self._offsets.append(self._offsets[-1] + len(line))
 
     def since(self, index: int) -> list[Event]:
-        """Events from number ``index`` (the first is 0) on, read back from the file."""
+        """Events from number ``index`` (the first is 0) on, read back from the file.
+
+        Raises:
+            InputError: they are not what was written.
+        """
         if not 0 <= index < len(self):
             return []
         start = self._offsets[index]
         content = os.pread(self._fd, self._offsets[-1] - start, start)
-        return _parse(content, self.path)[0]
+        parsed = parse(content, self.path, before=index)
+        if parsed.dropped is not None:
+            raise unreadable(parsed.dropped, self.path)
+        return parsed.events
 
     def close(self) -> None:
         """Give the file and the lock back; again without effect."""
@@ -109,11 +127,16 @@ class Journal:
             self._lock.release()
 
     @staticmethod
-    def read(path: str | Path) -> list[Event]:
-        """Every whole event of a journal, which may be written at the same time.
+    def read(path: str | Path, *, to_open: bool = False) -> list[Event]:
+        """Every whole event of a journal, which may be written at the same time: a torn last line is left out.
+
+        Args:
+            path: of the file.
+            to_open: the reader is about to go on with the run: a damaged last line is dropped, and said, by the
+                journal that it opens. Nobody else is given a journal without it.
 
         Raises:
-            InputError: no such file; a line before the last one is damaged; a line is no event.
+            InputError: no such file; a line is damaged, does not follow the one before it, or is no event.
         """
         path = Path(path)
         if not path.is_file():
@@ -123,57 +146,10 @@ class Journal:
                 where=path,
                 repair="Name the folder of a search run.",
             )
-        return _parse(path.read_bytes(), path)[0]
-
-
-def _encode(event: Mapping[str, Any]) -> bytes:
-    # NaN is no JSON; the service has replaced it before.
-    text = json.dumps(dict(event), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    return text[:-1] + _CRC_KEY + f"{zlib.crc32(text):08x}".encode() + b'"}\n'
-
-
-def _decode(line: bytes) -> Event | None:
-    """The event of a line without its line feed; None when the line is damaged."""
-    body, key, crc = line.rpartition(_CRC_KEY)
-    if not key or crc[8:] != b'"}' or crc[:8] != f"{zlib.crc32(body + b'}'):08x}".encode():
-        return None
-    try:
-        event = json.loads(body + b"}")
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
-
-
-def _parse(content: bytes, path: Path) -> tuple[list[Event], list[int]]:
-    """Events, and for each the offset at which its line ends."""
-    events: list[Event] = []
-    ends: list[int] = []
-    lines = content.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    offset = 0
-    for number, line in enumerate(lines, start=1):
-        event = _decode(line)
-        if event is None:
-            if number == len(lines):
-                break
-            raise InputError(
-                "a line of a journal must fit its checksum",
-                value=line[:60].decode(errors="replace"),
-                where=f"{path}, line {number}",
-                repair="The file was edited or the disk is failing: restore it, or cut it before that line.",
-            )
-        if not has_right_types(event):
-            raise InputError(
-                "a line of a journal must be an event as nasperc writes it",
-                value=line[:60].decode(errors="replace"),
-                where=f"{path}, line {number}",
-                repair="The file was edited, or written by another version: restore it.",
-            )
-        offset = min(offset + len(line) + 1, len(content))
-        events.append(event)
-        ends.append(offset)
-    return events, ends
+        parsed = parse(path.read_bytes(), path)
+        if parsed.dropped is not None and not (parsed.dropped.torn or to_open):
+            raise unreadable(parsed.dropped, path)
+        return parsed.events
 
 
 def _write_all(fd: int, content: bytes, offset: int) -> None:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from controllers.service.journal import Event
 from controllers.service.plan import SearchPlan
 from controllers.service.record import RunRecord
-from controllers.service.resume import ControllerFactory, ControllerReplay, check_journal
+from controllers.service.resume import (
+    ControllerFactory,
+    ControllerReplay,
+    check_begun_by,
+    check_journal,
+    check_recipe,
+)
 from nasperc.errors import InputError
 from search_spaces.base import SearchSpace
 
 FORMAT = 1
+
+
+class Opening(NamedTuple):
+    """Who opens a run, and as what.
+
+    ``session``: names the driver; ``begin``: the run is a new one, so its journal may be of this driver only;
+    ``recipe``: what it is searched by, as plain values, None: not known; ``fingerprint``: of the proxy task, None: not
+    known.
+    """
+
+    session: str
+    begin: bool = False
+    recipe: Mapping[str, Any] | None = None
+    fingerprint: str | None = None
 
 
 def open_run(
@@ -22,8 +43,7 @@ def open_run(
     space: SearchSpace,
     plan: SearchPlan,
     factory: ControllerFactory,
-    session: str,
-    fingerprint: str | None,
+    opening: Opening,
 ) -> None:
     """Bring a fresh record to the state that its journal implies, and say so in the journal.
 
@@ -32,32 +52,36 @@ def open_run(
         space: the search space.
         plan: budget and terms.
         factory: makes the controller of a stage.
-        session: names the driver.
-        fingerprint: of the proxy task; None: not known.
+        opening: who does, and as what.
 
     Raises:
-        InputError: the journal is of another space, seed or format, or its events make no run.
+        InputError: the journal is of another driver's new run, of another recipe, space, seed or format, or its events
+            make no run.
     """
     events = run.journal.take_known()
-    who = {"session": session, "pid": os.getpid(), "host": socket.gethostname()}
+    who = {"pid": os.getpid(), "host": socket.gethostname()}
     if not events:
-        run.record(
+        run.record_session(
             "run_start",
+            opening.session,
             format=FORMAT,
             **who,
             plan=plan.model_dump(mode="json"),
+            recipe=opening.recipe,
             space={"name": space.name, "version": space.version, "variant": space.variant},
             stages=[asdict(stage) for stage in space.stages()],
-            fingerprint=fingerprint,
+            fingerprint=opening.fingerprint,
         )
         run.commit()
         return
-    replay = _fold(run, events, space, plan, factory, fingerprint)
-    ended = run.state.ended
-    if ended is not None and (ended["error"] is None or run.state.session == session):
+    replay = _fold(run, events, space, plan, factory, opening)
+    ended, whole = run.state.ended, run.journal.dropped is None
+    # What was dropped behind the end is said, too; then the run ends again.
+    if ended is not None and (run.state.session == opening.session or (ended["error"] is None and whole)):
         return
-    run.record(
+    run.record_session(
         "run_resume",
+        opening.session,
         **who,
         events=len(events),
         pending=list(run.state.pending),
@@ -78,12 +102,15 @@ def _fold(
     space: SearchSpace,
     plan: SearchPlan,
     factory: ControllerFactory,
-    fingerprint: str | None,
+    opening: Opening,
 ) -> ControllerReplay:
     replay = ControllerReplay(run.folder, space, factory)
     line = 1
     try:
-        check_journal(events, space, plan, FORMAT, run.journal.path, fingerprint)
+        if opening.begin:
+            check_begun_by(opening.session, events, run.journal.path)
+        check_journal(events, space, plan, FORMAT, run.journal.path, opening.fingerprint)
+        check_recipe(opening.recipe, events[0], run.journal.path)
         for line, event in enumerate(events, start=1):  # noqa: B007 (told in the error)
             run.state.apply(event)
         run.learner = replay.run(events)

@@ -15,14 +15,15 @@ from search_spaces.base import Stage
 class SearchPlan(BaseModel):
     """The terms of a run; its stages come from the space.
 
-    A budget is a number of trained candidates, a wall time, or both (then whichever is spent first).
+    A budget is a number of trained candidates, a time at work, or both (then whichever is spent first).
     Completed, stopped and failed candidates count; replayed and redrawn proposals do not. Failed ones count
     so that a task on which everything fails comes to an end.
 
     Attributes:
         seed: of the run; the controller's and every candidate's seed derive from it.
         candidates: budget in trained candidates.
-        seconds: budget in wall time, without the time between an interruption and its resumption.
+        seconds: budget in time at work (:mod:`controllers.service.run_time`): without the time between an interruption
+            and its resumption, whatever the wall clock does.
         slots: how many candidates are trained at once.
         candidate_time_limit: seconds after which a pending candidate goes to the next slot that asks.
         early_stop_k: stop at half time below mean - k * std of earlier half-way rewards; None: never.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from controllers.service.journal import Event, Journal
 from controllers.service.learner import Learner
+from controllers.service.run_time import boot_id
 from controllers.service.snapshot import write_snapshot
 from controllers.service.state import RunState
 from search_spaces.base import SearchSpace
@@ -26,7 +27,7 @@ class RunRecord:
         folder: of the run: journal and snapshots.
         space: the search space.
         snapshot_every: events between two snapshots of the learner.
-        clock: seconds since the epoch.
+        clock: monotonic, in seconds.
 
     Attributes:
         learner: of the stage; None between stages. Whoever records an event tells it to the learner.
@@ -36,20 +37,45 @@ class RunRecord:
     """
 
     def __init__(
-        self, folder: Path, space: SearchSpace, snapshot_every: int, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        space: SearchSpace,
+        snapshot_every: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.clock = folder, clock
+        self.folder, self._clock = folder, clock
         self.journal = Journal(folder / JOURNAL)
         self.state = RunState(space)
         self.learner: Learner | None = None
         self.events_since_snapshot = 0
         self._snapshot_every = snapshot_every
         self._unwritten: list[Event] = []
+        # Where the time of this session begins; None: the run has ended, and its time with it.
+        self._zero: float | None = None
+
+    def record_session(self, event: Literal["run_start", "run_resume"], session: str, **values: Any) -> None:
+        """Record that a driver, or its restarted service, is at work from now on: see
+        :mod:`controllers.service.run_time`."""
+        boot = boot_id()
+        self._zero = self.state.time.going_on(session, boot, self._clock())
+        dropped = self.journal.dropped
+        values["dropped"] = None if dropped is None else dropped._asdict()
+        self.record(event, session=session, boot=boot, zero=self._zero, **values)
+
+    def now(self) -> float:
+        """Seconds that the run was at work."""
+        return self.when(self._clock())
+
+    def when(self, reading: float) -> float:
+        """Seconds that the run was at work at a reading of this machine's monotonic clock."""
+        return self.state.time.seconds if self._zero is None else self.state.time.at(reading)
 
     def record(self, event: str, **values: Any) -> None:
         """Take an event into the state."""
+        assert self._zero is not None, "record_session() comes first"
         stage = self.state.stage.name if self.state.stage else None
-        entry: Event = {"event": event, "time": self.clock(), "stage": stage, **values}
+        at = round(self._clock() - self._zero, 6)
+        entry: Event = {"event": event, "time": time.time(), "at": at, "stage": stage, **values}
         self.state.apply(entry)
         self._unwritten.append(entry)
 

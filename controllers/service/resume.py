@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from controllers.base import Controller
 from controllers.costs import objective
@@ -12,7 +13,7 @@ from controllers.service.journal import Event
 from controllers.service.learner import Learner
 from controllers.service.plan import SearchPlan
 from controllers.service.snapshot import KEPT, NotTheSnapshotError, bad_snapshot, read_snapshot
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
 from search_spaces.base import ORIGINAL, Part, SearchSpace, TokenSpace
 
 ControllerFactory = Callable[[TokenSpace, int], Controller]
@@ -57,6 +58,63 @@ def check_journal(
             where=path,
             repair="Data, weights or the version of the proxy task have changed: restore them, or begin a new run.",
         )
+
+
+def check_begun_by(session: str, events: Sequence[Event], path: Path) -> None:
+    """Check that a journal is the one that a new run's own driver began, below which its service was restarted.
+
+    Raises:
+        InputError: another driver began it, or has resumed it since.
+    """
+    for event in events:
+        if event["event"] in ("run_start", "run_resume") and event.get("session") != session:
+            who = f"process {event.get('pid')} on {event.get('host')}"
+            raise InputError(
+                "a new run must begin its journal itself, and no other driver go on with it meanwhile",
+                value=f"one that {who} has {'begun' if event is events[0] else 'resumed'}",
+                where=path,
+                repair=f"Choose another name, or go on with that run: nasperc search --resume {path.parent}",
+            )
+
+
+def check_recipe(recipe: Mapping[str, Any] | None, start: Event, path: Path) -> None:
+    """Check that a run is searched by the recipe that it began with, as far as both are known.
+
+    Args:
+        recipe: resolved, as plain values; None: not known.
+        start: the journal's first event.
+        path: of the journal.
+
+    Raises:
+        InputError: a key differs; the first one is named.
+    """
+    began = start.get("recipe")
+    if recipe is None or not isinstance(began, Mapping):
+        return
+    found = first_difference(began, recipe)
+    if found is not None:
+        key, before, now = found
+        raise InputError(
+            f"a resumed run must keep the recipe key {key} that its journal began with ({shown(before)})",
+            value=now,
+            where=path,
+            repair="Restore recipe.yaml in the run's folder (a journal holds the resolved recipe in its first line), "
+            "or begin a new run.",
+        )
+
+
+def first_difference(began: Any, now: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first key, dotted, that two nested mappings both have and that differs, with both values."""
+    if isinstance(began, Mapping) and isinstance(now, Mapping):
+        for name in began:
+            if name in now:
+                found = first_difference(began[name], now[name], f"{key}.{name}" if key else name)
+                if found is not None:
+                    return found
+        return None
+    # 1 and 1.0 are one number in YAML, 1 and True are not.
+    same = began == now and isinstance(began, bool) == isinstance(now, bool)
+    return None if same else (key, began, now)
 
 
 class ControllerReplay:

@@ -23,7 +23,7 @@ from controllers.service.candidate_events import candidate_to, summary
 from controllers.service.hand_out import lost_tries, without_owner
 from controllers.service.journal import Event
 from controllers.service.measured import defect, finite_values, number
-from controllers.service.opening import open_run
+from controllers.service.opening import Opening, open_run
 from controllers.service.pause import most_fail, pause_values
 from controllers.service.plan import SearchPlan
 from controllers.service.proposing import draw_candidate
@@ -49,13 +49,15 @@ class ControllerService:
         session: names the driver. A service that was restarted below the same driver gets the same name, and
             then pending candidates stay with the slots that train them; with a new name they are handed out
             first.
+        begin: the run is a new one: a journal that this driver did not begin is refused.
+        recipe: what the run is searched by, as plain values, for the journal; None: not known.
         fingerprint: of the proxy task, for the journal.
         warm_start: what controllers learn from before their first proposal.
-        clock: seconds since the epoch.
+        clock: monotonic, in seconds.
 
     Raises:
-        InputError: the run has another writer; its journal is damaged, or of another space, seed, format or
-            fingerprint.
+        InputError: the run has another writer; its journal is damaged, of another driver's new run, or of another
+            recipe, space, seed, format or fingerprint.
     """
 
     def __init__(
@@ -66,17 +68,20 @@ class ControllerService:
         plan: SearchPlan,
         *,
         session: str | None = None,
+        begin: bool = False,
+        recipe: Mapping[str, Any] | None = None,
         fingerprint: str | None = None,
         warm_start: WarmStart | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space, self.plan = space, plan
         self.stages = space.stages()
         self._rules = StageRules(plan, self.stages)
         self._factory, self._warm_start = controller_factory, warm_start
         self._run = RunRecord(Path(folder), space, plan.snapshot_every, clock)
+        opening = Opening(session or uuid.uuid4().hex, begin, recipe, fingerprint)
         try:
-            open_run(self._run, space, plan, controller_factory, session or uuid.uuid4().hex, fingerprint)
+            open_run(self._run, space, plan, controller_factory, opening)
         except BaseException:
             self._run.close()
             raise
@@ -89,7 +94,7 @@ class ControllerService:
         try that was given up, or of an interrupted run) are handed out first, then a new proposal is made.
         """
         if self._state.ended is None:
-            limit, now = self.plan.candidate_time_limit, self._run.clock()
+            limit, now = self.plan.candidate_time_limit, self._run.now()
             for lost in lost_tries(self._state.pending, slot, limit, now):
                 self._try_failed(lost.id, lost.reason, True, {"slot": lost.slot})
         while self._state.ended is None:
@@ -157,15 +162,17 @@ class ControllerService:
 
         Args:
             slot: whose process is gone.
-            when: seconds since the epoch; what the slot was given later is with its next process.
+            when: the reading of this machine's monotonic clock at which that was found out; what the slot was given
+                later is with its next process.
 
         Returns:
             Whether it was at anything.
         """
+        found = self._run.when(when)
         held = [
             id
             for id, pending in self._state.pending.items()
-            if pending.slot == slot and pending.since <= when and self._state.ended is None
+            if pending.slot == slot and pending.since <= found and self._state.ended is None
         ]
         for id in held:
             self._try_failed(id, "its worker's process died", True, {"slot": slot})
@@ -185,7 +192,7 @@ class ControllerService:
             ValueError: the stage does not wait, or has no such candidate.
         """
         if (
-            not self._rules.selecting(self._state, self._run.clock())
+            not self._rules.selecting(self._state, self._run.now())
             or self._state.stage is None
             or self._state.stage.name != stage
         ):
@@ -211,8 +218,8 @@ class ControllerService:
 
     def status(self) -> RunStatus:
         """How the run stands."""
-        status = self._state.status(self.plan, self.stages, self._run.clock(), len(self._run.journal))
-        return replace(status, selecting=self._rules.selecting(self._state, self._run.clock()))
+        status = self._state.status(self.plan, self.stages, self._run.now(), len(self._run.journal))
+        return replace(status, selecting=self._rules.selecting(self._state, self._run.now()))
 
     def close(self) -> None:
         """Give the journal back. The run may be resumed."""
@@ -226,7 +233,7 @@ class ControllerService:
             return None
         if self._warm_start is not None and not state.stage.warm:
             warm_up(run, self.space, self._warm_start)
-        again, over = without_owner(state.pending), self._rules.over(state, run.clock())
+        again, over = without_owner(state.pending), self._rules.over(state, run.now())
         if again is None and over is not None:
             if state.pending or self._rules.needs_selection(state):
                 return Wait()

@@ -1,12 +1,16 @@
 """What a journal implies: the state of a run as a fold over its events.
 
-**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch) and ``stage``
-(None outside of stages). *Candidate* below means the keys ``id, architecture, hash, seed, widths, threshold,
-overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
+**Events.** Every line of ``journal.jsonl`` has ``event``, ``time`` (seconds since the epoch: a stamp, nothing is
+counted by it), ``at`` (seconds since the zero of its session, see :mod:`controllers.service.run_time`; older events
+have none) and ``stage`` (None outside of stages); what chains the lines is told in
+:mod:`controllers.service.journal_lines`. *Candidate* below means the keys ``id, architecture, hash, seed, widths,
+threshold, overrides``: with them a line says enough for ``top10.json`` and the plots without being joined to another.
 
-- ``run_start``: format, session, pid, host, plan, space {name, version, variant}, stages, fingerprint (of the
-  proxy task: runs with the same one measure the same).
-- ``run_resume``: session, pid, host, events (known before), pending (ids), snapshot (the file used; None:
+- ``run_start``: format, session, pid, host, boot, zero (see above), dropped, plan, recipe (resolved, as plain values,
+  without what a resumed run may change and without paths; None, or missing in older journals: not known),
+  space {name, version, variant}, stages, fingerprint (of the proxy task: runs with the same one measure the same).
+- ``run_resume``: session, pid, host, boot, zero, dropped (what stood in the last line and could not be read {line,
+  bytes, torn}; None: nothing), events (known before), pending (ids), snapshot (the file used; None:
   replayed from the start of the stage), diverged (the controller did not repeat the journal, see
   :mod:`controllers.service.resume`), passed_over (later snapshots that are damaged or gone, with the reason).
 - ``stage_start``: free, fixed (each part as it is fixed, those of the best architecture too), widths,
@@ -55,6 +59,7 @@ from controllers.service.answers import Best, RunStatus
 from controllers.service.candidate_events import candidate_from
 from controllers.service.journal import Event
 from controllers.service.plan import SearchPlan
+from controllers.service.run_time import RunTime
 from controllers.service.stage_state import StageState
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
@@ -72,8 +77,8 @@ WINDOW = 20
 class Pending:
     """A candidate that was handed out and has not come back.
 
-    ``slot``: its owner, None when it has yet to be handed out again. ``since``: time of the last hand-out;
-    ``retried``: a try has failed below this driver.
+    ``slot``: its owner, None when it has yet to be handed out again. ``since``: of the last hand-out, in seconds of
+    the run's work; ``retried``: a try has failed below this driver.
     """
 
     candidate: Candidate
@@ -110,8 +115,7 @@ class RunState:
         self.session: str | None = None
         self.ended: Event | None = None
         self.update: dict[str, float] = {}
-        self._active = 0.0
-        self._session_start = self._last_time = 0.0
+        self.time = RunTime()
 
     @property
     def counted(self) -> int:
@@ -119,12 +123,12 @@ class RunState:
         return self.completed + self.stopped + self.failed
 
     def elapsed(self, now: float) -> float:
-        """Seconds that the run was at work, up to ``now``."""
-        return max(0.0, self._active + max(0.0, now - self._session_start)) if self.session else 0.0
+        """Seconds that count as the run's, up to ``now`` (seconds of its work)."""
+        return self.time.counted(now)
 
     def status(self, plan: SearchPlan, stages: Sequence[Stage], now: float, events: int) -> RunStatus:
-        """How the run stands at ``now``, after ``events`` events."""
-        elapsed = self.elapsed(now if self.ended is None else self.ended["time"])
+        """How the run stands at ``now`` (seconds of its work), after ``events`` events."""
+        elapsed = self.elapsed(now if self.ended is None else self.time.seconds)
         return RunStatus(
             stage=self.stage.name if self.stage else None,
             stages=tuple(stage.name for stage in stages),
@@ -149,16 +153,13 @@ class RunState:
         kind = event["event"]
         if kind not in EVENTS:
             raise ValueError(f"an unknown event {kind!r}")
+        self.time.take(event)
         getattr(self, f"_{kind}")(event)
-        self._last_time = max(self._last_time, event["time"])
 
     def _run_start(self, event: Event) -> None:
         self.session = event["session"]
-        self._session_start = self._last_time = event["time"]
 
     def _run_resume(self, event: Event) -> None:
-        self._active += max(0.0, self._last_time - self._session_start)
-        self._session_start = self._last_time = event["time"]
         self.ended = None
         if event["session"] != self.session:
             # Another driver: its slots are new, so nobody owns what is pending, and nobody has failed yet.
@@ -183,7 +184,6 @@ class RunState:
     def _selection(self, event: Event) -> None:
         stage = self._stage_now()
         stage.best, stage.selected = stage.known[event["hash"]], True
-        self._active -= event["seconds"]
 
     def _run_end(self, event: Event) -> None:
         self.ended = event
@@ -193,7 +193,7 @@ class RunState:
 
     def _proposal(self, event: Event) -> None:
         candidate = candidate_from(event, self.space)
-        self.pending[candidate.id] = Pending(candidate, event["slot"], event["time"])
+        self.pending[candidate.id] = Pending(candidate, event["slot"], self.time.seconds)
         self.next_id = candidate.id + 1
         self._stage_now().replays_in_a_row = 0
 
@@ -204,7 +204,7 @@ class RunState:
 
     def _reassign(self, event: Event) -> None:
         pending = self.pending[event["id"]]
-        pending.slot, pending.since = event["slot"], event["time"]
+        pending.slot, pending.since = event["slot"], self.time.seconds
 
     def _completion(self, event: Event) -> None:
         candidate = self._finish(event)

@@ -12,7 +12,10 @@ from controllers.service.resume import ControllerFactory
 from controllers.service.service import ControllerService
 from controllers.service.warm_start import WarmStart
 from nasperc.plugins import load_component
+from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.search.recorded_recipe import recorded_recipe
+from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import Findings, ProxyTask, TaskContext
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
@@ -115,7 +118,11 @@ def build_warm_start(recipe: Recipe, space: SearchSpace, findings: Findings) -> 
 
 
 def open_service(
-    recipe: Recipe | Mapping[str, Any], folder: Path, session: str, findings: Findings | None = None
+    recipe: Recipe | Mapping[str, Any],
+    folder: Path,
+    session: str,
+    findings: Findings | None = None,
+    begin: bool = False,
 ) -> ControllerService:
     """The controller service of a run folder, rebuilt from its journal if there is one.
 
@@ -124,12 +131,14 @@ def open_service(
         folder: of the run.
         session: names the driver.
         findings: of the driver about the proxy task; None: nothing is known.
+        begin: the run is a new one, which no other driver has begun.
 
     Raises:
-        InputError: the run has another writer; its journal does not fit the recipe.
+        InputError: the run has another writer; its journal does not fit the recipe, or not the rankings beside it.
     """
     if not isinstance(recipe, Recipe):
         recipe = parse_recipe(recipe, where=str(folder))
+    check_journal_beside(RunFolder(folder), None if begin else recipe)
     space, findings = build_space(recipe), findings or Findings()
     return ControllerService(
         folder,
@@ -137,6 +146,8 @@ def open_service(
         controller_factory(recipe),
         build_plan(recipe),
         session=session,
+        begin=begin,
+        recipe=recorded_recipe(recipe),
         fingerprint=findings.fingerprint,
         warm_start=build_warm_start(recipe, space, findings),
     )

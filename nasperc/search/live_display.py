@@ -50,7 +50,7 @@ class PlainDisplay(SearchDisplay):
         self._stage: str | None = None
 
     def update(self, progress: SearchProgress) -> None:
-        now = time.time()
+        now = time.monotonic()
         if progress.stage != self._stage:
             self._stage, self._next = progress.stage, 0.0
         state = (progress.stage, progress.done, progress.rejected, progress.replayed, progress.last_failure)
@@ -71,7 +71,7 @@ class PanelDisplay(SearchDisplay):
         self._progress = progress
 
     def _render(self) -> RenderableType:
-        return panel(self._progress, time.time()) if self._progress is not None else Text("starting ...")
+        return panel(self._progress, time.monotonic()) if self._progress is not None else Text("starting ...")
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
@@ -118,7 +118,8 @@ def panel(progress: SearchProgress, now: float) -> RenderableType:
     gone, left = duration(progress.elapsed(now)), duration(progress.seconds_left(now))
     grid.add_row("time", f"{gone} gone, {left} left")
     for slot, running in sorted(progress.running.items()):
-        grid.add_row(f"slot {slot}", f"candidate {running.id} for {duration(max(0.0, now - running.since))}")
+        gone = duration(progress.running_for(slot, now))
+        grid.add_row(f"slot {slot}", f"candidate {running.id} for {gone}")
     if progress.diagnostics:
         numbers = (f"{name} {value:.3g}" for name, value in progress.diagnostics.items())
         grid.add_row("controller", "  ".join(numbers))

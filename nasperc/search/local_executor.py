@@ -26,9 +26,16 @@ _HUNG_SIGNAL = signal.SIGUSR1
 class LocalExecutor(Executor):
     """Asks, trains and tells in the calling thread, by the same :class:`SlotWorker` as under Ray."""
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str, findings: Findings | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        session: str,
+        findings: Findings | None = None,
+        begin: bool = False,
+    ) -> None:
         self._recipe, self._folder, self._session = recipe, folder, session
-        self._findings = findings or Findings()
+        self._findings, self._begin = findings or Findings(), begin
         self._service: ControllerService | None = None
         self._worker = SlotWorker(recipe.to_dict(), folder, _SLOT, self._end_hung, self._findings.known)
         self._ready = False
@@ -37,7 +44,7 @@ class LocalExecutor(Executor):
         self._handler_before = signal.getsignal(_HUNG_SIGNAL)
 
     def start(self) -> None:
-        self._service = open_service(self._recipe, self._folder, self._session, self._findings)
+        self._service = open_service(self._recipe, self._folder, self._session, self._findings, self._begin)
         if self._interruptible:
             signal.signal(_HUNG_SIGNAL, self._raise_timed_out)
 

@@ -15,6 +15,7 @@ from controllers.costs import COSTS, CostName
 from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.components import build_space
+from nasperc.search.journal_beside import completions_beside
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run_folder import write_atomically
 from nasperc.search.top10 import EntryModel, Top10Entry, entries_of, read_entry
@@ -102,7 +103,8 @@ class ParetoFronts:
 
 
 def read_pareto(path: str | Path) -> tuple[ParetoFront, ...]:
-    """Read and check a ``pareto.json``: keys and types, recipe, each architecture by space and hash, each front.
+    """Read and check a ``pareto.json``: keys and types, recipe, each architecture by space and hash, each front; where
+    a journal lies beside it, everything that this says of its candidates.
 
     Raises:
         InputError: anything missing, unknown or contradictory.
@@ -122,11 +124,15 @@ def read_pareto(path: str | Path) -> tuple[ParetoFront, ...]:
             where=path,
             repair=repair,
         ) from error
-    space = build_space(parse_recipe(file.recipe, where=f"{path}, recipe"))
+    recipe = parse_recipe(file.recipe, where=f"{path}, recipe")
+    space, completed = build_space(recipe), completions_beside(path, recipe)
     fronts = []
     for front in file.fronts:
         where = f"{path}, front of {front.cost} in the stage {front.stage}"
-        entries = tuple(read_entry(entry, space, f"{where}, rank {entry.rank}") for entry in front.entries)
+        entries = tuple(
+            read_entry(entry, space, path, f"{where}, rank {entry.rank}", completed)
+            for entry in front.entries
+        )
         if not _is_front(front, entries):
             raise InputError(
                 "a front must rank architectures of its stage that do not beat each other, by falling reward",

@@ -10,6 +10,7 @@ from typing import Any
 
 from controllers.costs import objective
 from controllers.service.journal import Event
+from controllers.service.run_time import RunTime
 from search_spaces.base import ORIGINAL, SearchSpace, parse_architecture
 
 WINDOW = 30
@@ -18,7 +19,7 @@ SHARE_WINDOW = 50
 
 @dataclass(frozen=True)
 class Running:
-    """A candidate that a slot trains now; ``since`` in seconds since the epoch."""
+    """A candidate that a slot trains now; ``since``: of its hand-out, in seconds of the run's work."""
 
     id: int
     slot: int
@@ -27,6 +28,9 @@ class Running:
 
 class SearchProgress:
     """How a run stands. Rewards are of the current stage: those of different stages are not comparable.
+
+    Where a method asks for ``now``, it is a reading of this machine's monotonic clock (:func:`time.monotonic`): a view
+    is shown where the search runs.
 
     Attributes:
         completed, stopped, failed, rejected, replayed, redrawn: counts of the whole run.
@@ -66,7 +70,7 @@ class SearchProgress:
         self._rewards: deque[float] = deque(maxlen=WINDOW)
         self._free: tuple[str, ...] = ()
         self._proposed: deque[Counter[tuple[str, str]]] = deque(maxlen=SHARE_WINDOW)
-        self._active = self._session_start = self._last_time = 0.0
+        self._time = RunTime()
         self._session_done = 0
 
     @property
@@ -80,15 +84,17 @@ class SearchProgress:
         return math.fsum(self._rewards) / len(self._rewards) if self._rewards else None
 
     def elapsed(self, now: float) -> float:
-        """Seconds that the run was at work, up to ``now`` (seconds since the epoch)."""
-        if self.finished:
-            return self._active
-        return self._active + max(0.0, now - self._session_start) if self._session_start else 0.0
+        """Seconds that count as the run's."""
+        return self._time.counted(self._seconds(now))
 
     def candidates_per_hour(self, now: float) -> float | None:
         """Since this session began: a resumed run may have another number of workers."""
-        seconds = max(1e-9, (self._last_time if self.finished else now) - self._session_start)
+        seconds = max(1e-9, self._seconds(now) - self._time.began)
         return 3600.0 * self._session_done / seconds if self._session_done else None
+
+    def running_for(self, slot: int, now: float) -> float:
+        """Seconds since the candidate of ``slot`` was handed out."""
+        return max(0.0, self._seconds(now) - self.running[slot].since)
 
     def seconds_left(self, now: float) -> float | None:
         """Of the budget; None while it cannot be known."""
@@ -126,25 +132,25 @@ class SearchProgress:
 
     def apply(self, event: Event) -> None:
         """Take one event."""
+        if self._time.take(event):
+            self._session_done = 0
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:
             handler(event)
-        self._last_time = max(self._last_time, event["time"])
+
+    def _seconds(self, now: float) -> float:
+        """Seconds that the run was at work."""
+        return self._time.seconds if self.finished else self._time.at(now)
 
     def _run_start(self, event: Event) -> None:
         self.plan = event["plan"]
         self.stages = tuple(stage["name"] for stage in event["stages"])
-        self._session_start = event["time"]
 
     def _run_resume(self, event: Event) -> None:
-        if not self.finished:
-            self._active += max(0.0, self._last_time - self._session_start)
-        self._session_start, self._session_done = event["time"], 0
         self.finished, self.error = False, None
         self.running.clear()
 
     def _run_end(self, event: Event) -> None:
-        self._active += max(0.0, event["time"] - self._session_start)
         self.finished, self.error = True, event["error"]
         self.running.clear()
 
@@ -165,12 +171,12 @@ class SearchProgress:
             self.over_limits.append(event["stage"])
 
     def _proposal(self, event: Event) -> None:
-        self.running[event["slot"]] = Running(event["id"], event["slot"], event["time"])
+        self.running[event["slot"]] = Running(event["id"], event["slot"], self._time.seconds)
         self._proposed.append(self._choices(event))
 
     def _reassign(self, event: Event) -> None:
         self._forget(event["id"])
-        self.running[event["slot"]] = Running(event["id"], event["slot"], event["time"])
+        self.running[event["slot"]] = Running(event["id"], event["slot"], self._time.seconds)
 
     def _retry(self, event: Event) -> None:
         self._forget(event["id"])

@@ -116,7 +116,8 @@ class _SlotDeaths(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.count += 1
-        self._actor.slot_died.remote(trial.config["slot"], time.time())
+        # The service is on this machine, whose monotonic clock is one for all processes.
+        self._actor.slot_died.remote(trial.config["slot"], time.monotonic())
 
 
 class _OnRequest(tune.Stopper):
@@ -146,9 +147,16 @@ class RayExecutor(Executor):
     folder must lie on a file system that all of them share.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, session: str, findings: Findings | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        session: str,
+        findings: Findings | None = None,
+        begin: bool = False,
+    ) -> None:
         self._recipe, self._folder, self._session = recipe, RunFolder(folder.resolve()), session
-        self._findings = findings or Findings()
+        self._findings, self._begin = findings or Findings(), begin
         self._name = f"controller-{folder.name}-{session[:8]}"
         self._started_ray = False
         self._actor: Any = None
@@ -169,7 +177,7 @@ class RayExecutor(Executor):
         node = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = actor_class.options(
             name=self._name, namespace=NAMESPACE, scheduling_strategy=node
-        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session, self._findings)
+        ).remote(self._recipe.to_dict(), str(self._folder.path), self._session, self._findings, self._begin)
         self._deaths = _SlotDeaths(self._actor)
         self._thread = threading.Thread(
             target=self._run_slots, args=(self._deaths, gpus), name="ray-tune", daemon=True

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from controllers.costs import objective
 from controllers.service.journal import Event, Journal
+from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError, shown
 from nasperc.evaluation.latency import doubt
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
@@ -26,11 +27,13 @@ from nasperc.search.components import (
 )
 from nasperc.search.cost_gate import CORE_SHARE, LATENCY
 from nasperc.search.executor import Executor
+from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
 from nasperc.search.local_executor import LocalExecutor
 from nasperc.search.pareto import ParetoFronts
 from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
+from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
@@ -42,9 +45,6 @@ from search_spaces.base import SearchSpace, TokenSpace
 # Under a fast proxy the file need not be rewritten for every candidate.
 WRITE_EVERY_S = 2.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
-# Where candidates fail of them, a resumed run may have others.
-_LIMITS = ("candidate_time_limit_s", "worker_memory_gib")
 
 
 def run_search(
@@ -78,6 +78,7 @@ def run_search(
     console = console or Console()
     run = RunFolder(folder)
     recipe = _resumed_recipe(run, recipe) if resume else _new_recipe(run, recipe)
+    notes = check_journal_beside(run, recipe if resume else None)
     space = build_space(recipe)
     # A budget that does not fit the stages is told before anything is prepared.
     build_plan(recipe).candidate_bounds(space.stages())
@@ -95,8 +96,10 @@ def run_search(
         markup=False,
         soft_wrap=True,
     )
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     try:
-        events = Journal.read(run.journal) if run.journal.exists() else []
+        events = Journal.read(run.journal, to_open=True) if run.journal.exists() else []
         check = _cache_check(run, console, resumed=resume, verify=verify)
         proxy = _prepare(recipe, space, run, events, check, console)
         findings = Findings.of(proxy)
@@ -104,10 +107,11 @@ def run_search(
         if warm_start is not None and not resume:
             for note in warm_start.check():
                 console.print(note, highlight=False, markup=False)
-        search = _Search(recipe, space, run, proxy.description())
+        session = uuid.uuid4().hex
+        search = _Search(recipe, space, run, proxy.description(), session)
         between = BetweenStages(recipe, space, run, proxy, selector, console)
         between.begin(events)
-        with _executor(recipe, run, findings) as executor:
+        with _executor(recipe, run, session, findings, begin=not resume) as executor:
             search.follow(executor, console, between)
     except KeyboardInterrupt:
         console.print(
@@ -138,7 +142,7 @@ def _resumed_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
     if recipe is None:
         return kept
     given = resolve_paths(recipe)
-    free = {key: getattr(given.search, key) for key in (*_EXECUTION, *_LIMITS)}
+    free = {key: getattr(given.search, key) for key in (*EXECUTION, *LIMITS)}
     merged = kept.model_copy(update={"search": kept.search.model_copy(update=free)})
     key = _first_difference(merged.to_dict(), given.to_dict())
     if key is not None:
@@ -186,22 +190,22 @@ def _prepare(
     return proxy
 
 
-def _executor(recipe: Recipe, run: RunFolder, findings: Findings) -> Executor:
-    session = uuid.uuid4().hex
+def _executor(recipe: Recipe, run: RunFolder, session: str, findings: Findings, begin: bool) -> Executor:
     if recipe.search.executor == "local":
-        return LocalExecutor(recipe, run.path, session, findings)
+        return LocalExecutor(recipe, run.path, session, findings, begin)
     from nasperc.search.ray_executor import RayExecutor
 
-    return RayExecutor(recipe, run.path, session, findings)
+    return RayExecutor(recipe, run.path, session, findings, begin)
 
 
 class _Search:
     """What the driver keeps of a running search, folded from the journal: views, ``top10.json``, ``pareto.json``."""
 
     def __init__(
-        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any]
+        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any], session: str
     ) -> None:
         self._recipe, self._space, self._run, self._description = recipe, space, run, description
+        self._session = session
         self.progress = SearchProgress(space)
         self._top10, self._fronts = Top10(recipe.search.top), ParetoFronts()
         self._seen = 0
@@ -227,10 +231,10 @@ class _Search:
         with search_display(console) as display:
             going, waiting = True, False
             while going and not waiting:
-                self._take_events(executor, scalars, display, console)
+                self._take_events(executor, console, scalars, display)
                 going = executor.advance()
                 waiting = going and executor.status().selecting
-            self._take_events(executor, scalars, display, console)
+            self._take_events(executor, console, scalars, display)
         return waiting
 
     def conclude(self, console: Console, proxy: ProxyTask) -> None:
@@ -252,7 +256,7 @@ class _Search:
         rejected = f"{progress.rejected} rejected, " if progress.rejected else ""
         console.print(
             f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
-            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.time()))}",
+            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.monotonic()))}",
             highlight=False,
         )
         for stage in progress.converged:
@@ -283,7 +287,7 @@ class _Search:
         )
 
     def _take_events(
-        self, executor: Executor, scalars: SearchScalars, display: SearchDisplay, console: Console
+        self, executor: Executor, console: Console, scalars: SearchScalars, display: SearchDisplay
     ) -> None:
         events = executor.events_since(self._seen)
         resumed = [event for event in events if event["event"] == "run_resume"]
@@ -300,6 +304,10 @@ class _Search:
                 )
         self._seen += len(events)
         for event in events:
+            dropped = event.get("dropped")
+            if dropped is not None and event["session"] == self._session:
+                note = f"{self._run.journal}: {Dropped(**dropped)}"
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
             self.progress.apply(event)
             scalars.apply(event, self.progress)
             ranked, on_front = self._top10.apply(event), self._fronts.apply(event)

@@ -20,13 +20,18 @@ class ServiceActor:
     """The controller service in its own process; Ray restarts it, and it rebuilds itself from the journal."""
 
     def __init__(
-        self, recipe: Mapping[str, Any], folder: str, session: str, findings: Findings | None = None
+        self,
+        recipe: Mapping[str, Any],
+        folder: str,
+        session: str,
+        findings: Findings | None = None,
+        begin: bool = False,
     ) -> None:
         self._ready: set[int] = set()
         self._broken: InputError | OSError | None = None
         self._opened: ControllerService | None = None
         try:
-            self._opened = open_service(recipe, Path(folder), session, findings)
+            self._opened = open_service(recipe, Path(folder), session, findings, begin)
         except (InputError, OSError) as error:
             # Raised by every call: an error in the constructor would only reach the driver as text. A service that
             # was restarted may meet one, too: a full disk, or another driver that has taken the run over.

@@ -17,6 +17,7 @@ from nasperc.errors import InputError, shown
 from nasperc.plain_files import read_json
 from nasperc.plugins import require_named_plugins
 from nasperc.search.components import build_space
+from nasperc.search.journal_beside import check_entry, completions_beside
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run_folder import write_atomically
 from search_spaces.base import WIDEST, Architecture, SearchSpace
@@ -190,7 +191,8 @@ def entries_of(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def read_top10(path: str | Path) -> Top10File:
-    """Read and check a ``top10.json``: keys and types, recipe, ranks, each architecture by space and hash.
+    """Read and check a ``top10.json``: keys and types, recipe, ranks, each architecture by space and hash; where a
+    journal lies beside it, everything that this says of its candidates.
 
     Raises:
         InputError: anything missing, unknown or contradictory.
@@ -228,7 +230,10 @@ def read_top10(path: str | Path) -> Top10File:
         raise InputError(
             "the space of top10.json must be its recipe's", value=file.space.name, where=path, repair=repair
         )
-    entries = tuple(read_entry(entry, space, f"{path}, rank {entry.rank}") for entry in file.entries)
+    completed = completions_beside(path, recipe)
+    entries = tuple(
+        read_entry(entry, space, path, f"{path}, rank {entry.rank}", completed) for entry in file.entries
+    )
     if [entry.rank for entry in entries] != list(range(1, len(entries) + 1)):
         raise InputError(
             "ranks must count up from 1", value=[entry.rank for entry in entries], where=path, repair=repair
@@ -261,12 +266,31 @@ def read_top10(path: str | Path) -> Top10File:
     )
 
 
-def read_entry(entry: EntryModel, space: SearchSpace, where: str) -> Top10Entry:
-    """Check one entry: its architecture by space and hash, its widths.
+def read_entry(
+    entry: EntryModel,
+    space: SearchSpace,
+    path: Path,
+    where: str,
+    completed: Mapping[int, Event] | None = None,
+) -> Top10Entry:
+    """Check one entry: its architecture by space and hash, its widths, and all of it by the journal beside it.
+
+    Args:
+        entry: as it stands in the file.
+        space: of the file's recipe.
+        path: of the file.
+        where: in it, for messages.
+        completed: what that journal holds as completed, by id; None: there is no journal.
 
     Raises:
         InputError: they do not fit.
     """
+    if completed is not None:
+        event = completed.get(entry.id)
+        same = event is not None and event["hash"] == entry.hash
+        expected = EntryModel.model_validate(entries_of([event])[0]).model_dump() if event and same else None
+        given = entry.model_dump()
+        check_entry(given, None if expected is None else {**expected, "rank": entry.rank}, path, where)
     architecture = space.from_dict({**entry.architecture, "hash": entry.hash}, where=where)
     for part, width in entry.widths.items():
         if not 1 <= width <= WIDEST:

@@ -72,12 +72,21 @@ class Bench:
         self.space = ToySpace(ToyRecipe(stages=stages))
         self.clock = Clock()
         self.made: list[ScriptedController] = []
+        self.begin = False
+        self.recipe: dict[str, Any] | None = None
 
     def open(self, session: str | None = None, **plan: Any) -> ControllerService:
         self.made = []
         settings = {"candidates": 5, "seed": 3, **plan}
         return ControllerService(
-            self.folder, self.space, self._make, SearchPlan(**settings), session=session, clock=self.clock
+            self.folder,
+            self.space,
+            self._make,
+            SearchPlan(**settings),
+            session=session,
+            begin=self.begin,
+            recipe=self.recipe,
+            clock=self.clock,
         )
 
     @property

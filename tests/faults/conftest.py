@@ -94,4 +94,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _report() -> list[str]:
-    return [f"faults (seed {SEED})", *_TALLY.lines()] if _TALLY.injected else []
+    return [f"faults (seed {SEED})", *_TALLY.lines()] if _TALLY.injected or _TALLY.damage else []

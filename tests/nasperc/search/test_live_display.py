@@ -76,14 +76,14 @@ def test_the_panel_shows_slots_and_controller(toy_space: SearchSpace, make_event
 def test_no_terminal_gets_a_line_every_few_seconds_and_no_escape_codes(
     toy_space: SearchSpace, make_event: MakeEvent, console: Console
 ) -> None:
-    progress = running(toy_space, make_event, time.time())
+    progress = running(toy_space, make_event, time.monotonic())
     display = search_display(console, every_s=3600.0)
     assert isinstance(display, PlainDisplay)
     with display:
         display.update(progress)
-        progress.apply(make_event("completion", time.time(), id=2, reward=0.7))
+        progress.apply(make_event("completion", time.monotonic(), id=2, reward=0.7))
         display.update(progress)  # too early
-        progress.apply(make_event("stage_start", time.time(), "head"))
+        progress.apply(make_event("stage_start", time.monotonic(), "head"))
         display.update(progress)  # a stage is always said
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert printed.count("\n") == 2
@@ -94,7 +94,7 @@ def test_no_terminal_gets_a_line_every_few_seconds_and_no_escape_codes(
 def test_a_terminal_gets_the_panel(toy_space: SearchSpace, make_event: MakeEvent) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     with search_display(console) as display:
-        display.update(running(toy_space, make_event, time.time()))
+        display.update(running(toy_space, make_event, time.monotonic()))
     assert "nasperc search" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

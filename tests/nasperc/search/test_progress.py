@@ -116,10 +116,11 @@ def test_the_time_of_an_interruption_does_not_count(progress: SearchProgress, ma
 
 
 def test_running_candidates_by_slot(progress: SearchProgress, make_event: MakeEvent) -> None:
-    assert progress.running == {0: Running(0, 0, 1000.0), 1: Running(1, 1, 1001.0)}
+    assert progress.running == {0: Running(0, 0, 0.0), 1: Running(1, 1, 1.0)}
     progress.apply(make_event("completion", 1010.0, id=0, reward=0.1))
     progress.apply(make_event("reassign", 1015.0, id=1, slot=0, reason="its slot is late"))
-    assert progress.running == {0: Running(1, 0, 1015.0)}
+    assert progress.running == {0: Running(1, 0, 15.0)}
+    assert progress.running_for(0, 1018.0) == 3.0
 
 
 def test_shares_of_choices_among_the_searched_decisions_of_a_kind(
@@ -139,3 +140,18 @@ def test_shares_look_back_fifty_proposals(progress: SearchProgress, make_event: 
     for id in range(2, 52):
         progress.apply(make_event("proposal", 1012.0, id=id, parts={"body": (3,) * 5, "head": "original"}))
     assert progress.choice_shares()["op", "op3"] == 1.0
+
+
+def test_what_the_wall_clock_does_makes_no_difference(
+    progress: SearchProgress, make_event: MakeEvent
+) -> None:
+    progress.apply({**make_event("completion", 1010.0, id=0, reward=0.1), "time": 9e9})
+    progress.apply({**make_event("completion", 1020.0, id=1, reward=0.1), "time": 0.0})
+    assert progress.elapsed(1040.0) == 40.0
+    assert progress.seconds_left(1040.0) == pytest.approx(8 * 20)
+    assert progress.candidates_per_hour(1040.0) == pytest.approx(180.0)
+
+
+def test_choosing_between_stages_does_not_count(progress: SearchProgress, make_event: MakeEvent) -> None:
+    progress.apply(make_event("selection", 1100.0, seconds=90.0))
+    assert progress.elapsed(1105.0) == 15.0

@@ -149,10 +149,10 @@ def test_a_resumed_run_may_change_its_workers_but_not_its_seed(
 def test_a_budget_in_time_ends_the_search(tmp_path: Path, toy_recipe: MakeRecipe, console: Console) -> None:
     folder = tmp_path / "run"
     run_search(toy_recipe({"budget": "1s"}, seconds=0.05), folder, console=console)
-    times = [event["time"] for event in Journal.read(folder / "journal.jsonl")]
+    times = [event["at"] for event in Journal.read(folder / "journal.jsonl")]
     assert times[-1] - times[0] >= 1.0
     assert {event["stage"] for event in events(folder, "completion")} == {"body", "head"}
-    assert events(folder, "stage_start")[1]["time"] - times[0] >= 0.75
+    assert events(folder, "stage_start")[1]["at"] - times[0] >= 0.75
 
 
 def test_a_budget_below_the_stages_is_told_before_anything_is_prepared(

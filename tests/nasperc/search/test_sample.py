@@ -52,11 +52,16 @@ def test_what_cannot_be_drawn(run: RunFolder, count: int, stage: str | None) -> 
 
 
 def test_a_stage_of_the_journal_alone_names_no_file(run: RunFolder) -> None:
-    events = Journal.read(run.journal)
+    events, top10 = Journal.read(run.journal), read_top10(run.top10)
     run.journal.unlink()
     journal = Journal(run.journal)
+    # What stands in top10.json is compared with it.
+    ranked = {entry.id for entry in top10.entries}
     outside = {"stage": "../../outside"}
-    journal.append(*({**event, **outside} if event.get("stage") == "body" else event for event in events))
+    moved = [event["stage"] == "body" and event.get("id") not in ranked for event in events]
+    journal.append(
+        *({**event, **outside} if moves else event for event, moves in zip(events, moved, strict=True))
+    )
     journal.close()
     before = sorted(run.path.parent.parent.rglob("*.json"))
     assert {entry.stage for entry in read_top10(draw_sample(run, 3)).entries} == {"head"}

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from controllers.base import Candidate, Result
 from nasperc.errors import InputError
 from nasperc.search.recipe import Recipe
+from nasperc.search.run import run_search
 from nasperc.search.service_actor import ServiceActor
 
 
@@ -58,13 +60,44 @@ def test_a_slot_that_told_a_restarted_service_of_its_hung_candidate_was_ready(
     killed.close()
     restarted = ServiceActor(recipe, str(tmp_path), "session")
     restarted.tell(0, candidate.id, Result("failed", reason="ended by the watchdog"))
-    restarted.slot_died(0, time.time())
+    restarted.slot_died(0, time.monotonic())
     assert setup_failures(restarted) == []
     # Its next process has neither asked nor told.
-    restarted.slot_died(0, time.time())
+    restarted.slot_died(0, time.monotonic())
     assert setup_failures(restarted) == ["the worker process died before it was ready"]
     restarted.close()
 
 
 def setup_failures(actor: ServiceActor) -> list[str]:
     return [event["error"] for event in actor.events_since(0) if event["event"] == "setup_failure"]
+
+
+def test_a_restarted_service_of_a_new_run_goes_on_and_says_what_it_dropped(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe]
+) -> None:
+    recipe, journal = toy_recipe().to_dict(), tmp_path / "journal.jsonl"
+    killed = ServiceActor(recipe, str(tmp_path), "session", begin=True)
+    assert isinstance(killed.ask(0), Candidate)
+    killed.close()
+    lines = journal.read_bytes().splitlines()
+    journal.write_bytes(journal.read_bytes()[:-9])
+    restarted = ServiceActor(recipe, str(tmp_path), "session", begin=True)
+    (resumed,) = [event for event in restarted.events_since(0) if event["event"] == "run_resume"]
+    assert resumed["dropped"] == {"line": len(lines), "bytes": len(lines[-1]) - 8, "torn": True}
+    assert restarted.status().elapsed > 0
+    restarted.close()
+    other = ServiceActor(recipe, str(tmp_path), "another session", begin=True)
+    with pytest.raises(InputError, match="must begin its journal itself"):
+        other.opened()
+
+
+def test_a_restarted_service_whose_journal_is_gone_does_not_begin_anew(
+    tmp_path: Path, toy_recipe: Callable[..., Recipe], console: Console
+) -> None:
+    recipe, run = toy_recipe({"budget": "4"}), tmp_path / "run"
+    run_search(recipe, run, console=console)
+    (run / "journal.jsonl").unlink()
+    restarted = ServiceActor(recipe.to_dict(), str(run), "session", begin=True)
+    with pytest.raises(InputError, match=r"top10\.json while it names what .* does not hold as completed"):
+        restarted.opened()
+    assert not (run / "journal.jsonl").exists()
