@@ -7,7 +7,6 @@ without that key. What the events are is told in :mod:`controllers.service.state
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from array import array
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers.service.event_types import has_right_types
-from controllers.service.lock import RunLock
+from controllers.service.journal_file import JournalFile
 from nasperc.errors import InputError
 
 Event = dict[str, Any]
@@ -26,37 +25,31 @@ _CRC_KEY = b',"crc":"'
 class Journal:
     """The journal of a run, open for writing.
 
-    Opening takes the run's lock, and cuts a torn last line off: it was never acknowledged.
+    Opening takes the file's locks, and cuts a torn last line off: it was never acknowledged.
 
     Args:
-        path: the file; made when it does not exist. The lock stands beside it (``<name>.lock``).
+        path: the file; made when it does not exist.
 
     Raises:
-        InputError: another process writes it (the message names it); a line before the last one is damaged;
-            a line is no event.
+        InputError: as :class:`JournalFile`; a line before the last one is damaged; a line is no event.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = RunLock(self.path.with_name(self.path.name + ".lock"))
+        self._file = JournalFile(self.path)
         try:
-            content = self.path.read_bytes() if self.path.exists() else b""
+            content = self._file.read()
             events, ends = _parse(content, self.path)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._known: list[Event] | None = events
+            self._offsets = array("q", [0, *ends])
+            self._file.cut(self._offsets[-1])
+            if events and content[self._offsets[-1] - 1 : self._offsets[-1]] != b"\n":
+                # The line is whole, only its line feed was lost.
+                self._file.append(b"\n")
+                self._offsets[-1] += 1
         except BaseException:
-            self._lock.release()
+            self._file.close()
             raise
-        self._known: list[Event] | None = events
-        self._offsets = array("q", [0, *ends])
-        os.ftruncate(self._fd, self._offsets[-1])
-        if events and content[self._offsets[-1] - 1 : self._offsets[-1]] != b"\n":
-            # The line is whole, only its line feed was lost.
-            os.pwrite(self._fd, b"\n", self._offsets[-1])
-            self._offsets[-1] += 1
-        os.fsync(self._fd)
-        _sync_folder(self.path.parent)
-        self._failure: InputError | None = None
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -71,25 +64,10 @@ class Journal:
         """Write events, flush and fsync; they are on the disk when this returns.
 
         Raises:
-            InputError: the disk is full or gone. Nothing more can be written then: whoever wrote holds a
-                state that the journal does not imply.
+            InputError: as :meth:`JournalFile.append`. Nothing more can be written then.
         """
-        if self._failure is not None:
-            raise self._failure
         lines = [_encode(event) for event in events]
-        start = self._offsets[-1]
-        try:
-            _write_all(self._fd, b"".join(lines), start)
-            os.fsync(self._fd)
-        except OSError as error:
-            self._failure = InputError(
-                "the journal must be written before anything is acknowledged",
-                value=f"{error.strerror} (errno {error.errno})",
-                where=self.path,
-                repair="Free space on that disk, then resume the run: every acknowledged event is kept.",
-            )
-            os.ftruncate(self._fd, start)
-            raise self._failure from error
+        self._file.append(b"".join(lines))
         for line in lines:
             self._offsets.append(self._offsets[-1] + len(line))
 
@@ -97,16 +75,11 @@ class Journal:
         """Events from number ``index`` (the first is 0) on, read back from the file."""
         if not 0 <= index < len(self):
             return []
-        start = self._offsets[index]
-        content = os.pread(self._fd, self._offsets[-1] - start, start)
-        return _parse(content, self.path)[0]
+        return _parse(self._file.read(self._offsets[index]), self.path)[0]
 
     def close(self) -> None:
-        """Give the file and the lock back; again without effect."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._lock.release()
+        """Give the file and its locks back; again without effect."""
+        self._file.close()
 
     @staticmethod
     def read(path: str | Path) -> list[Event]:
@@ -174,19 +147,3 @@ def _parse(content: bytes, path: Path) -> tuple[list[Event], list[int]]:
         events.append(event)
         ends.append(offset)
     return events, ends
-
-
-def _write_all(fd: int, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,7 +15,7 @@ from nasperc.fulltrain.selection import select_by_full_training
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
-from nasperc.search.run_folder import new_run_folder
+from nasperc.search.run_folder import RUNS
 
 
 def search(
@@ -78,10 +78,23 @@ def search(
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Of --resume: nothing runs any more on the host that holds the run."
+        ),
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
-    selector = partial(select_by_full_training, console=console)
+    selector = partial(select_by_full_training, console=console, take_over=take_over)
+    if take_over and resume is None:
+        raise InputError(
+            "a run is taken over to be resumed",
+            value="--take-over alone",
+            where="the command line",
+            repair="Name the run: --resume RUN --take-over.",
+        )
     if resume is not None:
         typed = (
             space,
@@ -120,6 +133,7 @@ def search(
             run.path,
             console=console,
             resume=True,
+            take_over=take_over,
             selector=selector,
         )
         return
@@ -160,7 +174,7 @@ def search(
     chosen = recipe or default_recipe(data, chosen_space.get("name"))
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(name=name), console=console, selector=selector)
+    run_search(loaded, None if name is None else RUNS / name, console=console, selector=selector)
 
 
 def space_section(space: str) -> dict[str, str]:

@@ -12,7 +12,9 @@ from nasperc.fulltrain.run import fulltrain
 from nasperc.search.between_stages import Selection
 
 
-def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, console: Console) -> Selection:
+def select_by_full_training(
+    candidates: Path, widths: Mapping[str, int], *, console: Console, take_over: bool = False
+) -> Selection:
     """Train every entry of ``candidates`` in full and take the one with the best AP on the selecting split.
 
     Results are kept in the folder of that name beside the file, so that an interrupted selection continues.
@@ -21,6 +23,7 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         candidates: a file like ``top10.json``.
         widths: channels by part that they are trained at: those of the stage to come.
         console: for progress and tables.
+        take_over: nothing trains there any more on the host that the lock names.
 
     Raises:
         InputError: no entry could be trained to its end, or AP is undefined for all of them.
@@ -34,6 +37,7 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         overrides=[{"baselines": []}],
         console=console,
         say_next=False,
+        take_over=take_over,
     )
     scores = {
         row.hash: results.selected(row)

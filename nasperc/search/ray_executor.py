@@ -28,6 +28,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker
+from nasperc.whole_files import refuse_link
 from proxy_tasks.failure import describe
 
 # After ray_start, which sets what Ray reads when it is imported.
@@ -251,6 +252,7 @@ class RayExecutor(Executor):
     def _run_slots(self, deaths: _SlotDeaths, gpus: float) -> None:
         search = self._recipe.search
         try:
+            refuse_link(self._folder.ray)
             shutil.rmtree(self._folder.ray, ignore_errors=True)
             # What stands in param_space is in every result, too.
             slot = tune.with_parameters(
