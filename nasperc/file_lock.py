@@ -44,6 +44,11 @@ class Holder(NamedTuple):
             return True
         return True
 
+    @property
+    def is_this_process(self) -> bool:
+        """Whoever waits for it waits for ever."""
+        return self == (os.getpid(), socket.gethostname())
+
     def __str__(self) -> str:
         return f"process {self.pid or 'unknown'} on {self.host or 'this host'}"
 
@@ -119,7 +124,7 @@ class FileLock:
                 holder = _read(descriptor)
                 if free and names_file(self.path, descriptor):
                     if holder.is_elsewhere and not take_over:
-                        raise self._held(holder)
+                        raise held(self.path, holder, self._rule, self._how)
                     _write(descriptor)
                     descriptor, taken = -1, descriptor
                     return taken, holder
@@ -127,10 +132,10 @@ class FileLock:
                 if descriptor >= 0:
                     os.close(descriptor)
             # Nobody gives back what he holds while he waits for it himself.
-            waiting = time.monotonic() < until and holder != Holder(os.getpid(), socket.gethostname())
+            waiting = time.monotonic() < until and not holder.is_this_process
             if not free and not waiting:
                 if not take_over or holder.is_alive_here:
-                    raise self._held(holder)
+                    raise held(self.path, holder, self._rule, self._how)
                 return self._replace(), holder
             if not free:
                 time.sleep(_POLL_S)
@@ -143,15 +148,29 @@ class FileLock:
             _write(descriptor)
         return descriptor
 
-    def _held(self, holder: Holder) -> InputError:
-        stop = "Wait for it to end, or stop that process"
-        gone = f"; if nothing runs there any more: {self._how}"
-        return InputError(
-            self._rule,
-            value=f"a second one; {holder} holds it",
-            where=self.path,
-            repair=stop + ("." if holder.is_alive_here else gone),
-        )
+
+def holder_of(path: Path) -> Holder:
+    """Whom a lock's file names, whether that one still has it or not; nobody where there is no such file."""
+    try:
+        descriptor = open_in_place(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return Holder(None, None)
+    try:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def held(path: Path, holder: Holder, rule: str, how_to_take_over: str) -> InputError:
+    """What the second one is answered with."""
+    stop = "Wait for it to end, or stop that process"
+    gone = f"; if nothing runs there any more: {how_to_take_over}"
+    return InputError(
+        rule,
+        value=f"a second one; {holder} holds it",
+        where=path,
+        repair=stop + ("." if holder.is_alive_here else gone),
+    )
 
 
 def lock_now(descriptor: int) -> bool:

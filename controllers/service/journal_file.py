@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from nasperc.errors import InputError
-from nasperc.file_lock import FileLock, lock_now
+from nasperc.file_lock import FileLock, held, holder_of, lock_now
 from nasperc.whole_files import names_file, open_in_place, sync_folder, writing_whole
 
 ONE_WRITER = "a run has one writer at a time"
@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 class JournalFile:
-    """The file, open for appending. Two locks keep other writers out: one on the file itself, and one on
+    """The file, open for appending. Two locks keep other writers out: one on the file itself, then one on
     ``<name>.lock`` beside it, which names the writer and is the one that older versions know.
 
     Before and after every write the file must be the one of that name, and as long as it was left.
@@ -34,13 +34,13 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(
-            _lock_path(path), ONE_WRITER, how_to_take_over(path.parent), wait_s=PREDECESSOR_S
-        )
+        self._descriptor = _open_locked(path)
         try:
-            self._descriptor = _open_locked(path)
+            self._lock = FileLock(
+                _lock_path(path), ONE_WRITER, how_to_take_over(path.parent), wait_s=PREDECESSOR_S
+            )
         except BaseException:
-            self._lock.release()
+            os.close(self._descriptor)
             raise
         self._size = os.fstat(self._descriptor).st_size
         self._failure: InputError | None = None
@@ -185,15 +185,9 @@ def _open_locked(path: Path) -> int:
             if descriptor >= 0:
                 os.close(descriptor)
         if not free:
-            if time.monotonic() > until:
-                # Its lock file, which names it, is gone or is ours.
-                raise InputError(
-                    ONE_WRITER,
-                    value="a second one; another process holds the journal",
-                    where=path,
-                    repair="Wait for it to end, or stop that process; if it ran on a host that is gone: "
-                    + how_to_take_over(path.parent),
-                )
+            holder = holder_of(_lock_path(path))
+            if time.monotonic() > until or holder.is_this_process:
+                raise held(path, holder, ONE_WRITER, how_to_take_over(path.parent))
             time.sleep(_POLL_S)
 
 

@@ -131,7 +131,7 @@ def test_a_process_that_lives_on_this_host_keeps_its_lock(path: Path) -> None:
 def test_a_link_is_no_lock(tmp_path: Path, path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     path.symlink_to(tmp_path / "precious")
-    with pytest.raises(InputError, match="a link to .*precious"):
+    with pytest.raises(InputError, match=r"a link to .*precious"):
         take(path)
     assert (tmp_path / "precious").read_text() == "precious"
 

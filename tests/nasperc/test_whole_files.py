@@ -3,7 +3,10 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,15 @@ from nasperc.whole_files import (
     writing_together,
     writing_whole,
 )
+
+
+def fail(
+    context: AbstractContextManager[object], write: Callable[[Any], object], error: BaseException
+) -> None:
+    """Write something, and be stopped."""
+    with context as parts:
+        write(parts)
+        raise error
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -44,9 +56,8 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text("old")
-    with pytest.raises(type(error)), writing_whole(path) as part:
-        part.write_text("ne")
-        raise error
+    with pytest.raises(type(error)):
+        fail(writing_whole(path), lambda part: part.write_text("ne"), error)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -104,11 +115,10 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "top10.json").write_text("kept")
-    with pytest.raises(RuntimeError), writing_whole(tmp_path / "top10.json") as part:
-        left = part.name
-        raise RuntimeError
-    (tmp_path / left).write_text("half")
+    with writing_whole(tmp_path / "top10.json") as part:
+        part.write_text("kept")
+    part.write_text("half")
+    left = part.name
     remove_leftovers(tmp_path, "pareto")
     assert (tmp_path / left).exists()
     remove_leftovers(tmp_path, "top10")
@@ -173,10 +183,9 @@ def test_files_that_belong_together_are_of_one_writer(tmp_path: Path) -> None:
 
 def test_of_files_that_belong_together_none_is_written_if_one_fails(tmp_path: Path) -> None:
     paths = (tmp_path / "start.onnx", tmp_path / "step.onnx")
-    with pytest.raises(RuntimeError), writing_together(paths) as parts:
-        parts[0].write_text("new")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail(writing_together(paths), lambda parts: parts[0].write_text("new"), RuntimeError())
     paths[1].mkdir()
-    with pytest.raises(InputError, match="step.onnx"), writing_together(paths) as parts:
+    with pytest.raises(InputError, match=r"step\.onnx"), writing_together(paths):
         pass
     assert list(tmp_path.iterdir()) == [paths[1]]
