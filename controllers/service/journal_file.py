@@ -113,17 +113,18 @@ class JournalFile:
             what = (
                 "another file of its name" if os.path.lexists(self.path) else "none: it was moved or removed"
             )
+        rescued = self._rescue(self._size + written)
         raise InputError(
             "the journal of a running search must stay as it was written",
             value=what,
             where=self.path,
-            repair=f"{self._rescue()} Look what else writes there, put that file or a copy of yours in the "
-            f"journal's place, then: nasperc search --resume {self.path.parent}",
+            repair=f"{rescued} Look what else writes there, put that file or a copy of yours in the journal's place, "
+            f"then: nasperc search --resume {self.path.parent}",
         )
 
-    def _rescue(self) -> str:
-        """Write what was acknowledged, as far as the open file still holds it, to a file of its own; in words."""
-        size = min(self._size, os.fstat(self._descriptor).st_size)
+    def _rescue(self, size: int) -> str:
+        """Write what was written, as far as the open file still holds it, to a file of its own; in words."""
+        size = min(size, os.fstat(self._descriptor).st_size)
         if not size:
             return "Nothing of it is left in the open file."
         folder = self.path.parent

@@ -96,7 +96,7 @@ def test_what_somebody_else_appends_ends_the_writer(journal: Journal) -> None:
         file.write(b"{}\n")
     with pytest.raises(InputError, match="bytes where"):
         journal.append({"event": "b"})
-    # What was acknowledged, and no more.
+    # What was written here, and no more.
     assert journal.path.with_name("journal-rescued-1.jsonl").read_bytes() == whole
 
 
@@ -123,6 +123,8 @@ def test_a_journal_removed_while_it_is_written_is_not_acknowledged(
     with pytest.raises(InputError, match="moved or removed"):
         journal.append({"event": "b"})
     assert len(journal) == 1
+    # It is on the disk all the same.
+    assert Journal.read(journal.path.with_name("journal-rescued-1.jsonl")) == [FIRST, {"event": "b"}]
 
 
 def test_the_lock_beside_it_that_is_removed_is_made_again(journal: Journal) -> None:
