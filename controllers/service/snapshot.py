@@ -47,6 +47,9 @@ def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any] | None
     """
     path = folder / Path(name).name
     try:
+        # A pipe of that name would be waited for.
+        if not path.is_file():
+            return None
         content = path.read_bytes()
     # Missing, or of a name that no file can have.
     except (OSError, ValueError):

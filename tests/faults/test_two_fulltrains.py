@@ -77,6 +77,7 @@ def test_links_in_its_folders_are_refused(top10: Path, tally: Tally) -> None:
         for place in ("fulltrain", "fulltrain/rank01", "fulltrain/fulltrain.lock"):
             link = run / place
             link.parent.mkdir(exist_ok=True)
+            link.unlink(missing_ok=True)
             link.symlink_to(precious if link.suffix == "" else precious / "precious")
             (ended,) = starter.run(home, [["fulltrain", "--arch", "runs/run/top10.json", "--top", "1"]])
             tally.fault("link in a run folder")
