@@ -17,6 +17,8 @@ from nasperc.whole_files import names_file, open_in_place, writing_whole
 _MOST_BYTES = 4096
 _LARGEST_PID = 2**31 - 1
 _POLL_S = 0.05
+# Whoever has just taken the lock writes its name at once.
+_NAMING_S = 1.0
 
 
 class Holder(NamedTuple):
@@ -116,7 +118,7 @@ class FileLock:
             self._descriptor = -1
 
     def _acquire(self, wait_s: float, take_over: bool) -> tuple[int, Holder]:
-        until = time.monotonic() + wait_s
+        began = time.monotonic()
         while True:
             descriptor = open_in_place(self.path, os.O_RDWR | os.O_CREAT)
             try:
@@ -132,7 +134,9 @@ class FileLock:
                 if descriptor >= 0:
                     os.close(descriptor)
             # Nobody gives back what he holds while he waits for it himself.
-            waiting = time.monotonic() < until and not holder.is_this_process
+            named = holder.is_alive_here or holder.is_elsewhere
+            patience = wait_s if named else max(wait_s, _NAMING_S)
+            waiting = time.monotonic() < began + patience and not holder.is_this_process
             if not free and not waiting:
                 if not take_over or holder.is_alive_here:
                     raise held(self.path, holder, self._rule, self._how)

@@ -74,6 +74,19 @@ def test_a_predecessor_that_ends_is_waited_for(path: Path) -> None:
             pass
 
 
+def test_who_has_only_just_taken_it_is_named(path: Path) -> None:
+    """The name is written after the lock was taken; until then the file is empty, or names the one before."""
+    with held_elsewhere(path) as holder:
+        name = path.read_text()
+        for before in ("", json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()})):
+            path.write_text(before)
+            timer = threading.Timer(0.3, path.write_text, [name])
+            timer.start()
+            with pytest.raises(InputError, match=f"process {holder.pid} on"):
+                take(path)
+            timer.join()
+
+
 def test_a_removed_file_is_made_again(path: Path) -> None:
     with take(path) as lock:
         path.unlink()
