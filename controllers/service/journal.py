@@ -78,7 +78,11 @@ class Journal:
         return _parse(self._file.read(self._offsets[index]), self.path)[0]
 
     def close(self) -> None:
-        """Give the file and its locks back; again without effect."""
+        """Give the file and its locks back; again without effect.
+
+        Raises:
+            InputError: as :meth:`JournalFile.close`.
+        """
         self._file.close()
 
     @staticmethod

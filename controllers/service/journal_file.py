@@ -92,8 +92,18 @@ class JournalFile:
         self._size += len(content)
 
     def close(self) -> None:
-        """Give the file and the locks back; again without effect."""
-        if self._descriptor >= 0:
+        """Give the file and the locks back; again without effect.
+
+        Raises:
+            InputError: the file was removed, replaced or changed by somebody else since the last write; what it held
+                is rescued.
+        """
+        if self._descriptor < 0:
+            return
+        try:
+            if self._failure is None:
+                self._check_place()
+        finally:
             os.close(self._descriptor)
             self._descriptor = -1
             self._lock.release()

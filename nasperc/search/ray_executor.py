@@ -205,9 +205,12 @@ class RayExecutor(Executor):
     def close(self) -> None:
         actor, self._actor = self._actor, None
         self._stopper.requested.set()
+        failure: Exception | None = None
         if actor is not None:
             try:
                 ray.get(actor.close.remote(), timeout=CLOSE_S)
+            except RayTaskError as error:
+                failure = error.cause
             except RayError:
                 # Nothing is lost: acknowledged events are on the disk, and the lock goes with the process.
                 logging.getLogger(__name__).debug("the service was gone already", exc_info=True)
@@ -220,6 +223,8 @@ class RayExecutor(Executor):
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         shutil.rmtree(self._folder.ray, ignore_errors=True)
+        if failure is not None:
+            raise failure
 
     def notes(self) -> list[str]:
         if not self._dashboard_url:

@@ -73,6 +73,18 @@ def test_a_journal_that_is_no_longer_there_ends_the_writer_and_is_rescued(
     assert Journal(journal.path).take_known() == [FIRST]
 
 
+@pytest.mark.parametrize("meddle", [Path.unlink, remove_folder, replace])
+def test_a_journal_that_is_gone_when_it_is_closed_is_rescued(
+    journal: Journal, meddle: Callable[[Path], None]
+) -> None:
+    """The driver may have noticed first, or nothing was left to write."""
+    meddle(journal.path)
+    with pytest.raises(InputError, match=r"journal-rescued-1\.jsonl"):
+        journal.close()
+    assert Journal.read(journal.path.with_name("journal-rescued-1.jsonl")) == [FIRST]
+    journal.close()
+
+
 def test_an_emptied_journal_ends_the_writer(journal: Journal) -> None:
     journal.path.write_bytes(b"")
     with pytest.raises(InputError, match=r"0 bytes where \d+ were written.*Nothing of it is left"):
