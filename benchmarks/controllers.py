@@ -36,7 +36,7 @@ import torch
 from benchmarks.known_scores import HIDDEN_SCORES, HiddenScore, Problem, TableProblem, Trace, simulate
 from nasperc.plugins import load_component
 from nasperc.search.recipe import load_recipe, merge, parse_setting
-from nasperc.search.run_folder import write_atomically
+from nasperc.whole_files import write_whole
 
 POINTS = (50, 100, 200, 500, 1000)
 
@@ -106,7 +106,7 @@ def run(path: Path, source: Source, row: Row, seed: int) -> None:
     controller = component(problem.tokens, component.Recipe.model_validate(row.options), seed)
     trace = simulate(controller, problem, row.budget)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asdict(trace)))
+    write_whole(path, json.dumps(asdict(trace)))
 
 
 def regrets(trace: Trace, best: tuple[float, float], budget: int) -> tuple[np.ndarray, np.ndarray]:

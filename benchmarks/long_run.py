@@ -33,7 +33,7 @@ from rich.table import Table
 from benchmarks.search_overhead import NothingProxy, results, run, verdict, wall_seconds
 from nasperc.errors import InputError
 from nasperc.search.recipe import load_recipe
-from nasperc.search.run_folder import RunFolder, new_run_folder
+from nasperc.search.run_folder import RunFolder
 
 OVERHEAD = Path(__file__).with_name("search_overhead.py")
 MIB = 2**20
@@ -161,7 +161,9 @@ def main() -> None:
     }
     recipe = load_recipe(str(OVERHEAD.with_suffix(".yaml")), [overrides], arguments.set)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = RunFolder(new_run_folder(arguments.folder or Path(temporary)))
+        parent = arguments.folder or Path(temporary)
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = RunFolder(Path(tempfile.mkdtemp(prefix="search-", dir=parent)))
         points = range(arguments.every, arguments.candidates + 1, arguments.every)
         started = time.monotonic()
         with MemoryOnTheWay(folder.journal, points) as way:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import sys
@@ -37,6 +36,7 @@ from controllers.drawing import draw
 from nasperc.assembly.detector import Searched, build_decoder
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import get_preset
+from nasperc.whole_files import write_whole
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection_cache import DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
@@ -166,9 +166,7 @@ def write_rows(path: Path | None, settings: dict[str, Any], rows: list[dict[str,
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.partial")
-    part.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
-    os.replace(part, path)
+    write_whole(path, json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
 
 
 def network_share(rows: list[dict[str, Any]]) -> float:

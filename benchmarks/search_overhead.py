@@ -55,7 +55,7 @@ from nasperc.errors import InputError
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.recipe import Recipe, load_recipe, parse_recipe
 from nasperc.search.run import run_search
-from nasperc.search.run_folder import RunFolder, new_run_folder
+from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 
 OVERHEAD, NOTHING_MS = 0.05, 20.0
@@ -220,7 +220,7 @@ def overhead_verdict(total: float, searched_to_bare: float) -> str:
 
 def report_overhead(recipe: Recipe, folder: Path) -> None:
     """Search, train bare, print."""
-    run_folder = new_run_folder(folder)
+    run_folder = Path(tempfile.mkdtemp(prefix="search-", dir=folder))
     events = run(recipe, run_folder)
     trained = results(events)
     bare = train_bare(recipe, RunFolder(run_folder).prepared, trained)
@@ -246,7 +246,7 @@ def report_overhead(recipe: Recipe, folder: Path) -> None:
 
 def report_nothing(recipe: Recipe, folder: Path) -> None:
     """Search among candidates that do nothing, print."""
-    run_folder = new_run_folder(folder)
+    run_folder = Path(tempfile.mkdtemp(prefix="search-", dir=folder))
     with MemoryTrace(RunFolder(run_folder).journal) as memory:
         events = run(recipe, run_folder)
     done = results(events)
@@ -297,7 +297,9 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, [overrides], arguments.set)
     with tempfile.TemporaryDirectory() as temporary:
         report = report_nothing if arguments.nothing else report_overhead
-        report(recipe, arguments.folder or Path(temporary))
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        report(recipe, folder)
 
 
 if __name__ == "__main__":

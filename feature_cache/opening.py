@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from feature_cache.format import FORMAT, VERSION
 from feature_cache.header import Header, parse_header
 from feature_cache.probe import OUTPUT_BYTES
 from nasperc.errors import InputError
+from nasperc.whole_files import write_whole
 
 REBUILD = "Delete the file: it is built again by the next run."
 # The environment goes down to the workers that a driver starts, and to nobody else.
@@ -48,14 +50,9 @@ def read_header(path: Path) -> Header:
 def sign(path: Path, header: Header) -> None:
     """Vouch for a cache that this run has written or probed, to the other processes of this run."""
     text = json.dumps({"file": _identity(path), "header": header.to_plain()})
-    record = _record(path)
-    partial = record.with_name(f"{record.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(f"{_signature(text)}\n{text}", encoding="utf-8")
-        partial.replace(record)
-    except OSError:
-        # A folder that cannot be written to, or a full disk: each worker probes for itself then.
-        partial.unlink(missing_ok=True)
+    # A folder that cannot be written to, or a full disk: each worker probes for itself then.
+    with suppress(OSError, InputError):
+        write_whole(_record(path), f"{_signature(text)}\n{text}")
 
 
 def probe_header(path: Path) -> Header:

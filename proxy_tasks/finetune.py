@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from nasperc.models.fcos import FCOS
 from nasperc.models.heads.preset import FCOSPreset
 from nasperc.torch_files import load_torch_file
 from nasperc.training.detection import train
+from nasperc.whole_files import writing_whole
 from proxy_tasks.base import Progress
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 
@@ -39,13 +39,9 @@ def is_finetuned(weights: Path | None) -> bool:
 
 def save_backbone(path: Path, backbone: nn.Module, description: Mapping[str, Any]) -> None:
     """Write fine-tuned weights, whole or not at all, in a form that ``backbone.weights`` takes."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        state = {name: tensor.detach().cpu() for name, tensor in backbone.state_dict().items()}
+    state = {name: tensor.detach().cpu() for name, tensor in backbone.state_dict().items()}
+    with writing_whole(path) as part:
         torch.save({"format": FORMAT, "description": dict(description), "state_dict": state}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def finetune(

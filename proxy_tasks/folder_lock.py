@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from nasperc.whole_files import open_in_place
 
 
 @contextmanager
@@ -13,13 +16,19 @@ def folder_lock(path: Path) -> Iterator[None]:
 
     Where the system has no ``flock`` nothing is locked: files appear under their names only when whole, so
     two processes then do the same work twice but never see half of it.
+
+    Raises:
+        InputError: a link, or no plain file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    descriptor = open_in_place(path, os.O_RDWR | os.O_CREAT)
+    try:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except (ImportError, OSError):
             pass
         yield
+    finally:
+        os.close(descriptor)

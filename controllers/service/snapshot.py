@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from nasperc.errors import InputError
 from nasperc.torch_files import load_torch_file
+from nasperc.whole_files import remove_leftovers, write_whole
 
 # Snapshots that stay: the last one and those before it.
 KEPT = 3
@@ -25,22 +25,15 @@ def write_snapshot(folder: Path, number: int, state: dict[str, Any]) -> tuple[st
     before it was cut, and what a process that died here has left half-written.
 
     Raises:
+        InputError: no plain file stands in its place.
         OSError: the disk is full or gone; nothing is left of this snapshot then.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     path = folder / f"controller-{number:08d}.pt"
-    unfinished = path.with_suffix(".tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    os.replace(unfinished, path)
+    write_whole(path, content, durable=True)
+    remove_leftovers(folder, "controller-*")
     kept = [name for name in sorted(folder.glob("controller-*.pt")) if name <= path][-KEPT:]
     for other in [*folder.glob("controller-*.pt"), *folder.glob("controller-*.tmp")]:
         if other not in kept:
@@ -61,6 +54,9 @@ def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any]:
     """
     path = folder / Path(name).name
     try:
+        # A pipe of that name would be waited for.
+        if not path.is_file():
+            return None
         content = path.read_bytes()
     except OSError as error:
         raise NotTheSnapshotError(error.strerror or str(error)) from error

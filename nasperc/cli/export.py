@@ -20,6 +20,7 @@ from nasperc.export.text import describe
 from nasperc.export.trained import export_trained
 from nasperc.fulltrain.trained import Trained, load_trained
 from nasperc.search.top10 import read_top10
+from nasperc.whole_files import write_whole
 
 export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
 
@@ -133,7 +134,7 @@ def _json(path: Path, file: ArchitectureFile) -> str:
 
 
 def _text(path: Path, text: str) -> str:
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return f"{path} written"
 
 

@@ -46,6 +46,9 @@ def fulltrain(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; fulltrain/ beside top10.json.")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Nothing runs any more on the host that holds the folder.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Train the found architectures and baselines in full; typed again, it goes on where it was."""
@@ -87,6 +90,7 @@ def fulltrain(
         settings=set_ or [],
         workers=workers,
         console=console,
+        take_over=take_over,
     )
 
 

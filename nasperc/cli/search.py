@@ -15,7 +15,7 @@ from nasperc.limits import require_name
 from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
-from nasperc.search.run_folder import new_run_folder
+from nasperc.search.run_folder import RUNS
 
 
 def search(
@@ -82,12 +82,25 @@ def search(
         bool,
         typer.Option("--verify", help="Read the caches whole, also where nothing happened to the files."),
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Of --resume: nothing runs any more on the host that holds the run."
+        ),
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Recipe key=value, repeatable.")] = None,
 ) -> None:
     """Search for an architecture; ends with top10.json."""
     if name is not None:
         require_name(name, "the name of a run", where="--name")
-    selector = FullTrainingSelector(console)
+    selector = FullTrainingSelector(console, take_over=take_over)
+    if take_over and resume is None:
+        raise InputError(
+            "a run is taken over to be resumed",
+            value="--take-over alone",
+            where="the command line",
+            repair="Name the run: --resume RUN --take-over.",
+        )
     if resume is not None:
         typed = (
             space,
@@ -126,6 +139,7 @@ def search(
             run.path,
             console=console,
             resume=True,
+            take_over=take_over,
             selector=selector,
             verify=verify,
         )
@@ -167,7 +181,8 @@ def search(
     chosen = recipe or default_recipe(data, chosen_space.get("name"))
     loaded = load_recipe(chosen, [overrides], set_ or [])
     _announce(loaded, chosen, asked=recipe is not None)
-    run_search(loaded, new_run_folder(name=name), console=console, selector=selector, verify=verify)
+    folder = None if name is None else RUNS / name
+    run_search(loaded, folder, console=console, selector=selector, verify=verify)
 
 
 def space_section(space: str) -> dict[str, str]:

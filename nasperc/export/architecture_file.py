@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple
 from nasperc.errors import InputError
 from nasperc.plain_files import read_json
 from nasperc.plugins import load_component, require_registered
+from nasperc.whole_files import write_whole
 from search_spaces.base import WIDEST, Architecture, SearchSpace, parse_architecture
 
 _REPAIR = "Write it anew with nasperc export architecture."
@@ -37,7 +36,7 @@ def write_architecture(
     values = space.to_dict(architecture)
     if widths is not None:
         values["widths"] = dict(widths)
-    _write_whole(path, _format(values))
+    _write(path, _format(values))
 
 
 def read_architecture(path: Path, space: SearchSpace | None = None) -> ArchitectureFile:
@@ -140,23 +139,10 @@ def _format(values: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary: Path | None = None
+def _write(path: Path, text: str) -> None:
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes it private; a plain file follows the umask.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        write_whole(path, text, durable=True)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise InputError(
             "an architecture file must be writable",
             value=error.strerror,

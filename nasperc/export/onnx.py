@@ -22,6 +22,7 @@ from nasperc.export.exported_detector import (
 )
 from nasperc.export.onnx_file import SMALLEST, onnx_packages, onnx_session, save_onnx, trace_onnx
 from nasperc.models.fcos import FCOS
+from nasperc.whole_files import writing_whole
 
 
 def export_onnx(
@@ -53,14 +54,10 @@ def export_onnx(
     model = trace_onnx(module, arguments, ["image"], OUTPUTS, dynamic_shapes, metadata)
     if with_nms:
         _add_nms(model, detector)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        save_onnx(model, partial)
-        agreement = replace(check_onnx(module, partial, CHECK_SIZES), path=path)
+    with writing_whole(path) as part:
+        save_onnx(model, part)
+        agreement = replace(check_onnx(module, part, CHECK_SIZES), path=path)
         agreement.check()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return agreement
 
 

@@ -14,6 +14,7 @@ from nasperc.export.caller import detector_values, to_metadata
 from nasperc.export.exported_detector import Agreement, ExportedDetector, compare, example
 from nasperc.export.pt2_file import SMALLEST, save_pt2
 from nasperc.models.fcos import FCOS
+from nasperc.whole_files import writing_whole
 
 # Sizes at which the program is compared with eager right after it was written, (H, W).
 CHECK_SIZES = ((160, 160), (192, 288), (320, 224))
@@ -34,15 +35,11 @@ def export_pt2(
     module = ExportedDetector(detector, normalisation).eval()
     arguments, dynamic_shapes = example(SMALLEST)
     # torch takes files by that ending only.
-    part = path.with_name(f".part-{path.stem}.pt2")
-    try:
+    with writing_whole(path, suffix=".pt2") as part:
         metadata = to_metadata({**(about or {}), **detector_values(normalisation, SMALLEST)})
         save_pt2(module, arguments, dynamic_shapes, part, metadata)
         agreement = replace(check_pt2(module, part, CHECK_SIZES), path=path)
         agreement.check()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return agreement
 
 

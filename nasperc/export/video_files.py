@@ -16,6 +16,7 @@ from nasperc.export.onnx_file import SMALLEST as ONNX_SMALLEST
 from nasperc.export.onnx_file import onnx_session, save_onnx, trace_onnx
 from nasperc.export.pt2_file import SMALLEST, save_pt2
 from nasperc.models.video_segmenter import VideoSegmenter
+from nasperc.whole_files import writing_together
 
 # Sizes at which files for any size are compared with torch right after they were written, (H, W).
 CHECK_SIZES = ((64, 96), (128, 128), (160, 96))
@@ -105,16 +106,10 @@ def _export(
 ) -> VideoAgreement:
     """Both files are written beside their places, run as a loop, and put into place if they agree."""
     start, step = (piece.path(path) for piece in pieces)
-    parts = [each.with_name(f".part-{each.name}") for each in (start, step)]
-    try:
+    with writing_together((start, step)) as parts:
         for piece, part in zip(pieces, parts, strict=True):
             write(piece, part)
         first, following = (open_file(piece, part) for piece, part in zip(pieces, parts, strict=True))
         agreement = compare_video(pieces, (first, following), (start, step), sizes)
         agreement.check()
-        for part, written in zip(parts, (start, step), strict=True):
-            part.replace(written)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
     return agreement

@@ -36,6 +36,7 @@ from nasperc.training.freed_memory import keep_freed_memory
 from nasperc.training.interrupt import DeferredInterrupt
 from nasperc.training.loop import OnStep
 from nasperc.training.peers import Peers
+from nasperc.whole_files import refuse_link
 from proxy_tasks.failure import describe
 
 # isort: split
@@ -126,6 +127,8 @@ class DataParallel:
             "threads": max(1, torch.get_num_threads() // self._workers),
             "link": link,
         }
+        # Where Ray Train writes.
+        refuse_link(checkpoint.parent / "ray")
         trainer = TorchTrainer(
             _train_part,
             train_loop_config=config,

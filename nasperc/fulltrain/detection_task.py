@@ -41,7 +41,7 @@ class DetectionTask(FullTask[Detector, DetectionDataset]):
     examples = "images"
     rate = "fulltrain.learning_rate"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Top10File | None) -> None:
         self.recipe = recipe
         self.splits = {role: open_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         self.size = cost_size(recipe.fulltrain.test_short_side)

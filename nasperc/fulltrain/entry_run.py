@@ -18,8 +18,8 @@ from nasperc.fulltrain.presentation import Presentation
 from nasperc.fulltrain.row import METRICS, Activity, Job, Row, Workers
 from nasperc.fulltrain.task import FullTask, Split
 from nasperc.plain_files import read_json
-from nasperc.search.run_folder import write_atomically
 from nasperc.training.loop import DivergedError
+from nasperc.whole_files import own_folder, remove_leftovers, write_whole
 
 
 def run_entry(
@@ -51,7 +51,7 @@ def run_entry(
         "cost_size": task.size,
         **known,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(own_folder(folder))
     try:
         measured = _train_and_measure(model, job, task, folder, on_activity, workers)
         row = Row(**shared, status="done", **measured)
@@ -62,7 +62,7 @@ def run_entry(
     # A searched network may fail in ways that nobody foresaw (out of memory, an operation without a kernel):
     # its reason stands in the table, and the other rows go on.
     except Exception as error:
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        write_whole(folder / "error.txt", traceback.format_exc())
         first_line = (str(error).splitlines() or [""])[0]
         row = Row(
             **shared, status="failed", reason=f"{type(error).__name__}: {first_line} ({folder}/error.txt)"
@@ -71,7 +71,7 @@ def run_entry(
         **asdict(row),
         "measured_on": {name: split.fingerprint() for name, split in task.splits.items()},
     }
-    write_atomically(folder / METRICS, json.dumps(content, indent=1) + "\n")
+    write_whole(folder / METRICS, json.dumps(content, indent=1) + "\n")
     return row
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import deque
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
+
+from nasperc.whole_files import open_in_place, write_whole
 
 _FLUSH_EVERY = 50
 _ITERATION = re.compile(r"[0-9]{1,12}")
@@ -46,8 +50,11 @@ class LossLog:
             self._file = None
         if self._file is None:
             kept = self._lines_before(iteration)
-            self._file = self._path.open("w", newline="", encoding="utf-8")
-            csv.writer(self._file).writerows([["iteration", *losses], *kept])
+            text = StringIO(newline="")
+            csv.writer(text).writerows([["iteration", *losses], *kept])
+            write_whole(self._path, text.getvalue())
+            descriptor = open_in_place(self._path, os.O_WRONLY | os.O_APPEND)
+            self._file = open(descriptor, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed with this)
         csv.writer(self._file).writerow([iteration, *(f"{value:.6g}" for value in losses.values())])
         self._totals.append(sum(losses.values()))
         self._last = iteration
@@ -59,7 +66,7 @@ class LossLog:
         return sum(self._totals) / len(self._totals)
 
     def _lines_before(self, iteration: int) -> list[list[str]]:
-        if not self._path.exists():
+        if not self._path.is_file():
             return []
         # A line that is damaged is left out: the log is for the eye, the checkpoint says what was trained.
         with self._path.open(newline="", encoding="utf-8", errors="replace") as file:

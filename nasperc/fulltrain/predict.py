@@ -18,6 +18,7 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import TrainedDetector
 from nasperc.training.detect import detect
 from nasperc.training.device import to_device
+from nasperc.whole_files import write_whole, writing_whole
 
 RESULTS = "detections.json"
 # In the result files.
@@ -79,7 +80,8 @@ def predict_images(
         picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
         draw_objects(picture, result.objects[file], detector.classes)
         result.pictures[file] = out / name
-        picture.save(result.pictures[file])
+        with writing_whole(result.pictures[file]) as part:
+            picture.save(part)
     content = {
         "checkpoint": str(checkpoint),
         "threshold": threshold,
@@ -96,7 +98,7 @@ def predict_images(
         ],
         "unreadable": [str(error) for error in result.unreadable],
     }
-    result.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(result.json, json.dumps(content, indent=1) + "\n")
     return result
 
 

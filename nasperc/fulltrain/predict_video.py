@@ -22,6 +22,7 @@ from nasperc.fulltrain.predict import UPRIGHT, upright_rules
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter
 from nasperc.training.device import to_device
 from nasperc.training.segment import FrameByFrame
+from nasperc.whole_files import write_whole, writing_whole
 
 RESULTS, LABELS, STRIP, ANIMATION = "frames.json", "labels", "strip.png", "video.webp"
 IN_STRIP = 6
@@ -91,7 +92,8 @@ def predict_video(
             size = (image.shape[-2], image.shape[-1])
             labels = frames.labels(image).numpy()
             result.labels[file] = out / LABELS / f"{file.stem}.png"
-            write_label_map(result.labels[file], labels, colours)
+            with writing_whole(result.labels[file]) as part:
+                write_label_map(part, labels, colours)
             if done - 1 in in_strip or len(animation) < MOST_ANIMATED:
                 pair = side_by_side(image.permute(1, 2, 0).numpy(), labels, colours)
                 strip += [pair] if done - 1 in in_strip else []
@@ -99,10 +101,12 @@ def predict_video(
             if on_frame is not None:
                 on_frame(done, total)
     if strip:
-        write_strip(out / STRIP, strip, trained.classes, colours)
+        with writing_whole(out / STRIP) as part:
+            write_strip(part, strip, trained.classes, colours)
         result.pictures.append(out / STRIP)
     if animation:
-        write_animation(out / ANIMATION, animation)
+        with writing_whole(out / ANIMATION) as part:
+            write_animation(part, animation)
         result.pictures.append(out / ANIMATION)
     _write_json(result, trained, checkpoint, colours)
     return result
@@ -128,4 +132,4 @@ def _write_json(
         ],
         "unreadable": [str(error) for error in result.unreadable],
     }
-    result.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(result.json, json.dumps(content, indent=1) + "\n")

@@ -17,7 +17,7 @@ from nasperc.evaluation.rank_agreement import kendall_tau
 from nasperc.fulltrain.presentation import Presentation, devices
 from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.task import selecting
-from nasperc.search.run_folder import write_atomically
+from nasperc.whole_files import write_whole, writing_whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -102,8 +102,8 @@ def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None
         "reported_on": results.reported_on,
         "rows": [asdict(row) for row in results.rows],
     }
-    write_atomically(folder / "results.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(folder / "results.md", to_markdown(results))
+    write_whole(folder / "results.json", json.dumps(content, indent=1) + "\n")
+    write_whole(folder / "results.md", to_markdown(results))
     if len(results.rewarded) >= ENTRIES_TO_PLOT:
         _plot(results, folder / f"reward_{results.presentation.metric}.png")
 
@@ -160,5 +160,6 @@ def _plot(results: Results, path: Path) -> None:
         ylabel=f"{results.presentation.heading} on {results.reported_on} after full training",
     )
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with writing_whole(path) as part:
+        figure.savefig(part, dpi=120)
     plt.close(figure)

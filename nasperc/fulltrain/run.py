@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from nasperc.errors import InputError
+from nasperc.file_lock import FileLock
 from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.display import Display
 from nasperc.fulltrain.entries import training_recipe
@@ -26,7 +27,12 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 from nasperc.torch_files import file_sha256
+from nasperc.whole_files import refuse_link
 
+# Beside the results, which one command at a time writes.
+LOCK = "fulltrain.lock"
+ONE_TRAINING = "a folder of results has one full training at a time"
+HOW_TO_TAKE_OVER = "the same command with --take-over"
 PICKS = ("best", "controller")
 # By the proxy task that the search measured with: the one place that tells the tasks apart.
 _KINDS: dict[str, type[FullTask[Any, Any]]] = {VIDEO_SEGMENTATION: VideoTask}
@@ -46,6 +52,7 @@ def fulltrain(
     workers: int = 1,
     console: Console | None = None,
     say_next: bool = True,
+    take_over: bool = False,
 ) -> Results:
     """Train the entries of a ``top10.json`` and the task's baselines, measure, rank, write the results.
 
@@ -65,12 +72,13 @@ def fulltrain(
         workers: processes that share every batch, by Ray Train; 1: this one alone, without Ray.
         console: for progress and tables; None: standard output.
         say_next: end by saying what to type next.
+        take_over: nothing trains there any more on the host that the lock names.
 
     Returns:
         The ranking, also written as ``results.json`` and ``results.md`` (and a plot of reward and metric).
 
     Raises:
-        InputError: bad input; every row failed.
+        InputError: bad input; another full training is at work in the folder; every row failed.
         KeyboardInterrupt: interrupted; the row in training has a checkpoint.
     """
     console = console or Console()
@@ -92,8 +100,11 @@ def fulltrain(
         )
     recipe = training_recipe(top10, overrides, settings)
     folder = arch.parent / "fulltrain" if folder is None else folder
+    if folder.parent == arch.parent:
+        # Within the run's folder; one that was named may lie, and be, anywhere.
+        refuse_link(folder)
     prepared = RunFolder(arch.parent).prepared
-    training = kind(recipe, prepared, top10)
+    training = kind(recipe, prepared, top10.recipe, top10)
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     _check_weights(top10, training)
@@ -105,35 +116,11 @@ def fulltrain(
         for split in training.splits
         if split != "train" and not training.can_measure(split)
     ]
-    for line in [*training.notes(), *undefined, _opening(top10, training, jobs), *warnings]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    rows: list[Row] = []
-    with _workers(recipe, prepared, workers) as pool, Display(console) as display:
-        try:
-            display.start_row("all rows")
-            lines = _prepare(training, prepared, display)
-            for line in [*lines, *training.other_than_searched(top10.weights)]:
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
-            for job in jobs:
-                display.start_row(job.name, training.iterations(job))
-                row = run_entry(job, training, folder / job.folder, display.update, pool)
-                rows.append(row)
-                results = rank_rows(rows, tuple(training.splits), training.presentation)
-                write_results(results, folder, _about(top10, training))
-                outcome = f"{results.presentation.heading} {percent(results.reported(row))}"
-                if row.status == "failed":
-                    outcome = row.reason
-                console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
-                if not row.pixels_known:
-                    console.print(
-                        f"{PIXELS_NOT_KNOWN}: the training of {row.name} began before the bytes of images were "
-                        "looked at",
-                        highlight=False,
-                        markup=False,
-                    )
-        except KeyboardInterrupt:
-            console.print("interrupted; the same command continues", highlight=False)
-            raise
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK, ONE_TRAINING, HOW_TO_TAKE_OVER, take_over=take_over) as lock:
+        for line in [*training.notes(), *undefined, _opening(top10, training, jobs), *warnings]:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        results = _train(top10, training, jobs, folder, prepared, workers, console, lock)
     for table in to_tables(results):
         console.print(table)
     agreement = results.agreement()
@@ -155,6 +142,49 @@ def fulltrain(
         said.append(f"next: {next_command(best, arch, checkpoint, elsewhere=elsewhere)}")
     for line in said:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return results
+
+
+def _train(
+    top10: Top10File,
+    training: FullTask[Any, Any],
+    jobs: Sequence[Job],
+    folder: Path,
+    prepared: Path,
+    workers: int,
+    console: Console,
+    lock: FileLock,
+) -> Results:
+    """Every row in its turn; the results are written after each."""
+    rows: list[Row] = []
+    with _workers(training.recipe, prepared, workers) as pool, Display(console) as display:
+        try:
+            display.start_row("all rows")
+            lines = _prepare(training, prepared, display)
+            for line in [*lines, *training.other_than_searched(top10.weights)]:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+            for job in jobs:
+                display.start_row(job.name, training.iterations(job))
+                lock.check()
+                row = run_entry(job, training, folder / job.folder, display.update, pool)
+                lock.check()
+                rows.append(row)
+                results = rank_rows(rows, tuple(training.splits), training.presentation)
+                write_results(results, folder, _about(top10, training))
+                outcome = f"{results.presentation.heading} {percent(results.reported(row))}"
+                if row.status == "failed":
+                    outcome = row.reason
+                console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+                if not row.pixels_known:
+                    console.print(
+                        f"{PIXELS_NOT_KNOWN}: the training of {row.name} began before the bytes of images were "
+                        "looked at",
+                        highlight=False,
+                        markup=False,
+                    )
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command continues", highlight=False)
+            raise
     return results
 
 

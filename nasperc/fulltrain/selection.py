@@ -18,10 +18,11 @@ class FullTrainingSelector:
 
     Args:
         console: for progress and tables.
+        take_over: see :func:`select_by_full_training`.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, take_over: bool = False) -> None:
+        self._console, self._take_over = console, take_over
 
     def check(self, recipe: Recipe, prepared: Path) -> None:
         """Open the data as full training will.
@@ -29,13 +30,15 @@ class FullTrainingSelector:
         Raises:
             InputError: they cannot be used, or the metric is undefined on the selecting split.
         """
-        task_kind(recipe.proxy.name)(recipe, prepared, recipe).check_selects()
+        task_kind(recipe.proxy.name)(recipe, prepared, recipe, None).check_selects()
 
     def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
-        return select_by_full_training(candidates, widths, console=self._console)
+        return select_by_full_training(candidates, widths, console=self._console, take_over=self._take_over)
 
 
-def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, console: Console) -> Selection:
+def select_by_full_training(
+    candidates: Path, widths: Mapping[str, int], *, console: Console, take_over: bool = False
+) -> Selection:
     """Train every entry of ``candidates`` in full and take the one with the best AP on the selecting split.
 
     Results are kept in the folder of that name beside the file, so that an interrupted selection continues.
@@ -44,6 +47,7 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         candidates: a file like ``top10.json``.
         widths: channels by part that they are trained at: those of the stage to come.
         console: for progress and tables.
+        take_over: nothing trains there any more on the host that the lock names.
 
     Raises:
         InputError: no entry could be trained to its end, or AP is undefined for all of them.
@@ -57,6 +61,7 @@ def select_by_full_training(candidates: Path, widths: Mapping[str, int], *, cons
         overrides=[{"baselines": []}],
         console=console,
         say_next=False,
+        take_over=take_over,
     )
     found = {row.hash: results.selected(row) for row in results.rows if row.status == "done"}
     scores = {hash: score for hash, score in found.items() if hash is not None and score is not None}

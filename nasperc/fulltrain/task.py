@@ -70,13 +70,14 @@ class FullTask(ABC, Generic[Model, Data]):
     size: tuple[int, int]
 
     @abstractmethod
-    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Top10File | None) -> None:
         """Open the data.
 
         Args:
             recipe: of the training: that of the search, with what was typed laid over it.
             prepared: folder of what runs share: a synthetic data set where the recipe names no other.
-            search: what the search found, which says what it prepared.
+            searched: the recipe of the search.
+            found: what it found, which says what it prepared; None: it is to find it yet.
 
         Raises:
             InputError: anything wrong with recipe or data.

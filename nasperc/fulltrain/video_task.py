@@ -62,10 +62,10 @@ class VideoTask(FullTask[Network, VideoDataset]):
     examples = "frames"
     rate = "video.end_to_end.cell_learning_rate"
 
-    def __init__(self, recipe: Recipe, prepared: Path, search: Top10File) -> None:
-        self.recipe, self._prepared, self._search = recipe, prepared, search
+    def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Top10File | None) -> None:
+        self.recipe, self._prepared, self._found = recipe, prepared, found
         # The static network is the search's, made with its proxy task's seed: it is not trained twice.
-        self._static_seed = int(search.recipe.proxy.options["seed"])
+        self._static_seed = int(searched.proxy.options["seed"])
         self.splits = {role: open_video_split(recipe.data, role, prepared) for role in roles(recipe.data)}
         measured = [split for role, split in self.splits.items() if role != "train"]
         self.size = measured[0].frames[0].size
@@ -120,12 +120,12 @@ class VideoTask(FullTask[Network, VideoDataset]):
     def _static_contents(self) -> tuple[dict[str, Any], list[str]]:
         """What the static network depends on, and what should be said of it: entries of an old search keep the network
         that they were found on, if it is still there."""
-        split, searched = self.splits["train"], self._search
+        split, found = self.splits["train"], self._found
         contents = static_contents(self.recipe.model, self.recipe.video.static, split, self._static_seed)
-        if searched.data.get("fingerprint") == split.old_fingerprint():
+        if found is not None and found.data.get("fingerprint") == split.old_fingerprint():
             old = old_static_contents(contents, split.old_fingerprint())
             path = static_path(self._prepared, old)
-            if path.is_file() and file_sha256(path) == searched.weights.get("static_sha256"):
+            if path.is_file() and file_sha256(path) == found.weights.get("static_sha256"):
                 return old, [
                     f"{PIXELS_NOT_KNOWN}: the search began before the bytes of images were looked at; its per-frame "
                     "network is the one that it was given then"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers.costs import COSTS, CostName
+from nasperc.report.figure_file import save_figure
 from nasperc.search.pareto import ParetoFronts
 
 LABELS: dict[CostName, str] = {
@@ -81,6 +82,6 @@ def plot_pareto(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
             axis.grid(alpha=0.3)
             if axis.lines:
                 axis.legend(title="Pareto front", loc="lower right", framealpha=0.6)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     pyplot.close(figure)
     return True

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from controllers.costs import objective
+from nasperc.report.figure_file import save_figure
 
 WINDOW = 30
 
@@ -102,5 +103,5 @@ def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path, la
         # Good rewards come late: the upper left is where the fewest dots are.
         axis.legend(title=f"mean of the last {WINDOW}", loc="upper left", framealpha=0.6)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     pyplot.close(figure)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nasperc.report.figure_file import save_figure
 from nasperc.report.reward_curve import WINDOW, moving_average
 from search_spaces.base import Decision, SearchSpace
 
@@ -128,5 +129,5 @@ def plot_sampling(panels: Sequence[Proportions], path: Path) -> None:
     figure.suptitle(
         f"Share of each choice among those drawn, mean of the last {WINDOW}; dashed: if all were equally likely"
     )
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     pyplot.close(figure)

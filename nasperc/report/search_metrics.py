@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasperc.report.figure_file import save_figure
 from nasperc.report.reward_curve import WINDOW, moving_average
 
 # Of these the reward is the geometric mean.
@@ -55,5 +56,5 @@ def plot_metric_curves(stages: Mapping[str, Curves], path: Path) -> None:
         axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel=f"mean of the last {WINDOW}")
         axis.grid(alpha=0.3)
         axis.legend(title="the last value", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     pyplot.close(figure)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasperc.report.figure_file import save_figure
 from search_spaces.base import SearchSpace
 
 PERIOD = 50
@@ -57,7 +58,7 @@ def plot_weight_sharing(runs: Mapping[str, Sequence[float]], path: Path, period:
     )
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     pyplot.close(figure)
 
 

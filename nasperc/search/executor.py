@@ -41,7 +41,11 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the workers and free the journal; the run can be resumed. Again without effect."""
+        """End the workers and free the journal; the run can be resumed. Again without effect.
+
+        Raises:
+            InputError: the journal is not where it was written; it was rescued.
+        """
 
     def notes(self) -> list[str]:
         """Lines to print once the executor has started, e.g. the dashboard's address."""

@@ -70,9 +70,11 @@ class LocalExecutor(Executor):
 
     def close(self) -> None:
         if self._service is not None:
-            self._service.close()
-            if self._interruptible:
-                signal.signal(_HUNG_SIGNAL, self._handler_before)
+            try:
+                self._service.close()
+            finally:
+                if self._interruptible:
+                    signal.signal(_HUNG_SIGNAL, self._handler_before)
 
     def _opened(self) -> ControllerService:
         assert self._service is not None, "start() comes first"

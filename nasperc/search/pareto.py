@@ -17,8 +17,8 @@ from nasperc.errors import InputError
 from nasperc.search.components import build_space
 from nasperc.search.journal_beside import completions_beside
 from nasperc.search.recipe import Recipe, parse_recipe
-from nasperc.search.run_folder import write_atomically
 from nasperc.search.top10 import EntryModel, Top10Entry, entries_of, read_entry
+from nasperc.whole_files import write_whole
 
 FORMAT = "nasperc-pareto/1"
 
@@ -98,7 +98,7 @@ class ParetoFronts:
             for (stage, cost), events in self._fronts.items()
         ]
         document = {"format": FORMAT, "recipe": recipe.to_dict(), "fronts": fronts}
-        write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
         return True
 
 

@@ -28,6 +28,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker
+from nasperc.whole_files import refuse_link
 from proxy_tasks.base import Findings
 from proxy_tasks.failure import describe
 
@@ -218,9 +219,12 @@ class RayExecutor(Executor):
     def close(self) -> None:
         actor, self._actor = self._actor, None
         self._stopper.requested.set()
+        failure: Exception | None = None
         if actor is not None:
             try:
                 ray.get(actor.close.remote(), timeout=CLOSE_S)
+            except RayTaskError as error:
+                failure = error.cause
             except RayError:
                 # Nothing is lost: acknowledged events are on the disk, and the lock goes with the process.
                 logging.getLogger(__name__).debug("the service was gone already", exc_info=True)
@@ -233,6 +237,8 @@ class RayExecutor(Executor):
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         shutil.rmtree(self._folder.ray, ignore_errors=True)
+        if failure is not None:
+            raise failure
 
     def notes(self) -> list[str]:
         if not self._dashboard_url:
@@ -265,6 +271,7 @@ class RayExecutor(Executor):
     def _run_slots(self, deaths: _SlotDeaths, gpus: float) -> None:
         search = self._recipe.search
         try:
+            refuse_link(self._folder.ray)
             shutil.rmtree(self._folder.ray, ignore_errors=True)
             # What stands in param_space is in every result, too.
             slot = tune.with_parameters(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nasperc.search.components import (
     controller_factory,
 )
 from nasperc.search.cost_gate import CORE_SHARE, LATENCY
+from nasperc.search.driver import Driver, begin_run, resume_run
 from nasperc.search.executor import Executor
 from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
@@ -35,7 +37,7 @@ from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
 from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run_caches import RunCaches
-from nasperc.search.run_folder import RunFolder, resolve_paths
+from nasperc.search.run_folder import RUNS, RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
 from proxy_tasks.base import Findings, ProxyTask
@@ -49,9 +51,10 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def run_search(
     recipe: Recipe | None,
-    folder: Path,
+    folder: Path | None,
     *,
     resume: bool = False,
+    take_over: bool = False,
     console: Console | None = None,
     selector: Selector | None = None,
     verify: bool = False,
@@ -61,7 +64,8 @@ def run_search(
     Args:
         recipe: the whole recipe; None with ``resume``: the folder's own. A resumed run may change how it is
             executed (workers, executor, dashboard), not what it searches.
-        folder: of the run; new unless ``resume``.
+        folder: of the run; new unless ``resume``. None: a new one below ``runs``, numbered.
+        take_over: of ``resume``: nothing drives the run any more on the host that its locks name.
         resume: go on where the run's journal ends; a run that has ended only writes its ``top10.json`` again.
         console: where to show progress.
         selector: chooses what a later stage builds on; needed unless ``search.select`` is ``proxy``.
@@ -71,14 +75,18 @@ def run_search(
         The path of ``top10.json``.
 
     Raises:
-        InputError: bad recipe, data or folder; no worker could be set up; no candidate of a stage was
-            completed.
+        InputError: bad recipe, data or folder; the run has another driver; no worker could be set up; no candidate of
+            a stage was completed.
         KeyboardInterrupt: interrupted; how to resume was printed.
     """
     console = console or Console()
-    run = RunFolder(folder)
-    recipe = _resumed_recipe(run, recipe) if resume else _new_recipe(run, recipe)
-    notes = check_journal_beside(run, recipe if resume else None)
+    if resume:
+        if folder is None:
+            raise ValueError("a search is resumed in its folder")
+        run = RunFolder(folder)
+        recipe = _resumed_recipe(run, recipe)
+    else:
+        recipe = _new_recipe(recipe)
     space = build_space(recipe)
     # A budget that does not fit the stages is told before anything is prepared.
     build_plan(recipe).candidate_bounds(space.stages())
@@ -86,9 +94,33 @@ def run_search(
     controller_factory(recipe)(TokenSpace(space, space.stages()[0]), recipe.seed)
     # So are data by which a later stage could not choose what it builds on.
     if selector is not None and selected_count(recipe.search.select) is not None:
-        selector.check(recipe, run.prepared)
-    if not resume:
-        run.create(recipe)
+        selector.check(recipe, RunFolder(folder or RUNS / "new").prepared)
+    with _naming_full_disks(folder or RUNS):
+        driver = resume_run(run, take_over=take_over) if resume else begin_run(folder)
+    with driver, _naming_full_disks(driver.run.path):
+        if resume:
+            # Read again: until the lock was held, somebody else could begin the run anew.
+            recipe = _resumed_recipe(driver.run, recipe)
+        notes = check_journal_beside(driver.run, recipe if resume else None)
+        if driver.taken_from is not None:
+            notes.insert(0, f"taken over from {driver.taken_from}")
+        if not resume:
+            driver.run.create(recipe)
+        return _drive(recipe, space, driver, resume, console, selector, verify, notes)
+
+
+def _drive(
+    recipe: Recipe,
+    space: SearchSpace,
+    driver: Driver,
+    resume: bool,
+    console: Console,
+    selector: Selector | None,
+    verify: bool,
+    notes: Sequence[str],
+) -> Path:
+    """The search from its preparation to its ranking."""
+    run = driver.run
     # Said before anything can end this process without a word, as Ray does where its node is gone.
     console.print(
         f"run folder: {run.path} (whatever ends it: nasperc search --resume {run.path} goes on)",
@@ -108,7 +140,7 @@ def run_search(
             for note in warm_start.check():
                 console.print(note, highlight=False, markup=False)
         session = uuid.uuid4().hex
-        search = _Search(recipe, space, run, proxy.description(), session)
+        search = _Search(recipe, space, driver, proxy.description(), session)
         between = BetweenStages(recipe, space, run, proxy, selector, console)
         between.begin(events)
         with _executor(recipe, run, session, findings, begin=not resume) as executor:
@@ -118,20 +150,29 @@ def run_search(
             f"\ninterrupted; continue with: nasperc search --resume {run.path}", highlight=False, markup=False
         )
         raise
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        raise InputError(
-            "the disk of a run must have space",
-            value=error.strerror,
-            where=error.filename or run.path,
-            repair=f"Free some, then: nasperc search --resume {run.path} (every completed candidate is kept).",
-        ) from error
     search.conclude(console, proxy)
     return run.top10
 
 
-def _new_recipe(run: RunFolder, recipe: Recipe | None) -> Recipe:
+@contextmanager
+def _naming_full_disks(path: Path) -> Iterator[None]:
+    """A full disk in one line, wherever it was met; ``path``: of the run."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        begun = RunFolder(path).recipe.exists()
+        then = f"nasperc search --resume {path}" if begun else "the same command"
+        raise InputError(
+            "the disk of a run must have space",
+            value=error.strerror,
+            where=error.filename or path,
+            repair=f"Free some, then: {then} (every completed candidate is kept).",
+        ) from error
+
+
+def _new_recipe(recipe: Recipe | None) -> Recipe:
     if recipe is None:
         raise ValueError("a new search needs a recipe")
     return resolve_paths(recipe)
@@ -202,10 +243,10 @@ class _Search:
     """What the driver keeps of a running search, folded from the journal: views, ``top10.json``, ``pareto.json``."""
 
     def __init__(
-        self, recipe: Recipe, space: SearchSpace, run: RunFolder, description: dict[str, Any], session: str
+        self, recipe: Recipe, space: SearchSpace, driver: Driver, description: dict[str, Any], session: str
     ) -> None:
-        self._recipe, self._space, self._run, self._description = recipe, space, run, description
-        self._session = session
+        self._recipe, self._space, self._description = recipe, space, description
+        self._driver, self._run, self._session = driver, driver.run, session
         self.progress = SearchProgress(space)
         self._top10, self._fronts = Top10(recipe.search.top), ParetoFronts()
         self._seen = 0
@@ -214,6 +255,7 @@ class _Search:
 
     def follow(self, executor: Executor, console: Console, between: BetweenStages) -> None:
         """Run to the end, and keep every view up to date."""
+        self._driver.check()
         executor.start()
         for note in executor.notes():
             console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -222,9 +264,18 @@ class _Search:
             while self._follow_stage(executor, console, scalars):
                 self._write()
                 between.go_on(executor, self._description)
+        except InputError:
+            # Where the run has lost its folder or its lock, nothing more can be written, and that is what is said.
+            with suppress(InputError, OSError):
+                self._write()
+            raise
+        except BaseException:
+            self._write()
+            raise
+        else:
+            self._write()
         finally:
             scalars.close()
-            self._write()
 
     def _follow_stage(self, executor: Executor, console: Console, scalars: SearchScalars) -> bool:
         """Run on; True when a stage waits for what it needs from outside, False at the end of the run."""
@@ -289,6 +340,7 @@ class _Search:
     def _take_events(
         self, executor: Executor, console: Console, scalars: SearchScalars, display: SearchDisplay
     ) -> None:
+        self._driver.check()
         events = executor.events_since(self._seen)
         resumed = [event for event in events if event["event"] == "run_resume"]
         # Before this driver's own there are those of earlier ones.
@@ -320,6 +372,7 @@ class _Search:
         display.update(self.progress)
 
     def _write(self) -> None:
+        self._driver.check()
         self._top10.write(self._run.top10, self._recipe, self._space, self._description)
         self._fronts.write(self._run.pareto, self._recipe)
         self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S

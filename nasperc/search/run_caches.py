@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nasperc.plain_files import read_json
-from nasperc.search.run_folder import write_atomically
+from nasperc.whole_files import write_whole
 
 CACHES = "caches.json"
 
@@ -43,7 +43,7 @@ class RunCaches:
         known = name in self._first
         first = self._first.setdefault(name, before if self._resumed and before is not None else sha256)
         if not known:
-            write_atomically(self._path, json.dumps(self._first, indent=1) + "\n")
+            write_whole(self._path, json.dumps(self._first, indent=1) + "\n")
         if first != sha256:
             self._say(
                 f"{name} is another cache than this run began with (SHA-256 {sha256[:16]} instead of {first[:16]}): "

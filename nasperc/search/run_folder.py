@@ -15,6 +15,7 @@ from nasperc.plain_files import read_bounded
 from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml
 from nasperc.plugins import require_named_plugins
 from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.whole_files import refuse_link, write_whole
 
 RUNS = Path("runs")
 
@@ -54,23 +55,27 @@ class RunFolder:
         """Data, fine-tuned weights and caches: beside the runs, shared by them."""
         return self.path.parent / "prepared"
 
-    def create(self, recipe: Recipe) -> None:
-        """Make the folder and keep the resolved recipe in it.
+    @property
+    def driver_lock(self) -> Path:
+        """Held by the command that drives the run."""
+        return self.path / "driver.lock"
+
+    def refuse_links(self) -> None:
+        """Check that what a search writes into without replacing it whole lies in this folder.
 
         Raises:
-            InputError: the folder holds a run already.
+            InputError: one of these files or folders is a link.
         """
-        # A recipe alone is a start that failed before its first event: a corrected command may take its place.
-        if self.journal.exists():
-            raise InputError(
-                "a new run must have a folder of its own",
-                value="a run that exists",
-                where=self.path,
-                repair=f"Choose another name, or continue it: nasperc search --resume {self.path}",
-            )
+        written = (self.journal, self.tensorboard, self.ray, *self.path.glob("select-*"))
+        for path in written:
+            refuse_link(path)
+
+    def create(self, recipe: Recipe) -> None:
+        """Keep the resolved recipe in the folder, which is made where there is none. A search that runs holds the
+        driver's lock meanwhile."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(resolve_paths(recipe).to_dict(), sort_keys=False, allow_unicode=True)
-        write_atomically(self.recipe, text)
+        write_whole(self.recipe, text)
 
     def read_recipe(self) -> Recipe:
         """The resolved recipe of the run.
@@ -103,16 +108,6 @@ class RunFolder:
             )
         require_named_plugins(document, where=str(self.recipe))
         return parse_recipe(document, where=str(self.recipe))
-
-
-def new_run_folder(root: Path = RUNS, name: str | None = None) -> Path:
-    """A folder under ``root`` that does not exist yet: ``name``, or ``search-001``, ``search-002`` ..."""
-    if name is not None:
-        return root / name
-    number = 1
-    while (root / f"search-{number:03d}").exists():
-        number += 1
-    return root / f"search-{number:03d}"
 
 
 def list_runs(root: Path = RUNS) -> list[Path]:
@@ -157,14 +152,3 @@ def _absolute(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_absolute(item) for item in value]
     return value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)

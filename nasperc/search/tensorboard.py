@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from controllers.costs import objective
 from controllers.service.journal import Event
 from nasperc.search.progress import SearchProgress
+from nasperc.whole_files import refuse_link
 
 
 class SearchScalars:
@@ -22,6 +23,7 @@ class SearchScalars:
     """
 
     def __init__(self, folder: Path) -> None:
+        refuse_link(folder)
         shutil.rmtree(folder, ignore_errors=True)
         self._hook = threading.excepthook
         threading.excepthook = self._without_full_disks

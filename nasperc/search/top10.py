@@ -19,7 +19,7 @@ from nasperc.plugins import require_named_plugins
 from nasperc.search.components import build_space
 from nasperc.search.journal_beside import check_entry, completions_beside
 from nasperc.search.recipe import Recipe, parse_recipe
-from nasperc.search.run_folder import write_atomically
+from nasperc.whole_files import write_whole
 from search_spaces.base import WIDEST, Architecture, SearchSpace
 
 FORMAT = "nasperc-top10/1"
@@ -171,7 +171,7 @@ class Top10:
             "search_cost_hours": self.cost_hours,
             "entries": entries_of(events),
         }
-        write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
         return True
 
 

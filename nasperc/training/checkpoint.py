@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from nasperc.errors import InputError
 from nasperc.torch_files import load_torch_file
+from nasperc.whole_files import writing_whole
 
 FORMAT = "nasperc-checkpoint/1"
 _REPAIR = "Give a checkpoint.pt that nasperc wrote; if it was cut short, train again with the same command."
@@ -25,14 +25,10 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         InputError: the file cannot be written (disk full, no permission); an old one is left as it was.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with writing_whole(path, durable=True) as part:
+            torch.save({"format": FORMAT, **content}, part)
     # torch reports a full disk as a RuntimeError of its archive writer.
     except (OSError, RuntimeError) as error:
         raise InputError(
@@ -41,8 +37,6 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
             where=path,
             repair="Make room or choose another folder, then type the same command: the last one is kept.",
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, keys: tuple[str, ...] = (), repair: str = _REPAIR) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
+# The small run folder of the tests of full training.
+sys.path.append(str(Path(__file__).parents[1] / "nasperc"))
 # As in nasperc.search.ray_start: at niceness 15 a worker beside other load hardly runs.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

@@ -127,10 +127,10 @@ def results_seeds() -> list[bytes]:
 
 
 def open_lock(folder: Path) -> Read:
-    from controllers.service.lock import RunLock
+    from nasperc.file_lock import FileLock
 
     def read(data: bytes) -> None:
         (folder / "lock").write_bytes(data)
-        RunLock(folder / "lock").release()
+        FileLock(folder / "lock", "one at a time", "take it over").release()
 
     return read

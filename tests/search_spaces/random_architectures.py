@@ -27,7 +27,7 @@ from cell_networks import CellNetworks
 from fcos_networks import FcosNetworks
 from raw_networks import DIFFERENT, Comparison, RawNetworks
 
-from nasperc.search.run_folder import write_atomically
+from nasperc.whole_files import write_whole
 from search_spaces.base import ORIGINAL, Architecture
 
 # A space of networks joins by its line here (and by the shared contract in its own tests).
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
             break
         for _ in range(min(TURN, arguments.count - tally.done)):
             tally.add(networks[behind], arguments.seed)
-        write_atomically(files[behind], json.dumps(asdict(tally), indent=1))
+        write_whole(files[behind], json.dumps(asdict(tally), indent=1))
     print(report(tallies))
     return 1 if any(tally.findings for tally in tallies.values()) else 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controllers.service.journal import Journal
+from controllers.service.journal_file import free_journal
 from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError
 
@@ -160,9 +161,10 @@ def test_the_lock_of_a_killed_process_is_taken_over(path: Path) -> None:
 def test_the_lock_of_another_host_is_respected(path: Path) -> None:
     lock = path.with_name("journal.jsonl.lock")
     lock.write_text(json.dumps({"pid": 4, "host": "elsewhere"}))
-    with pytest.raises(InputError, match=r"process 4 on elsewhere.*delete"):
+    with pytest.raises(InputError, match=r"process 4 on elsewhere.*--take-over"):
         Journal(path)
-    lock.unlink()
+    assert json.loads(lock.read_text())["pid"] == 4
+    free_journal(path)
     Journal(path).close()
 
 

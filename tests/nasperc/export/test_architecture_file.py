@@ -1,6 +1,6 @@
 import json
+import os
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,10 +165,10 @@ def test_an_invalid_architecture_leaves_the_old_file(file):
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(file, monkeypatch):
     before = file.read_text()
 
-    def full(self, target):
+    def full(*paths):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match="No space left"):
         write_architecture(file, SPACE, sampled(seed=1))
     assert file.read_text() == before

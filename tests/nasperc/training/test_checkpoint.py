@@ -21,7 +21,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     save_checkpoint(path, {"step": 1})
 
     def full(content, file):
-        file.write(b"half of it")
+        file.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.torch, "save", full)
