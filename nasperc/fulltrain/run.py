@@ -99,7 +99,7 @@ def fulltrain(
     for line in [*training.notes(), _opening(top10, training, jobs), *warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     rows: list[Row] = []
-    with _workers(recipe, prepared, workers) as pool, Display(console) as display:
+    with _workers(recipe, prepared, workers, console) as pool, Display(console) as display:
         try:
             display.start_row("all rows")
             training.prepare(display.update)
@@ -150,7 +150,7 @@ def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) ->
 
 
 @contextmanager
-def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | None]:
+def _workers(recipe: Recipe, prepared: Path, count: int, console: Console) -> Iterator[Workers | None]:
     """What does the iterations instead of this process; None for one worker, who needs no Ray."""
     if count == 1:
         yield None
@@ -158,6 +158,8 @@ def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | N
     from nasperc.fulltrain.data_parallel import data_parallel
 
     with data_parallel(recipe, prepared, count) as parallel:
+        for note in parallel.notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         yield parallel.train
 
 
