@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from nasperc.shown_text import for_csv
+
 _FLUSH_EVERY = 50
 _ITERATION = re.compile(r"[0-9]{1,12}")
 
@@ -47,7 +49,8 @@ class LossLog:
         if self._file is None:
             kept = self._lines_before(iteration)
             self._file = self._path.open("w", newline="", encoding="utf-8")
-            csv.writer(self._file).writerows([["iteration", *losses], *kept])
+            lines = [["iteration", *losses], *kept]
+            csv.writer(self._file).writerows([for_csv(cell) for cell in line] for line in lines)
         csv.writer(self._file).writerow([iteration, *(f"{value:.6g}" for value in losses.values())])
         self._totals.append(sum(losses.values()))
         self._last = iteration

@@ -20,9 +20,11 @@ from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
 from nasperc.fulltrain.task import FullTask
 from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
+from nasperc.plain_console import PlainConsole
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
+from nasperc.shown_text import printable
 
 PICKS = ("best", "controller")
 # By the proxy task that the search measured with: the one place that tells the tasks apart.
@@ -70,7 +72,7 @@ def fulltrain(
         InputError: bad input; every row failed.
         KeyboardInterrupt: interrupted; the row in training has a checkpoint.
     """
-    console = console or Console()
+    console = console or PlainConsole()
     if pick not in PICKS:
         raise InputError(
             f"what is trained must be one of {', '.join(PICKS)}",
@@ -97,7 +99,7 @@ def fulltrain(
     jobs += random_jobs(top10, random, recipe.seed, width)
     jobs += training.baselines(jobs)
     for line in [*training.notes(), _opening(top10, training, jobs), *warnings]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
     rows: list[Row] = []
     with _workers(recipe, prepared, workers, console) as pool, Display(console) as display:
         try:
@@ -112,7 +114,9 @@ def fulltrain(
                 outcome = f"{results.presentation.heading} {100 * results.reported(row):.1f}"
                 if row.status == "failed":
                     outcome = row.reason
-                console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+                console.print(
+                    printable(f"{row.name}: {row.status}, {outcome}"), highlight=False, markup=False
+                )
         except KeyboardInterrupt:
             console.print("interrupted; the same command continues", highlight=False)
             raise

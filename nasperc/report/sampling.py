@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nasperc.report.reward_curve import WINDOW, moving_average
+from nasperc.shown_text import for_plot
 from search_spaces.base import Decision, SearchSpace
 
 # Draws that were trained, and those that were known already or not to be tried again.
@@ -113,14 +114,15 @@ def plot_sampling(panels: Sequence[Proportions], path: Path) -> None:
             # Ten colours in all.
             line = "-" if number < 10 else ":"
             average = moving_average(list(shares))
-            axis.plot(draws[first:], average[first:], line, color=f"C{number % 10}", label=label)
+            axis.plot(draws[first:], average[first:], line, color=f"C{number % 10}", label=for_plot(label))
         values, counts = np.unique(panel.uniform.round(6), return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             number = int(np.argmin(abs(panel.uniform - value)))
             colour = f"C{number % 10}" if count == 1 else "0.4"
             axis.axhline(value, color=colour, linestyle="--", linewidth=1)
         title = _TITLES.get(panel.kind, panel.kind)
-        axis.set(title=f"{panel.part}: {title}", xlabel=f"architectures drawn in stage {panel.stage}")
+        drawn = f"architectures drawn in stage {panel.stage}"
+        axis.set(title=for_plot(f"{panel.part}: {title}"), xlabel=for_plot(drawn))
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.grid(alpha=0.3)

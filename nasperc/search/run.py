@@ -14,6 +14,7 @@ from rich.table import Table
 from controllers.costs import objective
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
+from nasperc.plain_console import PlainConsole, plain
 from nasperc.search.between_stages import BetweenStages, Selector
 from nasperc.search.components import (
     build_plan,
@@ -31,6 +32,7 @@ from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
+from nasperc.shown_text import printable
 from proxy_tasks.base import ProxyTask
 from search_spaces.base import SearchSpace, TokenSpace
 
@@ -68,7 +70,7 @@ def run_search(
             completed.
         KeyboardInterrupt: interrupted; how to resume was printed.
     """
-    console = console or Console()
+    console = console or PlainConsole()
     run = RunFolder(folder)
     recipe = _resumed_recipe(run, recipe) if resume else _new_recipe(run, recipe)
     space = build_space(recipe)
@@ -154,7 +156,7 @@ def _prepare(recipe: Recipe, space: SearchSpace, run: RunFolder, console: Consol
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
     for note in proxy.notes():
-        console.print(note, highlight=False, markup=False)
+        console.print(printable(note), highlight=False, markup=False)
     return proxy
 
 
@@ -241,7 +243,7 @@ class _Search:
                 markup=False,
             )
         for reason in progress.not_warm:
-            console.print(f"no warm start for the stage {reason}", highlight=False, markup=False)
+            console.print(printable(f"no warm start for the stage {reason}"), highlight=False, markup=False)
         console.print(self._ranking(proxy))
         next_command = proxy.next_command.format(top10=self._run.top10, run=self._run.path)
         console.print(
@@ -283,14 +285,14 @@ class _Search:
             latency = None if latency_ms is not None else proxy.latency(architecture, event["widths"])
             if latency is not None:
                 latency_ms = 1e3 * latency.median_s
-                table.caption = f"ms: median latency of one image ({latency.device})"
+                table.caption = plain(f"ms: median latency of one image ({latency.device})")
             table.add_row(
                 str(rank),
-                event["stage"],
+                plain(event["stage"]),
                 str(event["id"]),
                 f"{event['reward']:.4f}",
                 *([] if target is None else [f"{objective(event):.4f}"]),
-                event["hash"][:8],
+                plain(event["hash"][:8]),
                 *("-" if cost is None else f"{cost:.3g}" for cost in costs),
                 "-" if latency_ms is None else f"{latency_ms:.1f}",
             )
