@@ -19,12 +19,30 @@ from nasperc.shown_text import for_csv, for_markdown, for_plot, for_xml, printab
 # Every character of the first plane, and some of the others.
 ALL = "".join(map(chr, [*range(0x10000), 0x1F600, 0xE0001, 0x10FFFF]))
 TITLE = "\x1b]0;title\x07"
-HARMLESS = ("cat", "chat noir", "犬", "собака", "خط", "a\u3000b", "a\u00a0b", "🐈", "100 % [red] $x$ <b> & \\")
+HARMLESS = (
+    "cat",
+    "chat noir",
+    "犬",
+    "собака",
+    "خط",
+    "a\u3000b",
+    "a\u00a0b",
+    "🐈",
+    "100 % [red] $x$ <b> & \\",
+)
 
 
 def obeyed(text: str) -> list[str]:
     """What a terminal acts on, or writes in another direction: C0, DEL, C1, line separators, bidirectional marks."""
-    bad = {*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
+    bad = {
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    }
     return [character for character in text if ord(character) in bad]
 
 
