@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -50,8 +50,8 @@ class PlainConsole(Console):
             highlight=False,
         )
 
-    def render_str(self, text: str, **options: object) -> Text:  # type: ignore[override]
-        return super().render_str(printable(text, keep=_LAYOUT), **options)  # type: ignore[arg-type]
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text, keep=_LAYOUT), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):

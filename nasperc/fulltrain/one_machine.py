@@ -17,11 +17,12 @@ from nasperc.search.ray_start import ray
 
 # isort: split
 # After ray_start, which sets what Ray reads when it is imported.
+from ray.train.backend import BackendConfig
 from ray.train.torch.config import TorchConfig, _setup_torch_process_group, _TorchBackend
 
 
 @dataclass
-class OneMachine(TorchConfig):  # type: ignore[misc]
+class OneMachine(TorchConfig):
     """Ray Train's settings for torch, for workers that all run on this machine.
 
     Args:
@@ -35,8 +36,9 @@ class OneMachine(TorchConfig):  # type: ignore[misc]
         return _ByFile
 
 
-class _ByFile(_TorchBackend):  # type: ignore[misc]
-    def on_start(self, worker_group: Any, backend_config: OneMachine) -> None:
+class _ByFile(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        assert isinstance(backend_config, OneMachine)
         # Workers that start again, after one of them has died, must not read what the first ones wrote.
         store = Path(backend_config.folder) / uuid.uuid4().hex
         worker_group.execute(_stay_on_loopback)

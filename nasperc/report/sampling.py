@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nasperc.errors import InputError
 from nasperc.report.reward_curve import WINDOW, moving_average
 from nasperc.shown_text import for_plot
 from search_spaces.base import Decision, SearchSpace
@@ -48,13 +49,21 @@ def sampling_proportions(events: Sequence[Mapping[str, Any]], space: SearchSpace
         space: of the run.
 
     Raises:
-        InputError: an architecture of the journal is none of the space.
+        InputError: an architecture of the journal is none of the space, or a stage searches parts that it has not.
     """
     free: dict[str, Sequence[str]] = {}
     drawn: dict[tuple[str, str], list[Sequence[int]]] = {}
     for event in events:
         if event["event"] == "stage_start":
             free[event["stage"]] = event["free"]
+            unknown = [part for part in event["free"] if part not in space.parts]
+            if unknown:
+                raise InputError(
+                    f"the parts that a stage searches must be out of {', '.join(space.parts)}",
+                    value=unknown[0],
+                    where="the journal",
+                    repair="It is of another space: restore the run's journal or its recipe.yaml.",
+                )
         if event["event"] not in _DRAWS:
             continue
         architecture = space.from_dict(event["architecture"], where="the journal")
