@@ -14,6 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "nasperc"))
 sys.path.insert(0, str(Path(__file__).parent))
 # As in nasperc.search.ray_start: at niceness 15 a worker beside other load hardly runs.
 os.environ.setdefault("RAY_worker_niceness", "0")

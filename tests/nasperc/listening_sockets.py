@@ -12,7 +12,7 @@ from pathlib import Path
 _LISTENS = "0A"
 
 
-def descendants(pid: int) -> set[int]:
+def with_descendants(pid: int) -> set[int]:
     """``pid`` and all its children, their children, and so on, now."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):

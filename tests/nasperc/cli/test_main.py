@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typed_command import nasperc
 
+from nasperc.cli.console import print_json
 from nasperc.data.synthetic import write_synthetic
 
 
@@ -206,3 +208,38 @@ def test_a_hostile_file_is_one_line_and_exit_code_2(empty_folder, monkeypatch, c
     assert err.count("\n") == 1
     assert err.strip().isprintable()
     assert sorted(file.name for file in empty_folder.iterdir()) == [name]
+
+
+def test_names_from_files_are_shown_as_text(empty_folder, monkeypatch, capsys):
+    """A terminal would obey the sequence, rich the brackets, and XML has no such characters."""
+    title, terms = "\x1b]0;title\x07", ["--controller=random", "--executor=local", "--budget=2"]
+    Path("t.csv").write_text(f"a\x01$[b],{title}score\nx\x01[red]y,1\nz,2\n")
+    Path("r.yaml").write_text(
+        'base: table\ndescription: "\\e]0;title\\a [red]one\\ntwo"\nspace: {name: table, file: t.csv}\n'
+        "proxy: {name: table}\n"
+    )
+    code, out, err = nasperc(monkeypatch, capsys, "search", "--recipe=r.yaml", "--name=$[red]_$", *terms)
+    assert code == 0, err
+    assert "Recipe r.yaml: \\x1b]0;title\\x07 [red]one two\n" in out
+    assert "runs/$[red]_$" in out
+
+    for arguments in (["report", "$[red]_$"], ["runs"], ["export", "architecture"]):
+        code, shown, err = nasperc(monkeypatch, capsys, *arguments)
+        assert code == 0, err
+        assert "$[red]_$" in shown
+        out += shown + err
+    assert not set(out) & {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0))} - {"\n"}
+    assert (
+        "a\\x01$[b] = x\\x01[red]y" in (svg := next(Path("export").glob("*.svg")).read_text()) or "= z" in svg
+    )
+    ElementTree.fromstring(svg)
+    assert next(Path("export").glob("*.txt")).read_text().replace("\n", "").isprintable()
+
+
+def test_json_on_the_screen_is_ascii_and_means_the_same(capsys):
+    value = {"cl\x7f\x85\u202e\x1b]0;t\x07[red]": [0.5, "é"]}
+    print_json(value)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out) == value

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from listening_sockets import descendants, listening, reachable
+from listening_sockets import listening, reachable, with_descendants
 from rich.console import Console
 
 from nasperc.assembly.detector import Baseline, build_detector
@@ -123,7 +123,7 @@ def test_nothing_of_it_is_reached_from_other_machines(recipe, dataset, tmp_path,
 
     def look(step):
         if step == 2:
-            found[True] = listening(descendants(os.getpid()))
+            found[True] = listening(with_descendants(os.getpid()))
             found[False] = {pid: listening({pid}) for pid in workers_of_ray()}
 
     trained(recipe, dataset, tmp_path / "checkpoint.pt", losses={}, workers=two_workers, on_step=look)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from listening_sockets import descendants, listening, reachable
+from listening_sockets import listening, reachable, with_descendants
 
 from nasperc.errors import InputError
 from nasperc.search.ray_start import start_ray
@@ -75,7 +75,7 @@ def test_a_local_ray_is_reached_from_this_machine_and_its_dashboard_with_the_tok
         host, _, port = url.rpartition(":")
         assert host == "127.0.0.1"
         assert next(line for line in ray.stdout if line.startswith("worker ")) == "worker works True\n"
-        sockets = listening(descendants(ray.pid))
+        sockets = listening(with_descendants(ray.pid))
         assert ("127.0.0.1", int(port)) in sockets
         # Of driver, GCS, raylet, worker, dashboard and its agents.
         assert len(sockets) >= 8
