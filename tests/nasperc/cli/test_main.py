@@ -229,9 +229,8 @@ def test_names_from_files_are_shown_as_text(empty_folder, monkeypatch, capsys):
         assert "$[red]_$" in shown
         out += shown + err
     assert not set(out) & {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0))} - {"\n"}
-    assert (
-        "a\\x01$[b] = x\\x01[red]y" in (svg := next(Path("export").glob("*.svg")).read_text()) or "= z" in svg
-    )
+    svg = next(Path("export").glob("*.svg")).read_text()
+    assert "a\\x01$[b] = " in svg
     ElementTree.fromstring(svg)
     assert next(Path("export").glob("*.txt")).read_text().replace("\n", "").isprintable()
 
