@@ -5,6 +5,8 @@ from __future__ import annotations
 import reprlib
 from pathlib import Path
 
+from nasperc.shown_text import printable
+
 LONGEST, LONGEST_RULE = 400, 2000
 
 
@@ -64,7 +66,4 @@ def _text(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    text = text[:LONGEST_RULE]
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(text[:LONGEST_RULE])

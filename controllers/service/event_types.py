@@ -50,7 +50,7 @@ def _or_none(check: Check) -> Check:
 _CANDIDATE: dict[str, Check] = {"id": _whole, "architecture": _object, "hash": _text, "seed": _whole}
 _CANDIDATE |= {"widths": _widths}
 _RESULT: dict[str, Check] = {**_CANDIDATE, "metrics": _numbers, "cost": _numbers, "seconds": _number}
-_DRAWN: dict[str, Check] = {"proposal": _whole, "architecture": _object, "hash": _text}
+_DRAWN: dict[str, Check] = {"proposal": _whole, "architecture": _object, "hash": _text, "stage": _text}
 # Keys that an event of this kind must have; others are whoever's concern that reads them.
 REQUIRED: Mapping[str, Mapping[str, Check]] = {
     "run_start": {"plan": _object, "stages": lambda value: _list(value) and all(map(_named, value))},

@@ -56,7 +56,7 @@ def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any]:
     try:
         # A pipe of that name would be waited for.
         if not path.is_file():
-            return None
+            raise NotTheSnapshotError("no such file")
         content = path.read_bytes()
     except OSError as error:
         raise NotTheSnapshotError(error.strerror or str(error)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from nasperc.cli.console import console
@@ -12,6 +11,7 @@ from nasperc.plugins import KINDS, component_names
 from nasperc.search.recipe import load_recipe, recipe_names
 from nasperc.search.run_folder import RunFolder, list_runs
 from nasperc.search.top10 import read_top10
+from nasperc.shown_text import printable
 
 
 def spaces() -> None:
@@ -36,14 +36,14 @@ def runs() -> None:
     for folder in list_runs():
         top10 = RunFolder(folder).top10
         if not top10.exists():
-            table.add_row(escape(str(folder)), "-", "no top10.json yet")
+            table.add_row(printable(str(folder)), "-", "no top10.json yet")
             continue
         try:
             entries = read_top10(top10).entries
         except InputError as error:
-            table.add_row(escape(str(folder)), "unreadable", escape(error.rule))
+            table.add_row(printable(str(folder)), "unreadable", error.rule)
         else:
-            table.add_row(escape(str(folder)), f"{entries[0].reward:.4f}", str(len(entries)))
+            table.add_row(printable(str(folder)), f"{entries[0].reward:.4f}", str(len(entries)))
     console.print(table)
 
 

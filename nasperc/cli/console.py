@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import json
+from typing import Any
 
-console = Console(highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+from nasperc.plain_console import PlainConsole
+
+console = PlainConsole(soft_wrap=True)
+error_console = PlainConsole(stderr=True, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Plain values as JSON on standard output, in ASCII: what a terminal would obey is escaped as JSON does it."""
+    # The one control character that JSON leaves as it is.
+    console.out(json.dumps(value, indent=2).replace("\x7f", "\\u007f"), highlight=False)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from nasperc.cli.console import console
@@ -14,6 +13,7 @@ from nasperc.convert.conversion import convert as convert_weights
 from nasperc.convert.matching import KeyReport
 from nasperc.convert.weights_file import read_weights
 from nasperc.data.classes_file import read_classes_file
+from nasperc.shown_text import printable
 
 _SHOWN = 12
 
@@ -59,7 +59,7 @@ def _table(report: KeyReport, shown: int | None) -> Table:
         more = (
             "" if shown is None or len(keys) <= shown else f"\n... and {len(keys) - shown} more (--all-keys)"
         )
-        table.add_row(title, str(len(keys)), escape("\n".join(keys[:shown]) + more))
+        table.add_row(title, str(len(keys)), "\n".join(map(printable, keys[:shown])) + more)
     return table
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from nasperc.assembly.detector import Searched
-from nasperc.cli.console import console, error_console
+from nasperc.cli.console import console, error_console, print_json
 from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
 from nasperc.evaluation.latency import OnRun, doubt
@@ -21,6 +19,7 @@ from nasperc.export.architecture_file import read_architecture
 from nasperc.fulltrain.entries import parse_width
 from nasperc.report.cost import ModelCost, TableRow, model_cost, thesis_table
 from nasperc.search.recipe import load_recipe
+from nasperc.shown_text import printable
 
 PARTS = ("fpn", "head")
 
@@ -51,7 +50,7 @@ def cost(
         with _progress(latency) as on_run:
             rows = list(thesis_table(table, latency=latency, on_run=on_run))
         if as_json:
-            console.print_json(json.dumps([row.to_dict() for row in rows]))
+            print_json([row.to_dict() for row in rows])
         else:
             console.print(_thesis_table(table, rows))
         return
@@ -70,7 +69,7 @@ def cost(
     with _progress(latency) as on_run:
         counted = model_cost(loaded, decoder, latency=latency, on_run=on_run)
     if as_json:
-        console.print_json(json.dumps(counted.to_dict()))
+        print_json(counted.to_dict())
     else:
         console.print(_model_table(counted))
 
@@ -87,7 +86,7 @@ def _progress(latency: bool) -> Iterator[OnRun | None]:
 
 def _model_table(counted: ModelCost) -> Table:
     height, width = counted.size
-    table = Table(title=f"{escape(counted.name)}, {height} x {width}, {counted.classes} classes")
+    table = Table(title=f"{printable(counted.name)}, {height} x {width}, {counted.classes} classes")
     table.add_column("cost")
     table.add_column("value", justify="right")
     table.add_row("FLOPs (multiply-accumulates)", f"{counted.flops / 1e9:.2f} G")

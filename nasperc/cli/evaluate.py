@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from nasperc.cli.console import console, error_console
+from nasperc.cli.console import console, error_console, print_json
 from nasperc.errors import InputError
 from nasperc.evaluation.segmentation import SegmentationMetrics
 from nasperc.fulltrain.evaluate import evaluate_on
@@ -22,6 +20,7 @@ from nasperc.fulltrain.evaluate_video import VideoReport, evaluate_video
 from nasperc.fulltrain.trained import load_trained
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter
 from nasperc.fulltrain.video_tables import MEANS
+from nasperc.shown_text import printable
 
 Checkpoint = Annotated[Path, typer.Argument(help="checkpoint.pt of a full training.")]
 
@@ -55,9 +54,9 @@ def evaluate(
                 on_frame=on_frame,
             )
         for line in video.lines():
-            error_console.print(line, markup=False)
+            error_console.print(printable(line), markup=False)
         if as_json:
-            console.print_json(json.dumps(report.as_dict()))
+            print_json(report.as_dict())
             return
         _print_video(report, f"{checkpoint} on {video.name} {video.split}, {len(video)} frames")
         return
@@ -73,14 +72,14 @@ def evaluate(
             trained, data, split=split, format=format, strict=strict, on_image=on_image
         )
     for line in dataset.lines():
-        error_console.print(line, markup=False)
+        error_console.print(printable(line), markup=False)
     if as_json:
-        console.print_json(json.dumps(metrics.as_dict()))
+        print_json(metrics.as_dict())
         return
     table = Table(
         "metric",
         "value",
-        title=escape(f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"),
+        title=printable(f"{checkpoint} on {dataset.name} {dataset.split}, {len(dataset)} images"),
     )
     for name, value in metrics.as_dict().items():
         if name != "per_class":
@@ -98,14 +97,14 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _print_video(report: VideoReport, title: str) -> None:
     caption = "In %. frame: its number in its sequence. tIoU: within 3 pixels of a boundary."
-    quality = Table("frame", *(heading for _, heading in MEANS), title=escape(title), caption=caption)
+    quality = Table("frame", *(heading for _, heading in MEANS), title=printable(title), caption=caption)
     quality.title_justify = quality.caption_justify = "left"
     quality.add_row("all", *_percents(report.overall))
     for name, metrics in report.by_position.items():
         quality.add_row(name, *_percents(metrics))
     classes = Table("class", "IoU", "acc", title="by class, in %", title_justify="left")
     for name, iou, acc in zip(report.classes, report.overall.iou, report.overall.acc, strict=True):
-        classes.add_row(escape(name), _percent(iou), _percent(acc))
+        classes.add_row(printable(name), _percent(iou), _percent(acc))
     for table in (quality, classes):
         for column in table.columns[1:]:
             column.justify = "right"

@@ -20,6 +20,7 @@ from nasperc.report.search_metrics import metric_curves, plot_metric_curves
 from nasperc.report.weight_sharing import fully_shared, plot_weight_sharing
 from nasperc.search.components import build_space
 from nasperc.search.run_folder import RunFolder
+from nasperc.shown_text import printable
 from search_spaces.base import SearchSpace
 
 
@@ -55,8 +56,8 @@ def report(
         for curve in stages:
             numbers = (curve.first_mean, curve.last_mean, curve.best)
             table.add_row(
-                name,
-                curve.stage,
+                printable(name),
+                printable(curve.stage),
                 str(len(curve.rewards)),
                 *(f"{number:.4f}" for number in numbers),
                 f"{curve.mean_seconds:.1f}",

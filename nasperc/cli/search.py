@@ -16,6 +16,7 @@ from nasperc.plugins import load_component
 from nasperc.search.recipe import Recipe, load_recipe, recipe_names
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RUNS
+from nasperc.shown_text import printable
 
 
 def search(
@@ -207,11 +208,11 @@ def default_recipe(data: Path | None, space: str | None = None) -> str:
 
 def _announce(recipe: Recipe, name: str, *, asked: bool) -> None:
     data = recipe.data.path or recipe.space.options.get("file") or "the synthetic data set"
-    console.print(f"Recipe {name}: {recipe.description or 'no description'}", markup=False)
-    console.print(
-        f"Data: {data}. Space: {recipe.space.name}. Controller: {recipe.controller.name}. Seed: {recipe.seed}.",
-        markup=False,
-    )
+    # A description may have been written over several lines.
+    described = " ".join(recipe.description.split()) if recipe.description else "no description"
+    parts = f"Space: {recipe.space.name}. Controller: {recipe.controller.name}. Seed: {recipe.seed}."
+    console.print(printable(f"Recipe {name}: {described}"), markup=False)
+    console.print(printable(f"Data: {data}. {parts}"), markup=False)
     if not asked:
         console.print(f"(No --recipe given. Others: {', '.join(n for n in recipe_names() if n != name)}.)")
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from nasperc.errors import InputError
 from nasperc.file_stamp import FileStamp
 from nasperc.plain_files import read_bounded
+from nasperc.whole_files import write_whole
 
 LIST = "file-hashes.txt"
 FORMAT = "nasperc-file-hashes/1"
@@ -115,22 +115,6 @@ class FileHashes:
         # A folder that cannot be written to, or a full disk: the next command reads the files again.
         with suppress(OSError):
             write_whole(self._list, content)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, whichever process writes it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _parse(content: bytes) -> _Entries:

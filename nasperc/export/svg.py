@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
-
 from nasperc.export.svg_layout import ROW_HEIGHT, TITLE_HEIGHT, Card, Layout, Point, Wire, lay_out
+from nasperc.shown_text import for_xml
 from search_spaces.diagram import Diagram, Panel
 
 _MARGIN = 28.0
@@ -54,7 +53,7 @@ def render_svg(diagram: Diagram) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {y:g}" '
             f'width="{width:g}" height="{y:g}" font-family="{_FONT}">',
-            f"<title>{escape(diagram.title)}</title>",
+            f"<title>{for_xml(diagram.title)}</title>",
             f'<rect width="{width:g}" height="{y:g}" fill="#fff"/>',
             _text(_MARGIN, _MARGIN + 14, diagram.title, size=19, weight="bold"),
             *body,
@@ -211,6 +210,6 @@ def _text(
     at = f' text-anchor="{anchor}"' if anchor != "start" else ""
     quiet = ""
     if aside:
-        quiet = f'<tspan dx="7" font-size="12" fill="#444" font-weight="normal">{escape(aside)}</tspan>'
+        quiet = f'<tspan dx="7" font-size="12" fill="#444" font-weight="normal">{for_xml(aside)}</tspan>'
     style = f'font-size="{size}" fill="{fill}"{bold}{at}'
-    return f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}{quiet}</text>'
+    return f'<text x="{x:g}" y="{y:g}" {style}>{for_xml(text)}{quiet}</text>'

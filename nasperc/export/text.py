@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nasperc.shown_text import printable
 from search_spaces.base import Architecture, SearchSpace
 from search_spaces.diagram import Diagram, Edge, Node, Panel
 
@@ -19,17 +20,17 @@ def describe(architecture: Architecture, space: SearchSpace) -> str:
 
 def describe_diagram(diagram: Diagram) -> str:
     """The panels of a diagram: each node with its stride, what it does, and its inputs in their order."""
-    return "\n".join([diagram.title, "", *(_panel(panel) for panel in diagram.panels)])
+    return "\n".join([printable(diagram.title), "", *(_panel(panel) for panel in diagram.panels)])
 
 
 def _panel(panel: Panel) -> str:
-    rows = [_row(panel, node) for node in panel.nodes]
+    rows = [[printable(cell) for cell in _row(panel, node)] for node in panel.nodes]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [panel.title]
+    lines = [printable(panel.title)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
         lines.append(("  " + "   ".join(cells)).rstrip())
-    lines += [f"  {note}" for note in panel.notes]
+    lines += [f"  {printable(note)}" for note in panel.notes]
     return "\n".join(lines) + "\n"
 
 

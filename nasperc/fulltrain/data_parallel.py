@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,8 +28,9 @@ from nasperc.assembly.datasets import open_split
 from nasperc.assembly.detector import build_detector
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
+from nasperc.fulltrain.one_machine import OneMachine
 from nasperc.fulltrain.trained_detector import read_decoder
-from nasperc.search.ray_start import ray, start_ray
+from nasperc.search.ray_start import on_one_machine, ray, start_ray
 from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.training.detection import train_part
 from nasperc.training.device import to_device
@@ -42,7 +44,7 @@ from proxy_tasks.failure import describe
 # isort: split
 # After ray_start, which sets what Ray reads when it is imported.
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 POLL_S = 0.2
 # Of all workers, after one of them has died.
@@ -66,11 +68,13 @@ def data_parallel(recipe: Recipe, prepared: Path, workers: int) -> Iterator[Data
             repair="Use fewer workers, or raise fulltrain.batch_size.",
         )
     started = not ray.is_initialized()
+    notes: tuple[str, ...] = ()
     if started:
         room = {"workers": workers, "dashboard": False}
-        start_ray(recipe.search.model_copy(update=room), repair="Leave --workers out to train without Ray.")
+        search = recipe.search.model_copy(update=room)
+        notes = start_ray(search, repair="Leave --workers out to train without Ray.").notes
     try:
-        yield DataParallel(recipe, prepared, workers)
+        yield DataParallel(recipe, prepared, workers, notes)
     finally:
         if started:
             ray.shutdown()
@@ -83,13 +87,19 @@ class DataParallel:
         recipe: of the run, its paths absolute.
         prepared: folder of the synthetic data set, where the recipe names no other.
         workers: at most as many as images in a batch.
+        notes: lines to print, of the Ray that was started.
 
     Raises:
         InputError: there are GPUs, but fewer than workers.
     """
 
-    def __init__(self, recipe: Recipe, prepared: Path, workers: int) -> None:
+    def __init__(self, recipe: Recipe, prepared: Path, workers: int, notes: tuple[str, ...] = ()) -> None:
         self._recipe, self._prepared, self._workers = recipe, prepared.resolve(), workers
+        self.notes = notes
+        if not on_one_machine():
+            self.notes += (
+                "on a cluster torch's workers listen on all interfaces, without a token (docs/cluster.md)",
+            )
         gpus = ray.cluster_resources().get("GPU", 0.0)
         if 0 < gpus < workers:
             raise InputError(
@@ -116,6 +126,7 @@ class DataParallel:
             RuntimeError: workers failed in another way, or died, once more than they are started again.
             KeyboardInterrupt: Ctrl-C; the workers have written a checkpoint. At the second one they have not.
         """
+        folder = tempfile.mkdtemp(prefix="nasperc-workers-")
         link = _Link.remote()  # type: ignore[attr-defined]
         config = {
             "recipe": self._recipe.to_dict(),
@@ -132,6 +143,7 @@ class DataParallel:
         trainer = TorchTrainer(
             _train_part,
             train_loop_config=config,
+            torch_config=OneMachine(folder=folder) if on_one_machine() else TorchConfig(),
             scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=self._use_gpu),
             run_config=RunConfig(
                 name="ray",
@@ -149,6 +161,7 @@ class DataParallel:
             # Workers that are still at it, after an error here or a second Ctrl-C, end by themselves.
             link.stop.remote()
             shutil.rmtree(checkpoint.parent / "ray", ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         if failure is not None:
             raise failure
         if fit.error is not None:

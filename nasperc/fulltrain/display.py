@@ -22,10 +22,10 @@ class Display:
         self._console, self._iterations = console, 0
         self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not self._live,
@@ -61,4 +61,6 @@ class Display:
         if not self._live and now - self._printed >= _LINE_EVERY_S:
             self._printed = now
             left = f", {(1 - fraction) / done / 60:.1f} min left" if done > 0 else ""
-            self._console.print(f"{self._row}: {activity} {fraction:.0%}  {text}{left}", highlight=False)
+            self._console.print(
+                f"{self._row}: {activity} {fraction:.0%}  {text}{left}", highlight=False, markup=False
+            )

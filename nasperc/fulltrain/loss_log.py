@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from nasperc.shown_text import for_csv
 from nasperc.whole_files import open_in_place, write_whole
 
 _FLUSH_EVERY = 50
@@ -51,7 +52,8 @@ class LossLog:
         if self._file is None:
             kept = self._lines_before(iteration)
             text = StringIO(newline="")
-            csv.writer(text).writerows([["iteration", *losses], *kept])
+            lines = [["iteration", *losses], *kept]
+            csv.writer(text).writerows([for_csv(cell) for cell in line] for line in lines)
             write_whole(self._path, text.getvalue())
             descriptor = open_in_place(self._path, os.O_WRONLY | os.O_APPEND)
             self._file = open(descriptor, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed with this)

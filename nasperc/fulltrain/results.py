@@ -17,6 +17,8 @@ from nasperc.evaluation.rank_agreement import kendall_tau
 from nasperc.fulltrain.presentation import Presentation, devices
 from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.task import selecting
+from nasperc.plain_console import plain
+from nasperc.shown_text import for_markdown, for_plot
 from nasperc.whole_files import write_whole, writing_whole
 
 matplotlib.use("Agg")
@@ -114,15 +116,20 @@ def to_markdown(results: Results) -> str:
     lines = [results.presentation.preface(*named), ""]
     for number, (title, header, body) in enumerate(results.presentation.tables(*named)):
         # The paragraph above speaks of the first ones.
-        lines += [f"{title}:", ""] if number > 1 else []
-        lines += ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-        lines += ["| " + " | ".join(row) + " |" for row in body]
+        lines += [f"{for_markdown(title)}:", ""] if number > 1 else []
+        lines += [_markdown_row(header), "|" + " --- |" * len(header)]
+        lines += map(_markdown_row, body)
         lines.append("")
     agreement = results.agreement()
     if agreement is not None:
         lines += [agreement, ""]
-    lines += [f"- {row.name} failed: {row.reason}" for row in results.rows if row.status == "failed"]
+    failed = [row for row in results.rows if row.status == "failed"]
+    lines += [f"- {for_markdown(f'{row.name} failed: {row.reason}')}" for row in failed]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(for_markdown, cells)) + " |"
 
 
 def to_tables(results: Results) -> list[Table]:
@@ -132,11 +139,13 @@ def to_tables(results: Results) -> list[Table]:
         results.rows, results.selected_on, results.reported_on
     ):
         # Twelve numbers and a name fit into 80 columns only without lines between them.
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table = Table(title=plain(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
         for name in header:
-            table.add_column(name, justify="left" if name in {"row", "widths"} else "right", no_wrap=True)
+            table.add_column(
+                plain(name), justify="left" if name in {"row", "widths"} else "right", no_wrap=True
+            )
         for row in body:
-            table.add_row(*row)
+            table.add_row(*map(plain, row))
         tables.append(table)
     if on := devices(results.rows):
         # The first table has the column.
@@ -149,11 +158,11 @@ def _plot(results: Results, path: Path) -> None:
     for row, reward, score in results.rewarded:
         point = reward, 100 * score
         axes.plot(*point, "o", color="tab:blue")
-        axes.annotate(str(row.rank or row.name), point, textcoords="offset points", xytext=(5, 4))
+        axes.annotate(for_plot(str(row.rank or row.name)), point, textcoords="offset points", xytext=(5, 4))
     for row in results.rows:
         reported = results.reported(row)
         if row.status == "done" and not row.is_entry and reported is not None:
-            axes.axhline(100 * reported, color="tab:gray", linestyle="--", label=row.name)
+            axes.axhline(100 * reported, color="tab:gray", linestyle="--", label=for_plot(row.name))
             axes.legend()
     axes.set(
         xlabel="proxy reward",

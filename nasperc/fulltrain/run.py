@@ -23,9 +23,11 @@ from nasperc.fulltrain.task import FullTask, selecting
 from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
 from nasperc.old_files import PIXELS_NOT_KNOWN
+from nasperc.plain_console import PlainConsole
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
+from nasperc.shown_text import printable
 from nasperc.torch_files import file_sha256
 from nasperc.whole_files import refuse_link
 
@@ -81,7 +83,7 @@ def fulltrain(
         InputError: bad input; another full training is at work in the folder; every row failed.
         KeyboardInterrupt: interrupted; the row in training has a checkpoint.
     """
-    console = console or Console()
+    console = console or PlainConsole()
     if pick not in PICKS:
         raise InputError(
             f"what is trained must be one of {', '.join(PICKS)}",
@@ -119,7 +121,7 @@ def fulltrain(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK, ONE_TRAINING, HOW_TO_TAKE_OVER, take_over=take_over) as lock:
         for line in [*training.notes(), *undefined, _opening(top10, training, jobs), *warnings]:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
         results = _train(top10, training, jobs, folder, prepared, workers, console, lock)
     for table in to_tables(results):
         console.print(table)
@@ -157,12 +159,12 @@ def _train(
 ) -> Results:
     """Every row in its turn; the results are written after each."""
     rows: list[Row] = []
-    with _workers(training.recipe, prepared, workers) as pool, Display(console) as display:
+    with _workers(training.recipe, prepared, workers, console) as pool, Display(console) as display:
         try:
             display.start_row("all rows")
             lines = _prepare(training, prepared, display)
             for line in [*lines, *training.other_than_searched(top10.weights)]:
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
             for job in jobs:
                 display.start_row(job.name, training.iterations(job))
                 lock.check()
@@ -174,11 +176,15 @@ def _train(
                 outcome = f"{results.presentation.heading} {percent(results.reported(row))}"
                 if row.status == "failed":
                     outcome = row.reason
-                console.print(f"{row.name}: {row.status}, {outcome}", highlight=False, markup=False)
+                console.print(
+                    printable(f"{row.name}: {row.status}, {outcome}"), highlight=False, markup=False
+                )
                 if not row.pixels_known:
                     console.print(
-                        f"{PIXELS_NOT_KNOWN}: the training of {row.name} began before the bytes of images were "
-                        "looked at",
+                        printable(
+                            f"{PIXELS_NOT_KNOWN}: the training of {row.name} began before the bytes of images were "
+                            "looked at"
+                        ),
                         highlight=False,
                         markup=False,
                     )
@@ -212,7 +218,7 @@ def _prepare(training: FullTask[Any, Any], prepared: Path, display: Display) -> 
 
 
 @contextmanager
-def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | None]:
+def _workers(recipe: Recipe, prepared: Path, count: int, console: Console) -> Iterator[Workers | None]:
     """What does the iterations instead of this process; None for one worker, who needs no Ray."""
     if count == 1:
         yield None
@@ -220,6 +226,8 @@ def _workers(recipe: Recipe, prepared: Path, count: int) -> Iterator[Workers | N
     from nasperc.fulltrain.data_parallel import data_parallel
 
     with data_parallel(recipe, prepared, count) as parallel:
+        for note in parallel.notes:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         yield parallel.train
 
 

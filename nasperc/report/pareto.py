@@ -9,6 +9,7 @@ from typing import Any
 from controllers.costs import COSTS, CostName
 from nasperc.report.figure_file import save_figure
 from nasperc.search.pareto import ParetoFronts
+from nasperc.shown_text import for_plot
 
 LABELS: dict[CostName, str] = {
     "flops": "MACs",
@@ -75,9 +76,13 @@ def plot_pareto(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> 
                 axis.plot(*zip(*candidates, strict=True), ".", color=f"C{number}", alpha=0.35, markersize=4)
                 # From the cheapest on: what reward a cost buys at most.
                 axis.step(
-                    *zip(*reversed(front), strict=True), "o-", color=f"C{number}", where="post", label=run
+                    *zip(*reversed(front), strict=True),
+                    "o-",
+                    color=f"C{number}",
+                    where="post",
+                    label=for_plot(run),
                 )
-            axis.set(title=f"stage {stage}", xlabel=LABELS[cost], ylabel="reward")
+            axis.set(title=for_plot(f"stage {stage}"), xlabel=LABELS[cost], ylabel="reward")
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             axis.grid(alpha=0.3)
             if axis.lines:

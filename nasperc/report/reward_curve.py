@@ -11,6 +11,7 @@ import numpy as np
 
 from controllers.costs import objective
 from nasperc.report.figure_file import save_figure
+from nasperc.shown_text import for_plot
 
 WINDOW = 30
 
@@ -91,14 +92,14 @@ def plot_reward_curves(runs: Mapping[str, Sequence[RewardCurve]], path: Path, la
             for curve in curves:
                 if curve.stage == stage:
                     axis.plot(curve.rewards, ".", color=f"C{number}", alpha=0.35, markersize=4)
-                    axis.plot(moving_average(curve.rewards), color=f"C{number}", label=run)
+                    axis.plot(moving_average(curve.rewards), color=f"C{number}", label=for_plot(run))
         # A few candidates that learned nothing would flatten everything else.
         lowest, highest = np.percentile(
             [r for cs in runs.values() for c in cs if c.stage == stage for r in c.rewards], [2, 100]
         )
         margin = 0.05 * (highest - lowest) or 0.1
         axis.set_ylim(lowest - margin, highest + margin)
-        axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel=label)
+        axis.set(title=for_plot(f"stage {stage}"), xlabel="completed candidates", ylabel=for_plot(label))
         axis.grid(alpha=0.3)
         # Good rewards come late: the upper left is where the fewest dots are.
         axis.legend(title=f"mean of the last {WINDOW}", loc="upper left", framealpha=0.6)

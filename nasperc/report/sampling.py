@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from nasperc.errors import InputError
 from nasperc.report.figure_file import save_figure
 from nasperc.report.reward_curve import WINDOW, moving_average
+from nasperc.shown_text import for_plot
 from search_spaces.base import Decision, SearchSpace
 
 # Draws that were trained, and those that were known already or not to be tried again.
@@ -48,13 +50,21 @@ def sampling_proportions(events: Sequence[Mapping[str, Any]], space: SearchSpace
         space: of the run.
 
     Raises:
-        InputError: an architecture of the journal is none of the space.
+        InputError: an architecture of the journal is none of the space, or a stage searches parts that it has not.
     """
     free: dict[str, Sequence[str]] = {}
     drawn: dict[tuple[str, str], list[Sequence[int]]] = {}
     for event in events:
         if event["event"] == "stage_start":
             free[event["stage"]] = event["free"]
+            unknown = [part for part in event["free"] if part not in space.parts]
+            if unknown:
+                raise InputError(
+                    f"the parts that a stage searches must be out of {', '.join(space.parts)}",
+                    value=unknown[0],
+                    where="the journal",
+                    repair="It is of another space: restore the run's journal or its recipe.yaml.",
+                )
         if event["event"] not in _DRAWS:
             continue
         architecture = space.from_dict(event["architecture"], where="the journal")
@@ -114,14 +124,15 @@ def plot_sampling(panels: Sequence[Proportions], path: Path) -> None:
             # Ten colours in all.
             line = "-" if number < 10 else ":"
             average = moving_average(list(shares))
-            axis.plot(draws[first:], average[first:], line, color=f"C{number % 10}", label=label)
+            axis.plot(draws[first:], average[first:], line, color=f"C{number % 10}", label=for_plot(label))
         values, counts = np.unique(panel.uniform.round(6), return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             number = int(np.argmin(abs(panel.uniform - value)))
             colour = f"C{number % 10}" if count == 1 else "0.4"
             axis.axhline(value, color=colour, linestyle="--", linewidth=1)
         title = _TITLES.get(panel.kind, panel.kind)
-        axis.set(title=f"{panel.part}: {title}", xlabel=f"architectures drawn in stage {panel.stage}")
+        drawn = f"architectures drawn in stage {panel.stage}"
+        axis.set(title=for_plot(f"{panel.part}: {title}"), xlabel=for_plot(drawn))
         axis.set_ylim(bottom=0)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.grid(alpha=0.3)

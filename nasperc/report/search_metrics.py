@@ -8,6 +8,7 @@ from typing import Any
 
 from nasperc.report.figure_file import save_figure
 from nasperc.report.reward_curve import WINDOW, moving_average
+from nasperc.shown_text import for_plot
 
 # Of these the reward is the geometric mean.
 METRICS = {"miou": "mIoU", "fwiou": "fwIoU", "macc": "mAcc"}
@@ -50,10 +51,14 @@ def plot_metric_curves(stages: Mapping[str, Curves], path: Path) -> None:
         for number, (name, values) in enumerate(curves.items()):
             average, candidates = moving_average(values), range(1, len(values) + 1)
             style = {"color": f"C{number}", "linewidth": 2.5 if name == REWARD else 1.5}
-            axis.plot(candidates, average, label=f"{name}  {average[-1]:.3f}", **style)
+            axis.plot(candidates, average, label=for_plot(f"{name}  {average[-1]:.3f}"), **style)
             if name == REWARD:
                 axis.plot(candidates, values, ".", color=f"C{number}", alpha=0.3, markersize=4)
-        axis.set(title=f"stage {stage}", xlabel="completed candidates", ylabel=f"mean of the last {WINDOW}")
+        axis.set(
+            title=for_plot(f"stage {stage}"),
+            xlabel="completed candidates",
+            ylabel=f"mean of the last {WINDOW}",
+        )
         axis.grid(alpha=0.3)
         axis.legend(title="the last value", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     save_figure(figure, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.report.figure_file import save_figure
+from nasperc.shown_text import for_plot
 from search_spaces.base import SearchSpace
 
 PERIOD = 50
@@ -52,7 +53,7 @@ def plot_weight_sharing(runs: Mapping[str, Sequence[float]], path: Path, period:
 
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for run, proportions in runs.items():
-        axis.plot(range(1, len(proportions) + 1), proportions, "o-", label=run)
+        axis.plot(range(1, len(proportions) + 1), proportions, "o-", label=for_plot(run))
     axis.set(
         xlabel=f"period of {period} heads", ylabel="proportion of fully shared heads", ylim=(-0.02, 1.02)
     )

@@ -20,6 +20,7 @@ from nasperc.search.live_display import PrepareDisplay
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10
+from nasperc.shown_text import printable
 from proxy_tasks.base import ProxyTask
 from search_spaces.base import ORIGINAL, Architecture, Part, SearchSpace, Stage
 
@@ -126,8 +127,9 @@ class BetweenStages:
     def _select(self, path: Path, following: Stage, candidates: Set[str]) -> Selection:
         assert self._selector is not None
         self._console.print(
-            f"choosing what the stage {following.name} builds on: {self._recipe.search.select}",
+            printable(f"choosing what the stage {following.name} builds on: {self._recipe.search.select}"),
             highlight=False,
+            markup=False,
         )
         selection = self._selector(path, following.widths)
         if selection.hash not in candidates:

@@ -14,7 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nasperc.plain_console import plain
 from nasperc.search.progress import WINDOW, SearchProgress
+from nasperc.shown_text import printable
 
 PLAIN_EVERY_S = 10.0
 
@@ -98,14 +100,14 @@ def line(progress: SearchProgress, now: float) -> str:
     if progress.warm:
         parts.append(f"{progress.warm} evaluations of other runs learnt from")
     if progress.failed and progress.last_failure:
-        parts.append(f"last failure: {progress.last_failure[:160]}")
+        parts.append(f"last failure: {printable(progress.last_failure[:160])}")
     return "  ".join(parts)
 
 
 def panel(progress: SearchProgress, now: float) -> RenderableType:
     """The whole state as a panel."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("stage", _stage(progress))
+    grid.add_row("stage", plain(_stage(progress)))
     grid.add_row(
         "candidates",
         f"{progress.done}{_of(progress)}: {progress.completed} completed, {progress.stopped} stopped,"
@@ -122,13 +124,13 @@ def panel(progress: SearchProgress, now: float) -> RenderableType:
         grid.add_row(f"slot {slot}", f"candidate {running.id} for {gone}")
     if progress.diagnostics:
         numbers = (f"{name} {value:.3g}" for name, value in progress.diagnostics.items())
-        grid.add_row("controller", "  ".join(numbers))
+        grid.add_row("controller", plain("  ".join(numbers)))
     if progress.last_failure:
-        grid.add_row("last failure", Text(progress.last_failure[:200]))
+        grid.add_row("last failure", plain(progress.last_failure[:200]))
     if progress.warm:
         grid.add_row("warm start", f"{progress.warm} evaluations of other runs")
     if progress.last_rejection:
-        grid.add_row("last rejection", Text(progress.last_rejection[:200]))
+        grid.add_row("last rejection", plain(progress.last_rejection[:200]))
     bar = ProgressBar(total=1.0, completed=progress.fraction(now))
     return Panel(Group(bar, grid), title="nasperc search", title_align="left")
 
@@ -153,7 +155,9 @@ class PrepareDisplay:
             if now >= self._next or fraction >= 1.0:
                 self._next = now + 0.2
                 row = Table.grid(padding=(0, 2))
-                row.add_row(phase, ProgressBar(total=1.0, completed=fraction, width=40), f"{fraction:4.0%}")
+                row.add_row(
+                    plain(phase), ProgressBar(total=1.0, completed=fraction, width=40), f"{fraction:4.0%}"
+                )
                 self._live.update(row, refresh=True)
         elif now >= self._next:
             self._next = now + self._every_s

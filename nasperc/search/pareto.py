@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from controllers.costs import COSTS, CostName
 from controllers.service.journal import Event
-from nasperc.errors import InputError
+from nasperc.errors import InputError, shown
+from nasperc.plain_files import read_json
+from nasperc.plugins import require_named_plugins
 from nasperc.search.components import build_space
 from nasperc.search.journal_beside import completions_beside
 from nasperc.search.recipe import Recipe, parse_recipe
@@ -112,18 +114,23 @@ def read_pareto(path: str | Path) -> tuple[ParetoFront, ...]:
     path = Path(path)
     repair = "Write it again: nasperc search --resume RUN rebuilds pareto.json from the journal."
     try:
-        file = _File.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("pareto.json must be readable", value=error, where=path, repair=repair) from error
+        document = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "pareto.json must be a readable JSON file of plain values", value=error, where=path, repair=repair
+        ) from error
+    try:
+        file = _File.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InputError(
             f"pareto.json is not valid at {key}: {first['msg']}",
-            value=repr(first["input"])[:80],
+            value=shown(first["input"]),
             where=path,
             repair=repair,
         ) from error
+    require_named_plugins(file.recipe, where=f"{path}, recipe")
     recipe = parse_recipe(file.recipe, where=f"{path}, recipe")
     space, completed = build_space(recipe), completions_beside(path, recipe)
     fronts = []

@@ -23,7 +23,7 @@ from controllers.service.journal import Event
 from nasperc.errors import InputError
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
-from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
+from nasperc.search.ray_start import NAMESPACE, StartedRay, gpus_per_worker, ray, start_ray
 from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
@@ -167,11 +167,11 @@ class RayExecutor(Executor):
         self._tune_error: BaseException | None = None
         self._ended_at: float | None = None
         self._gauges: dict[str, Gauge] = {}
-        self._dashboard_url: str | None = None
+        self._ray: StartedRay | None = None
 
     def start(self) -> None:
         if not ray.is_initialized():
-            self._dashboard_url = start_ray(self._recipe.search)
+            self._ray = start_ray(self._recipe.search)
             self._started_ray = True
         gpus = gpus_per_worker(self._recipe.search, ray.cluster_resources().get("GPU", 0.0))
         actor_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ServiceActor)
@@ -241,12 +241,15 @@ class RayExecutor(Executor):
             raise failure
 
     def notes(self) -> list[str]:
-        if not self._dashboard_url:
+        if self._ray is None:
             return []
-        note = f"Ray dashboard: http://{self._dashboard_url}"
+        notes = list(self._ray.notes)
+        if self._ray.dashboard is None:
+            return notes
+        note = f"Ray dashboard: http://{self._ray.dashboard}"
         if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
             note += "  (it asks for a token: ray get-auth-token prints it)"
-        return [note]
+        return [*notes, note]
 
     def publish(self, progress: SearchProgress) -> None:
         values = {

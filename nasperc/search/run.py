@@ -18,6 +18,7 @@ from controllers.service.journal import Event, Journal
 from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError, shown
 from nasperc.evaluation.latency import doubt
+from nasperc.plain_console import PlainConsole, plain
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
 from nasperc.search.components import (
     build_plan,
@@ -40,6 +41,7 @@ from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RUNS, RunFolder, resolve_paths
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
+from nasperc.shown_text import printable
 from proxy_tasks.base import Findings, ProxyTask
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
@@ -79,7 +81,7 @@ def run_search(
             a stage was completed.
         KeyboardInterrupt: interrupted; how to resume was printed.
     """
-    console = console or Console()
+    console = console or PlainConsole()
     if resume:
         if folder is None:
             raise ValueError("a search is resumed in its folder")
@@ -227,7 +229,7 @@ def _prepare(
     with PrepareDisplay(console) as display:
         proxy.prepare(display)
     for note in proxy.notes():
-        console.print(note, highlight=False, markup=False)
+        console.print(printable(note), highlight=False, markup=False)
     return proxy
 
 
@@ -324,7 +326,7 @@ class _Search:
                 markup=False,
             )
         for reason in progress.not_warm:
-            console.print(f"no warm start for the stage {reason}", highlight=False, markup=False)
+            console.print(printable(f"no warm start for the stage {reason}"), highlight=False, markup=False)
         table, doubted = self._ranking(proxy, console)
         console.print(table)
         if doubted is not None:
@@ -401,7 +403,7 @@ class _Search:
         target = self._recipe.search.cost_target
         penalised = [] if target is None else ["penalised"]
         table = Table("rank", "stage", "candidate", "reward", *penalised, "hash", "MACs", "parameters", "ms")
-        table.caption = f"ms: {'; '.join(captions)}" if captions else None
+        table.caption = plain(f"ms: {'; '.join(captions)}") if captions else None
         for number, event in enumerate(events):
             costs = [event["cost"].get(key) for key in ("flops", "params")]
             latency, latency_ms = measured.get(number), timed.get(number)
@@ -409,11 +411,11 @@ class _Search:
                 latency_ms = 1e3 * latency.median_s
             table.add_row(
                 str(number + 1),
-                event["stage"],
+                plain(event["stage"]),
                 str(event["id"]),
                 f"{event['reward']:.4f}",
                 *([] if target is None else [f"{objective(event):.4f}"]),
-                event["hash"][:8],
+                plain(event["hash"][:8]),
                 *("-" if cost is None else f"{cost:.3g}" for cost in costs),
                 "-" if latency_ms is None else f"{latency_ms:.1f}",
             )

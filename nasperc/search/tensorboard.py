@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from controllers.costs import objective
 from controllers.service.journal import Event
 from nasperc.search.progress import SearchProgress
+from nasperc.shown_text import printable
 from nasperc.whole_files import refuse_link
 
 
@@ -66,4 +67,6 @@ class SearchScalars:
             self._hook(raised)
 
     def _write(self, tag: str, value: float, event: Event, progress: SearchProgress) -> None:
-        self._writer.add_scalar(tag.replace(" ", "_"), value, progress.done, walltime=event["time"])
+        self._writer.add_scalar(
+            printable(tag).replace(" ", "_"), value, progress.done, walltime=event["time"]
+        )

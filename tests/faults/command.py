@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 from faulty_plugin import read_notes
+from listening_sockets import with_descendants
 
 from controllers.service.journal import Event, Journal
 
@@ -151,20 +152,7 @@ def on_ray(home: Path, recipe: Mapping[str, Any], *options: str) -> Iterator[Com
 
 def descendants(pid: int) -> list[int]:
     """Processes that ``pid`` started, and theirs."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents.setdefault(int(after_name[1]), []).append(int(folder.name))
-    found, left = [], [pid]
-    while left:
-        children = parents.get(left.pop(), [])
-        found += children
-        left += children
-    return found
+    return sorted(with_descendants(pid) - {pid})
 
 
 def alive(pid: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "nasperc"))
 sys.path.insert(0, str(Path(__file__).parent))
 # The small run folder of the tests of full training.
 sys.path.append(str(Path(__file__).parents[1] / "nasperc"))

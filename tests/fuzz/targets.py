@@ -29,6 +29,28 @@ from document_targets import (
     top10_seeds,
 )
 from image_targets import image_seeds, label_map_seeds, open_image, open_label_map
+from prepared_targets import (
+    CAMVID,
+    LOSSES,
+    decoder_seeds,
+    finetuned_seeds,
+    header_seeds,
+    hurtful_pictures,
+    journal_seeds,
+    label_maps,
+    open_camvid,
+    open_decoder,
+    open_finetuned,
+    open_header,
+    open_loss_log,
+    open_marker,
+    open_pareto,
+    open_reported,
+    open_video_results,
+    open_warm_start,
+    pareto_seeds,
+    video_results_seeds,
+)
 from run_targets import open_journal, open_lock, open_results, open_snapshot, results_seeds, searched_file
 from target import CSV, Target, dump, reference_architecture
 from weight_targets import (
@@ -61,12 +83,26 @@ TARGETS: dict[str, Target] = {
     "VOC split": Target(lambda: [b"a\nb\n"], open_voc_list, mutations.cells),
     "COCO": Target(coco_seeds, open_coco, mutations.json_text),
     "classes": Target(lambda: [b"cat\ndog\ntraffic light\n"], open_classes, mutations.cells),
-    "image": Target(image_seeds, open_image, binary_mutations.metadata),
-    "label map": Target(label_map_seeds, open_label_map, binary_mutations.metadata),
+    "image": Target(lambda: [*image_seeds(), *hurtful_pictures()], open_image, binary_mutations.metadata),
+    "label map": Target(
+        lambda: [*label_map_seeds(), *label_maps()], open_label_map, binary_mutations.metadata
+    ),
     "checkpoint": Target(checkpoint_seeds, open_checkpoint, binary_mutations.torch_content),
     "checkpoint of a training": Target(training_seeds, open_training, binary_mutations.torch_content),
     "backbone weights": Target(weights_seeds, open_backbone, binary_mutations.torch_content),
     "weights to convert": Target(convert_seeds, open_convert, convert_mutation),
     "feature cache": Target(cache_seeds, open_cache, binary_mutations.metadata),
+    "CamVid lists": Target(lambda: [CAMVID], open_camvid, mutations.cells),
+    "marker of synthetic data": Target(
+        lambda: [dump({"seed": 1, "images": {"train": 2}})], open_marker, mutations.json_text
+    ),
+    "decoder's architecture": Target(decoder_seeds, open_decoder, mutations.json_text),
+    "fine-tuned weights": Target(finetuned_seeds, open_finetuned, binary_mutations.torch_content),
+    "header beside a cache": Target(header_seeds, open_header, mutations.cells),
+    "log.csv": Target(lambda: [LOSSES], open_loss_log, mutations.cells),
+    "pareto.json": Target(pareto_seeds, open_pareto, mutations.json_text),
+    "journal in a report": Target(journal_seeds, open_reported, mutations.journal_lines),
+    "journal of another run": Target(journal_seeds, open_warm_start, mutations.journal_lines),
+    "metrics.json of a video": Target(video_results_seeds, open_video_results, mutations.json_text),
     "table of scores": Target(lambda: [CSV, gzip.compress(CSV, mtime=0)], open_scores, mutations.cells),
 }

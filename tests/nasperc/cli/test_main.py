@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typed_command import nasperc
 
 from nasperc.cli import cache as cache_module
+from nasperc.cli.console import print_json
 from nasperc.data.synthetic import write_synthetic
 
 
@@ -239,3 +241,37 @@ def test_a_name_of_a_million_characters_is_one_line(empty_folder, monkeypatch, c
     assert code == 2
     assert "the name of a run may have 200 characters at most, but got 1000000" in err
     assert err.count("\n") == 1
+
+
+def test_names_from_files_are_shown_as_text(empty_folder, monkeypatch, capsys):
+    """A terminal would obey the sequence, rich the brackets, and XML has no such characters."""
+    title, terms = "\x1b]0;title\x07", ["--controller=random", "--executor=local", "--budget=2"]
+    Path("t.csv").write_text(f"a\x01$[b],{title}score\nx\x01[red]y,1\nz,2\n")
+    Path("r.yaml").write_text(
+        'base: table\ndescription: "\\e]0;title\\a [red]one\\ntwo"\nspace: {name: table, file: t.csv}\n'
+        "proxy: {name: table}\n"
+    )
+    code, out, err = nasperc(monkeypatch, capsys, "search", "--recipe=r.yaml", "--name=$[red]_$", *terms)
+    assert code == 0, err
+    assert "Recipe r.yaml: \\x1b]0;title\\x07 [red]one two\n" in out
+    assert "runs/$[red]_$" in out
+
+    for arguments in (["report", "$[red]_$"], ["runs"], ["export", "architecture"]):
+        code, shown, err = nasperc(monkeypatch, capsys, *arguments)
+        assert code == 0, err
+        assert "$[red]_$" in shown
+        out += shown + err
+    assert not set(out) & {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0))} - {"\n"}
+    svg = next(Path("export").glob("*.svg")).read_text()
+    assert "a\\x01$[b] = " in svg
+    ElementTree.fromstring(svg)
+    assert next(Path("export").glob("*.txt")).read_text().replace("\n", "").isprintable()
+
+
+def test_json_on_the_screen_is_ascii_and_means_the_same(capsys):
+    value = {"cl\x7f\x85\u202e\x1b]0;t\x07[red]": [0.5, "é"]}
+    print_json(value)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out) == value

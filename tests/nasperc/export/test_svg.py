@@ -142,3 +142,12 @@ def test_labels_are_escaped():
     root = ET.fromstring(render_svg(Diagram("a < b", (panel,))))
     words = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
     assert words == ["a < b", "<P> & co", 'x < "y" & z']
+
+
+def test_text_of_any_kind_leaves_it_xml():
+    name = 'a\x01<b>&"\uffff\ud800\x1b[2J'
+    panel = Panel(name, (Node(name, name, "input", 0, 0),), (), notes=(name,))
+    root = ET.fromstring(render_svg(Diagram(name, (panel,))))
+    shown = 'a\\x01<b>&"\\uffff\\ud800\\x1b[2J'
+    assert {text.text for text in root.iter(f"{SVG}text")} == {shown}
+    assert root.find(f"{SVG}title").text == shown

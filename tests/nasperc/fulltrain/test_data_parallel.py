@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from listening_sockets import listening, reachable, with_descendants
 from rich.console import Console
 
 from nasperc.assembly.detector import Baseline, build_detector
@@ -114,6 +115,21 @@ def test_two_workers_have_the_losses_of_one_process(recipe, dataset, tmp_path, a
     assert_same(losses, model, alone)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["finished"]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_nothing_of_it_is_reached_from_other_machines(recipe, dataset, tmp_path, two_workers):
+    """Once the workers have exchanged gradients: Ray's processes, theirs, and torch's sockets between them."""
+    found = {}
+
+    def look(step):
+        if step == 2:
+            found[True] = listening(with_descendants(os.getpid()))
+            found[False] = {pid: listening({pid}) for pid in workers_of_ray()}
+
+    trained(recipe, dataset, tmp_path / "checkpoint.pt", losses={}, workers=two_workers, on_step=look)
+    # gloo's, beside the one of Ray.
+    assert [len(sockets) >= 2 for sockets in found[False].values()] == [True, True]
+    assert not reachable(found[True])
 
 
 def test_one_process_continues_after_two_that_met_an_unreadable_image(

@@ -123,5 +123,5 @@ def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "pareto.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"pareto.json"):
         read_pareto(tmp_path / "pareto.json")
-    with pytest.raises(InputError, match="must be readable"):
+    with pytest.raises(InputError, match="must be a readable JSON file"):
         read_pareto(tmp_path / "none.json")

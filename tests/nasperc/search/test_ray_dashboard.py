@@ -1,15 +1,19 @@
-"""The dashboard's address and token: a Ray of its own, since these are settled when Ray starts."""
+"""Who reaches a local Ray: sockets, files and token of one of its own, since these are settled when it starts."""
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from listening_sockets import listening, reachable, with_descendants
 
 from nasperc.errors import InputError
 from nasperc.search.ray_start import start_ray
@@ -20,20 +24,23 @@ pytestmark = pytest.mark.ray
 PROGRAM = """
 from nasperc.search.ray_start import start_ray
 from nasperc.search.recipe import SearchRecipe
-print("url", start_ray(SearchRecipe(workers=1)), flush=True)
+print("url", start_ray(SearchRecipe(workers=1)).dashboard, flush=True)
+import ray
+from nasperc.search.ray_start import on_one_machine
+print("worker", ray.get(ray.remote(lambda: "works").remote()), on_one_machine(), flush=True)
 input()
 """
 
 
-def listening(port: int) -> set[str]:
-    """Addresses on which something listens at ``port``, as the kernel writes them (hexadecimal)."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            address, _, number = line.split()[1].rpartition(":")
-            if line.split()[3] == "0A" and int(number, 16) == port:
-                found.add(address)
-    return found
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Ray's sockets lie below it, and paths of sockets are short, which pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="r") as folder:
+        yield Path(folder)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def status(url: str, token: str | None = None) -> int:
@@ -48,10 +55,13 @@ def status(url: str, token: str | None = None) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets")
-def test_the_dashboard_listens_on_the_loopback_address_and_asks_for_its_token(tmp_path: Path) -> None:
-    # A home without a token: Ray makes one.
+def test_a_local_ray_is_reached_from_this_machine_and_its_dashboard_with_the_token(
+    tmp_path: Path, short_path: Path
+) -> None:
+    # A home without a token.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
-    environment |= {"HOME": str(tmp_path)}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(short_path)}
+    environment.pop("RAY_TMPDIR", None)
     ray = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         env=environment,
@@ -64,8 +74,17 @@ def test_the_dashboard_listens_on_the_loopback_address_and_asks_for_its_token(tm
         url = next(line.split()[1] for line in ray.stdout if line.startswith("url "))
         host, _, port = url.rpartition(":")
         assert host == "127.0.0.1"
-        assert listening(int(port)) == {"0100007F"}
-        token = (tmp_path / ".ray" / "auth_token").read_text()
+        assert next(line for line in ray.stdout if line.startswith("worker ")) == "worker works True\n"
+        sockets = listening(with_descendants(ray.pid))
+        assert ("127.0.0.1", int(port)) in sockets
+        # Of driver, GCS, raylet, worker, dashboard and its agents.
+        assert len(sockets) >= 8
+        assert not reachable(sockets)
+        file = tmp_path / ".ray" / "auth_token"
+        assert (mode(file), mode(file.parent)) == (0o600, 0o700)
+        assert mode(short_path / f"nasperc-{os.getuid()}") == 0o700
+        assert (short_path / f"nasperc-{os.getuid()}" / "ray" / "session_latest").exists()
+        token = file.read_text()
         nodes = f"http://{url}/nodes?view=summary"
         assert status(nodes) == 401
         assert status(nodes, "0" * 64) in (401, 403)
