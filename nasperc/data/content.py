@@ -114,6 +114,7 @@ class FileHashes:
             content = _format(found)
         # A folder that cannot be written to, or a full disk: the next command reads the files again.
         with suppress(OSError):
+            self._list.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._list, content)
 
 

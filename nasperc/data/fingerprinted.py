@@ -10,10 +10,11 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from nasperc.data.content import MOST_BYTES, PHASE, FileHashes, write_whole
+from nasperc.data.content import MOST_BYTES, PHASE, FileHashes
 from nasperc.data.sample import Sample
 from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
+from nasperc.whole_files import write_whole
 
 _HASHES = re.compile(rb"([0-9a-f]{64}\n)+")
 
