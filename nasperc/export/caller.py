@@ -2,7 +2,7 @@
 
 ONNX keeps them as metadata, a program of torch.export as extra files. ``classes`` is a list, in the order of the
 scores; ``input`` and ``outputs`` have one entry for each tensor; ``resize`` says what a detector's images were resized
-to before.
+to before, ``reading`` by which rules files of images were read in training.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation
 from nasperc.limits import LONGEST_SIDE
 
@@ -18,9 +19,9 @@ from nasperc.limits import LONGEST_SIDE
 MULTIPLE = 32
 
 
-def classes_values(classes: Sequence[str]) -> dict[str, Any]:
-    """For every file."""
-    return {"classes": list(classes)}
+def common_values(classes: Sequence[str], images: ImageRules) -> dict[str, Any]:
+    """For every file: grey of more than 8 bits has to be scaled by the caller as it was in training."""
+    return {"classes": list(classes), "reading": images.model_dump(mode="json")}
 
 
 def resize_values(short_side: int, max_long_side: int) -> dict[str, Any]:

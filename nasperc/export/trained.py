@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasperc.errors import InputError
-from nasperc.export.caller import classes_values, resize_values
+from nasperc.export.caller import common_values, resize_values
 from nasperc.export.exported_detector import Agreement
 from nasperc.export.exported_video import VideoAgreement
 from nasperc.export.onnx import export_onnx
@@ -34,7 +34,7 @@ def export_trained(
     Raises:
         InputError: an option of the other task; as the export of each.
     """
-    about = classes_values(trained.classes)
+    about = common_values(trained.classes, trained.images)
     onnx = path.suffix == ".onnx"
     if isinstance(trained, TrainedSegmenter):
         if with_nms:

@@ -52,6 +52,14 @@ VIDEO: dict[str, Any] = {
     "proxy": {"crop": [64, 64], "views": 1, "batch_size": 2, "epochs": 1, "bn_batches": 1},
     "search": {"budget": 3, "executor": "local"},
 }
+# No training, so that a controller can be asked often enough for snapshots of it.
+TABLE: dict[str, Any] = {
+    "base": "table",
+    "space": {"name": "table", "file": "table.csv"},
+    "proxy": {"name": "table"},
+    "controller": {"name": "ppo", "batch": 4},
+    "search": {"budget": 60, "executor": "local"},
+}
 RESUME = ("search", "--resume", "runs/search-001")
 
 
@@ -84,6 +92,19 @@ def without_caches(home: Path) -> None:
         cache.unlink()
 
 
+def after_the_last_snapshot(home: Path) -> None:
+    """All that is still to be proposed follows from the controller's snapshot."""
+    run = home / "runs" / "search-001"
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    last = max(k for k, line in enumerate(lines) if json.loads(line)["event"] == "snapshot")
+    (run / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
+    kept = json.loads(lines[last])["file"]
+    for path in [*run.glob("controller-*.pt"), run / "top10.json", run / "pareto.json"]:
+        # Only one is left, so that it must be this one.
+        if path.name != kept:
+            path.unlink()
+
+
 def rewards(home: Path) -> Any:
     """Rewards of the run's completed candidates, by hash."""
     lines = (home / "runs" / "search-001" / "journal.jsonl").read_bytes().splitlines()
@@ -110,6 +131,7 @@ def trained(home: Path) -> Any:
 
 
 VICTIMS = {
+    "snapshot": Victim("table", "runs/search-001/controller-*.pt", after_the_last_snapshot, RESUME, rewards),
     "cache": Victim("detection", "runs/prepared/cache-*.h5", unfinished, RESUME, rewards),
     "fine-tuned weights": Victim(
         "detection", "runs/prepared/backbone-*.pth", without_caches, RESUME, rewards
@@ -150,8 +172,10 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Finished runs of both tasks; of the detector a full training as well, finished and interrupted."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        for name, recipe in (("detection", DETECTION), ("video", VIDEO)):
+        for name, recipe in (("detection", DETECTION), ("video", VIDEO), ("table", TABLE)):
             home = found[name] = tmp_path_factory.mktemp(name)
+            rows = (f"{k:012b},{(k * 7919 % 4099) / 4099:.4f}" for k in range(4096))
+            (home / "table.csv").write_text("\n".join(["tokens,score", *rows]) + "\n")
             (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
             code, said = typed(home, ("search", "--recipe", "recipe.yaml"), patch)
             assert code == 0, said

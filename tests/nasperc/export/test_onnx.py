@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from nasperc.data.batch import collate
+from nasperc.data.image_rules import AS_STORED
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Meta, Sample
-from nasperc.export.caller import classes_values
+from nasperc.export.caller import common_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.onnx import check_onnx, export_onnx
 from nasperc.models.fcos import FCOS
@@ -30,7 +31,7 @@ def exported(
 ) -> tuple[ExportedDetector, Path, Agreement]:
     detector, normalisation = detector_of_every_layer
     path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
-    report = export_onnx(detector, normalisation, path, with_nms=True, about=classes_values(NAMES))
+    report = export_onnx(detector, normalisation, path, with_nms=True, about=common_values(NAMES, AS_STORED))
     return ExportedDetector(detector, normalisation).eval(), path, report
 
 
@@ -81,6 +82,7 @@ def test_nms_is_onnx_own_and_selects_what_ours_keeps(
 def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props}
     assert json.loads(properties["classes"]) == NAMES
+    assert json.loads(properties["reading"]) == {"range": None, "exif": "ignore"}
 
 
 def test_who_follows_the_metadata_gets_the_boxes_of_torch(

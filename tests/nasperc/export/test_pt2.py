@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from nasperc.data.image_rules import AS_STORED
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
 from nasperc.export import pt2
-from nasperc.export.caller import classes_values
+from nasperc.export.caller import common_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.pt2 import check_pt2, export_pt2
 from nasperc.models.fcos import FCOS
@@ -26,7 +27,7 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
 ) -> tuple[ExportedDetector, Path, Agreement]:
     path = tmp_path_factory.mktemp("pt2") / "detector.pt2"
-    agreement = export_pt2(*detector_of_every_layer, path, about=classes_values(NAMES))
+    agreement = export_pt2(*detector_of_every_layer, path, about=common_values(NAMES, AS_STORED))
     return ExportedDetector(*detector_of_every_layer).eval(), path, agreement
 
 
