@@ -32,6 +32,9 @@ def load_torch_file(path: Path, *, rule: str, repair: str) -> Any:
             checksums), or more than tensors and plain values.
     """
     try:
+        if path.exists() and not path.is_file():
+            # A pipe would be waited for.
+            raise ValueError("something that is no plain file")
         _require_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         _require_bounded(content)

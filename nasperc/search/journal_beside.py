@@ -13,6 +13,7 @@ from nasperc.plain_files import read_json
 from nasperc.search.recipe import Recipe
 from nasperc.search.recorded_recipe import recorded_recipe
 from nasperc.search.run_folder import RunFolder
+from nasperc.whole_files import require_plain
 
 
 def check_journal_beside(run: RunFolder, resumed: Recipe | None) -> list[str]:
@@ -33,6 +34,9 @@ def check_journal_beside(run: RunFolder, resumed: Recipe | None) -> list[str]:
         InputError: another recipe; a file names a candidate that the journal does not hold as completed, or cannot be
             read while the journal holds nothing that it could be written from; the journal is damaged.
     """
+    for path in (run.top10, run.pareto):
+        # A pipe would be waited for.
+        require_plain(path)
     # The files first: a search that runs writes to its journal before it writes to them.
     named = {path: _named(path) for path in (run.top10, run.pareto) if path.exists()}
     events = Journal.read(run.journal, to_open=True) if run.journal.is_file() else []

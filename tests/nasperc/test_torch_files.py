@@ -119,3 +119,9 @@ def test_tied_and_cut_out_tensors_are_read(tmp_path):
     content = load(tmp_path / "w.pth")
     assert torch.equal(content["b"], weight.t())
     assert torch.equal(content["c"], weight[1:])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="no plain file"):
+        load_torch_file(tmp_path / "weights.pt", rule="x", repair="y")
