@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import errno
-import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from controllers.costs import objective
 from controllers.service.journal import Event, Journal
-from controllers.service.journal_lines import Dropped
-from nasperc.errors import InputError, shown
-from nasperc.evaluation.latency import doubt
-from nasperc.plain_console import PlainConsole, plain
+from nasperc.errors import InputError
+from nasperc.plain_console import PlainConsole
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
 from nasperc.search.components import (
     build_plan,
@@ -27,27 +22,21 @@ from nasperc.search.components import (
     build_warm_start,
     controller_factory,
 )
-from nasperc.search.cost_gate import CORE_SHARE, LATENCY
 from nasperc.search.driver import Driver, begin_run, resume_run
 from nasperc.search.executor import Executor
+from nasperc.search.followed import FollowedSearch
 from nasperc.search.journal_beside import check_journal_beside
-from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration, search_display
+from nasperc.search.live_display import PrepareDisplay
 from nasperc.search.local_executor import LocalExecutor
-from nasperc.search.pareto import ParetoFronts
-from nasperc.search.progress import SearchProgress
 from nasperc.search.recipe import Recipe
 from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RUNS, RunFolder, resolve_paths
-from nasperc.search.tensorboard import SearchScalars
-from nasperc.search.top10 import Top10
 from nasperc.shown_text import printable
 from proxy_tasks.base import Findings, ProxyTask
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import SearchSpace, TokenSpace
 
-# Under a fast proxy the file need not be rewritten for every candidate.
-WRITE_EVERY_S = 2.0
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -142,7 +131,7 @@ def _drive(
             for note in warm_start.check():
                 console.print(note, highlight=False, markup=False)
         session = uuid.uuid4().hex
-        search = _Search(recipe, space, driver, proxy.description(), session)
+        search = FollowedSearch(recipe, space, driver, proxy.description(), session)
         between = BetweenStages(recipe, space, run, proxy, selector, console)
         between.begin(events)
         with _executor(recipe, run, session, findings, begin=not resume) as executor:
@@ -239,184 +228,3 @@ def _executor(recipe: Recipe, run: RunFolder, session: str, findings: Findings, 
     from nasperc.search.ray_executor import RayExecutor
 
     return RayExecutor(recipe, run.path, session, findings, begin)
-
-
-class _Search:
-    """What the driver keeps of a running search, folded from the journal: views, ``top10.json``, ``pareto.json``."""
-
-    def __init__(
-        self, recipe: Recipe, space: SearchSpace, driver: Driver, description: dict[str, Any], session: str
-    ) -> None:
-        self._recipe, self._space, self._description = recipe, space, description
-        self._driver, self._run, self._session = driver, driver.run, session
-        self.progress = SearchProgress(space)
-        self._top10, self._fronts = Top10(recipe.search.top), ParetoFronts()
-        self._seen = 0
-        self._unwritten = False
-        self._next_write = 0.0
-
-    def follow(self, executor: Executor, console: Console, between: BetweenStages) -> None:
-        """Run to the end, and keep every view up to date."""
-        self._driver.check()
-        executor.start()
-        for note in executor.notes():
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
-        scalars = SearchScalars(self._run.tensorboard)
-        try:
-            while self._follow_stage(executor, console, scalars):
-                self._write()
-                between.go_on(executor, self._description)
-        except InputError:
-            # Where the run has lost its folder or its lock, nothing more can be written, and that is what is said.
-            with suppress(InputError, OSError):
-                self._write()
-            raise
-        except BaseException:
-            self._write()
-            raise
-        else:
-            self._write()
-        finally:
-            scalars.close()
-
-    def _follow_stage(self, executor: Executor, console: Console, scalars: SearchScalars) -> bool:
-        """Run on; True when a stage waits for what it needs from outside, False at the end of the run."""
-        with search_display(console) as display:
-            going, waiting = True, False
-            while going and not waiting:
-                self._take_events(executor, console, scalars, display)
-                going = executor.advance()
-                waiting = going and executor.status().selecting
-            self._take_events(executor, console, scalars, display)
-        return waiting
-
-    def conclude(self, console: Console, proxy: ProxyTask) -> None:
-        """Say how it ended, and rank the best with their latency.
-
-        Raises:
-            InputError: the run ended with an error.
-        """
-        progress = self.progress
-        if progress.error is not None:
-            raise InputError(
-                "a search must be able to train candidates",
-                value=progress.error,
-                where=self._run.path,
-                repair="Begin a new run with higher limits."
-                if progress.rejected and not progress.completed
-                else f"Remove the cause, then: nasperc search --resume {self._run.path}",
-            )
-        rejected = f"{progress.rejected} rejected, " if progress.rejected else ""
-        console.print(
-            f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
-            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.monotonic()))}",
-            highlight=False,
-        )
-        for stage in progress.converged:
-            console.print(
-                f"the stage {stage} ended early: its controller proposed known architectures only",
-                highlight=False,
-                markup=False,
-            )
-        for stage in progress.over_limits:
-            console.print(
-                f"the stage {stage} ended early: too many candidates in a row exceeded a limit, the last: "
-                f"{progress.last_rejection}",
-                highlight=False,
-                markup=False,
-            )
-        for reason in progress.not_warm:
-            console.print(printable(f"no warm start for the stage {reason}"), highlight=False, markup=False)
-        table, doubted = self._ranking(proxy, console)
-        console.print(table)
-        if doubted is not None:
-            console.print(f"ms: {doubted}; they may not hold", highlight=False, markup=False, soft_wrap=True)
-        next_command = proxy.next_command.format(top10=self._run.top10, run=self._run.path)
-        console.print(
-            f"{self._run.top10}\nnext: {next_command}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-
-    def _take_events(
-        self, executor: Executor, console: Console, scalars: SearchScalars, display: SearchDisplay
-    ) -> None:
-        self._driver.check()
-        events = executor.events_since(self._seen)
-        resumed = [event for event in events if event["event"] == "run_resume"]
-        # Before this driver's own there are those of earlier ones.
-        for event in resumed if self._seen else resumed[-1:]:
-            passed_over = event.get("passed_over")
-            for snapshot in passed_over if isinstance(passed_over, list) else ():
-                console.print(
-                    f"a snapshot of the controller was passed over: {shown(snapshot)} (an older one, and the "
-                    "journal after it, serve as well)",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
-        self._seen += len(events)
-        for event in events:
-            dropped = event.get("dropped")
-            if dropped is not None and event["session"] == self._session:
-                note = f"{self._run.journal}: {Dropped(**dropped)}"
-                console.print(note, highlight=False, markup=False, soft_wrap=True)
-            self.progress.apply(event)
-            scalars.apply(event, self.progress)
-            ranked, on_front = self._top10.apply(event), self._fronts.apply(event)
-            self._unwritten |= ranked or on_front
-        if events:
-            executor.publish(self.progress)
-        if self._unwritten and time.monotonic() >= self._next_write:
-            self._write()
-            scalars.flush()
-        display.update(self.progress)
-
-    def _write(self) -> None:
-        self._driver.check()
-        self._top10.write(self._run.top10, self._recipe, self._space, self._description)
-        self._fronts.write(self._run.pareto, self._recipe)
-        self._unwritten, self._next_write = False, time.monotonic() + WRITE_EVERY_S
-
-    def _ranking(self, proxy: ProxyTask, console: Console) -> tuple[Table, str | None]:
-        """The best with their costs, and why their latencies cannot be trusted."""
-        events = self._top10.events()
-        architectures = [
-            self._space.from_dict(
-                {**event["architecture"], "hash": event["hash"]}, where=str(self._run.journal)
-            )
-            for event in events
-        ]
-        known = [event["cost"].get(LATENCY) for event in events]
-        timed = {number: latency_ms for number, latency_ms in enumerate(known) if latency_ms is not None}
-        untimed = [number for number in range(len(events)) if number not in timed]
-        with PrepareDisplay(console) as display:
-            pairs = [(architectures[number], events[number]["widths"]) for number in untimed]
-            measured = dict(zip(untimed, proxy.latencies(pairs, display), strict=True))
-        captions = ["as the workers measured it, on one thread"] if timed else []
-        captions += sorted(
-            {f"median latency of one image ({each.device})" for each in measured.values() if each is not None}
-        )
-        shares = [event["cost"].get(CORE_SHARE) for event in events]
-        shares += [each.core_share for each in measured.values() if each is not None]
-        target = self._recipe.search.cost_target
-        penalised = [] if target is None else ["penalised"]
-        table = Table("rank", "stage", "candidate", "reward", *penalised, "hash", "MACs", "parameters", "ms")
-        table.caption = plain(f"ms: {'; '.join(captions)}") if captions else None
-        for number, event in enumerate(events):
-            costs = [event["cost"].get(key) for key in ("flops", "params")]
-            latency, latency_ms = measured.get(number), timed.get(number)
-            if latency is not None:
-                latency_ms = 1e3 * latency.median_s
-            table.add_row(
-                str(number + 1),
-                plain(event["stage"]),
-                str(event["id"]),
-                f"{event['reward']:.4f}",
-                *([] if target is None else [f"{objective(event):.4f}"]),
-                plain(event["hash"][:8]),
-                *("-" if cost is None else f"{cost:.3g}" for cost in costs),
-                "-" if latency_ms is None else f"{latency_ms:.1f}",
-            )
-        return table, doubt(min((share for share in shares if share is not None), default=None))
