@@ -41,10 +41,12 @@ SMALL := --device cpu --crop 96 --crops 24 --batch 4 --iterations 6 --width 32 -
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python benchmarks/deform_conv_cuda.py --size 128
 	$(BIN)/python benchmarks/video_latency.py --rounds 7
 	$(BIN)/python benchmarks/proxy_step.py --set proxy.finetune=false
 	$(BIN)/python benchmarks/proxy_step.py --recipe dynamic_cell --set video.static.epochs=0.1
 	$(BIN)/python benchmarks/cache_read.py --megabytes 128 --rounds 5
+	$(BIN)/python benchmarks/content_hash.py --rounds 3 --set proxy.finetune=false
 	$(BIN)/python benchmarks/controller_update.py --candidates 60
 	$(BIN)/python benchmarks/controllers.py --synthetic --controllers random,evolution,surrogate --seeds 5 --budget 100 \
 		--out build/controller_runs

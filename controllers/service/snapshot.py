@@ -55,8 +55,8 @@ def read_snapshot(folder: Path, name: str, sha256: str) -> dict[str, Any]:
     path = folder / Path(name).name
     try:
         # A pipe of that name would be waited for.
-        if not path.is_file():
-            raise NotTheSnapshotError("no such file")
+        if path.exists() and not path.is_file():
+            raise NotTheSnapshotError("no plain file")
         content = path.read_bytes()
     except OSError as error:
         raise NotTheSnapshotError(error.strerror or str(error)) from error

@@ -102,7 +102,7 @@ def after_the_last_snapshot(home: Path) -> None:
     for path in [*run.glob("controller-*.pt"), run / "top10.json", run / "pareto.json"]:
         # Only one is left, so that it must be this one.
         if path.name != kept:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def rewards(home: Path) -> Any:
@@ -243,12 +243,13 @@ def test_no_flipped_bit_changes_a_result_without_a_word(
             damaged.rename(home / "checkpoint.pt")
         code, said = typed(home, victim.command, monkeypatch)
         # Words are wrapped where the line ends; what is said of an undamaged file does not count.
-        times = "".join(said.split()).count(damaged.name)
+        unwrapped = "".join(said.split())
+        times = unwrapped.count(damaged.name)
         if not attempt:
             assert code == 0, said
             wanted, undamaged = victim.result(home), times
             continue
-        named = times > undamaged
+        named = times > undamaged or damaged.name in unwrapped.partition("error:")[2]
         same = code == 0 and victim.result(home) == wanted
         if code == 2 and named:
             outcome = "refused"

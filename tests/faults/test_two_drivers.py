@@ -74,7 +74,7 @@ def begin_two(
         journal.write_bytes(b"".join(lines[: len(lines) // 2]))
         kept = yaml.safe_load((runs_before / "run" / "recipe.yaml").read_text())
         kept["search"].update(executor=terms["executor"], ray_address=terms.get("ray_address"))
-        kept["proxy"] = recipe["proxy"]
+        kept["proxy"] = {**recipe["proxy"], "seconds": kept["proxy"]["seconds"]}
         (runs_before / "run" / "recipe.yaml").write_text(yaml.safe_dump(kept))
         interruptions.append(Journal.read(journal))
         commands = [["search", "--resume", "runs/run"]] * 2

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from data_targets import _picture as picture
+from image_targets import picture
 from run_targets import _table as table_space
 from run_targets import searched_file
 from target import Read, dump, reference_architecture

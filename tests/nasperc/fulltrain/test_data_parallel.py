@@ -62,7 +62,13 @@ def dataset(recipe):
 
 
 @pytest.fixture(scope="module")
-def two_workers(recipe, tmp_path_factory):
+def others():
+    """Sockets that this process and its children had before: of other tests' clusters."""
+    return reachable(listening(with_descendants(os.getpid())))
+
+
+@pytest.fixture(scope="module")
+def two_workers(recipe, tmp_path_factory, others):
     with data_parallel(recipe, tmp_path_factory.mktemp("prepared"), workers=2) as parallel:
         yield parallel
 
@@ -117,7 +123,7 @@ def test_two_workers_have_the_losses_of_one_process(recipe, dataset, tmp_path, a
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_nothing_of_it_is_reached_from_other_machines(recipe, dataset, tmp_path, two_workers):
+def test_nothing_of_it_is_reached_from_other_machines(recipe, dataset, tmp_path, two_workers, others):
     """Once the workers have exchanged gradients: Ray's processes, theirs, and torch's sockets between them."""
     found = {}
 
@@ -129,7 +135,7 @@ def test_nothing_of_it_is_reached_from_other_machines(recipe, dataset, tmp_path,
     trained(recipe, dataset, tmp_path / "checkpoint.pt", losses={}, workers=two_workers, on_step=look)
     # gloo's, beside the one of Ray.
     assert [len(sockets) >= 2 for sockets in found[False].values()] == [True, True]
-    assert not reachable(found[True])
+    assert reachable(found[True]) <= others
 
 
 def test_one_process_continues_after_two_that_met_an_unreadable_image(

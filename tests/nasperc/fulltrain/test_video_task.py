@@ -181,7 +181,7 @@ def test_a_failing_cell_does_not_stop_the_others(top10, console, monkeypatch):
 
 
 def test_another_static_network_than_the_search_had_is_said(recipe, prepared):
-    task = video_task.VideoTask(recipe, prepared, recipe)
+    task = video_task.VideoTask(recipe, prepared, recipe, None)
     task.prepare(lambda *_: None)
     (path,) = prepared.glob("static-*.pt")
     searched = {"static_file": path.name, "static_sha256": file_sha256(path)}

@@ -63,7 +63,8 @@ def test_a_damaged_snapshot_is_said_when_the_run_goes_on(
     # Up to a little after the first stage's last snapshot.
     last = max(number for number, line in enumerate(lines) if snapshots[-1]["file"].encode() in line)
     (folder / "journal.jsonl").write_bytes(b"".join(lines[: last + 1]))
-    (folder / "top10.json").unlink()
+    for name in ("top10.json", "pareto.json"):
+        (folder / name).unlink(missing_ok=True)
     (folder / snapshots[-1]["file"]).write_bytes(b"damaged")
     run_search(None, folder, console=console, resume=True)
     assert f"a snapshot of the controller was passed over: '{snapshots[-1]['file']}: its SHA-256" in printed(
