@@ -75,12 +75,6 @@ class Tally:
     def lines(self) -> list[str]:
         """The counts, for people."""
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.injected.items()))
-        damage = [
-            f"{what}: {', '.join(f'{outcome} {count}' for outcome, count in sorted(outcomes.items()))}"
-            for what, outcomes in sorted(self.damage.items())
-        ]
-        if damage:
-            damage.append(f"completed evaluations lost by damage: {self.lost_by_damage}")
         return [
             f"faults injected: {faults or 'none'}",
             f"completed evaluations: {self.completed}, lost: {self.lost}, repeated: {self.repeated}",

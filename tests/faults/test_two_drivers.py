@@ -72,6 +72,9 @@ def begin_two(
         journal = runs_before / "run" / "journal.jsonl"
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join(lines[: len(lines) // 2]))
+        for ranking in ("top10.json", "pareto.json"):
+            # They name what the shortened journal does not hold.
+            (journal.parent / ranking).unlink(missing_ok=True)
         kept = yaml.safe_load((runs_before / "run" / "recipe.yaml").read_text())
         kept["search"].update(executor=terms["executor"], ray_address=terms.get("ray_address"))
         kept["proxy"] = {**recipe["proxy"], "seconds": kept["proxy"]["seconds"]}
