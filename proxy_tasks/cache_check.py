@@ -9,8 +9,8 @@ from pathlib import Path
 
 from feature_cache.opening import probe_header, read_header
 from feature_cache.whole import read_whole, whole_sha256
+from nasperc.assembly.static_network import Progress
 from nasperc.errors import InputError
-from proxy_tasks.base import Progress
 from proxy_tasks.folder_lock import folder_lock
 
 VERIFYING = "verifying"
