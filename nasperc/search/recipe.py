@@ -111,7 +111,12 @@ def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
     resolved: dict[str, ComponentSection] = {}
     for kind in KINDS:
         section: ComponentSection = getattr(recipe, kind)
-        model = load_component(kind, section.name).Recipe
+        try:
+            model = load_component(kind, section.name).Recipe
+        except InputError as error:
+            raise InputError(
+                error.rule, value=error.value, where=f"{error.where}, {where}", repair=error.repair
+            ) from error
         try:
             options = model.model_validate(section.options)
         except ValidationError as error:

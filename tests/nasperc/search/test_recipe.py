@@ -204,3 +204,8 @@ def test_a_base_is_one_of_the_package_or_a_file(tmp_path, base):
     (tmp_path / "r.yaml").write_text(f"base: {base}")
     with pytest.raises(InputError, match=r"package recipe or a \.yaml file"):
         load_recipe(str(tmp_path / "r.yaml"))
+
+
+def test_a_component_that_cannot_be_loaded_names_the_recipe_that_asks_for_it():
+    with pytest.raises(InputError, match=r"got nothing \(in recipe key proxy\.name, runs/one/top10\.json\)"):
+        parse_recipe({"space": {"name": "table"}, "proxy": {"name": "nothing"}}, where="runs/one/top10.json")
