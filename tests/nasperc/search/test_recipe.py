@@ -208,4 +208,6 @@ def test_a_base_is_one_of_the_package_or_a_file(tmp_path, base):
 
 def test_a_component_that_cannot_be_loaded_names_the_recipe_that_asks_for_it():
     with pytest.raises(InputError, match=r"got nothing \(in recipe key proxy\.name, runs/one/top10\.json\)"):
-        parse_recipe({"space": {"name": "table"}, "proxy": {"name": "nothing"}}, where="runs/one/top10.json")
+        parse_recipe(
+            {"space": {"name": "fcos_decoder"}, "proxy": {"name": "nothing"}}, where="runs/one/top10.json"
+        )
