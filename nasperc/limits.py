@@ -9,6 +9,8 @@ from nasperc.errors import InputError
 
 # Pixels of a side that images are resized, cropped or padded to; also the largest that an exported file takes.
 LONGEST_SIDE = 4096
+# Of a bound on a side, which "no bound" is commonly written as; the short side, bounded above, says what is allocated.
+LARGEST_BOUND = 1_000_000
 # Images of a batch, views of an image, frames of a sequence.
 MOST_AT_ONCE = 4096
 MOST_CLASSES = 10_000

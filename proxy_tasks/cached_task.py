@@ -196,7 +196,8 @@ class CachedTask(ProxyTask):
             if changed is None
             else f"{changed}, the first file that changed",
             repair="Annotations, images, weights or the version of the proxy task have changed: restore them, or begin "
-            "a new run."
+            "a new run. (A run of an older version cannot go on either where annotations are read by other rules now: "
+            "areas, crowds and names of classes, which the lines about the data tell.)"
             if changed is None
             else "Restore the files that changed, or begin a new run.",
         )

@@ -23,6 +23,7 @@ from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
+from nasperc.errors import InputError
 from nasperc.models.fcos_targets import FCOSTargets, fcos_targets, stack_targets
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import FCOSPreset
@@ -95,7 +96,8 @@ def write_cache(
         on_progress: called with ``caching`` and the fraction done.
 
     Raises:
-        InputError: an image cannot be read, or was written to meanwhile; the disk is full.
+        InputError: an image cannot be read, or was written to meanwhile; there is nothing to learn or to measure at
+            this size; the disk is full.
     """
     count = len(split.train) * recipe.views + len(split.val) * recipe.val_views
     most_boxes = max(1, max(len(record.boxes) for record in dataset.records))
@@ -104,7 +106,8 @@ def write_cache(
     device = next(backbone.parameters()).device
     # The boxes beside the targets keep their crowd flags: AP ignores crowd in any case.
     ignored = preset.crowd == "ignore" or dataset.difficult
-    done = 0
+    done, of_train = 0, len(split.train) * recipe.views
+    positives = {"meta-train": 0, "meta-val": 0}
     with CacheWriter(path, specs, count, contents, attributes) as writer:
         for samples in _chunks(dataset.while_unchanged(views(dataset, split, recipe))):
             images = collate(samples, normalisation).images.to(device)
@@ -115,11 +118,22 @@ def write_cache(
                 for spec, level in zip(features, maps, strict=True)
             }
             targets = stack_targets([_targets(sample, preset, recipe, ignored) for sample in samples])
+            found = (targets.labels >= 0).sum(dim=1)
+            positives["meta-train"] += int(found[: max(0, of_train - done)].sum())
+            positives["meta-val"] += int(found[max(0, of_train - done) :].sum())
             records |= dict(zip(TARGETS, targets, strict=True))
             records |= _ground_truth(samples, most_boxes)
             writer.append(records)
             done += len(samples)
             on_progress("caching", done / count)
+        for part, locations in positives.items():
+            if not locations:
+                raise InputError(
+                    f"{part} must have a location whose target is an object",
+                    value=f"none in {count} views of {recipe.crop} x {recipe.crop}",
+                    where="recipe keys proxy.short_side and proxy.crop",
+                    repair="Objects are too small at this size, or cut off: use larger images, or more views.",
+                )
 
 
 @dataclass(frozen=True)

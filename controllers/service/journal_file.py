@@ -76,6 +76,7 @@ class JournalFile:
                 os.ftruncate(self._descriptor, start + len(content))
             os.fsync(self._descriptor)
             self._check_place(start + len(content))
+            self._size = start + len(content)
         except InputError as error:
             self._failure = error
             raise
@@ -88,7 +89,15 @@ class JournalFile:
             )
             os.ftruncate(self._descriptor, start)
             raise self._failure from error
-        self._size = start + len(content)
+        except BaseException:
+            # Ctrl-C: whether the content is on the disk is not known, and whoever opens the journal next finds out.
+            self._failure = InputError(
+                "a journal is not written any more once a write was interrupted",
+                value="another event",
+                where=self.path,
+                repair=f"Go on with: nasperc search --resume {self.path.parent}",
+            )
+            raise
 
     def close(self) -> None:
         """Give the file and the locks back; again without effect.

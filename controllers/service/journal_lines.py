@@ -103,7 +103,10 @@ def parse(content: bytes, path: Path, before: int = 0) -> Parsed:
                 raise _out_of_place("a line without number", where)
         elif place[0] != number:
             raise _out_of_place(f"number {place[0]} in place {number}", where)
-        elif (events or not before) and place[1] != _prev(last if chained else None, content, offset):
+        # Of a part of a journal the line before, or all the bytes before, may be missing.
+        elif ((events and chained) or not before) and place[1] != _prev(
+            last if chained else None, content, offset
+        ):
             raise _out_of_place("one that was written after another line", where)
         if not has_right_types(event):
             raise InputError(

@@ -51,7 +51,8 @@ def check_upper_bits(picture: ImageFile.ImageFile, file: Path) -> None:
     extrema: Any = picture.getextrema()
     bands = zip(picture.getbands(), extrema, strict=True)
     brightest = max(high for band, (_, high) in bands if band not in ("A", "a"))
-    if brightest < _DARKEST:
+    # A frame that is black altogether is black.
+    if 0 < brightest < _DARKEST:
         raise InputError(
             "a colour image of 16 bits must use the upper 8, which are read",
             value=f"no value of {(brightest + 1) * 256} or more, of 65535",

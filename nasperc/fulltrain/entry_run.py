@@ -84,12 +84,15 @@ def _train_and_measure(
     workers: Workers | None,
 ) -> dict[str, Any]:
     result = task.train(model, job, folder, on_activity, workers)
+    if result.resumed_at < result.iterations:
+        _require_unchanged(task.splits["train"], folder)
     finished_before = result.resumed_at == result.iterations
     before = _read_row(folder / METRICS) if finished_before else {}
     metrics = _measured_before(before, task.splits, task.presentation)
     for name in task.splits:
         if name != "train" and name not in metrics:
             metrics[name] = task.measure(model, name, on_activity)
+            task.splits[name].check_unchanged()
     latency = _latency_before(before, task.size)
     if latency is None:
         on_activity("measuring latency", 0.0, "")
@@ -101,6 +104,25 @@ def _train_and_measure(
         "metrics": metrics,
         "latency": latency,
     }
+
+
+def _require_unchanged(split: Split, folder: Path) -> None:
+    """Check that images are those that checkpoints say they were trained on; these are put aside where they are not.
+
+    Raises:
+        InputError: one has changed during the training.
+    """
+    try:
+        split.check_unchanged()
+    except InputError as error:
+        for checkpoint in folder.glob("*.pt"):
+            checkpoint.replace(checkpoint.with_suffix(".changed-images"))
+        raise InputError(
+            error.rule,
+            value=error.value,
+            where=error.where,
+            repair=f"{error.repair} What was trained is kept in {folder}/*.changed-images.",
+        ) from error
 
 
 def _read_row(path: Path) -> dict[str, Any]:

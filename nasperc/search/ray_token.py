@@ -5,12 +5,17 @@ Ray would write it with the permissions of any file, readable for everybody on m
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from nasperc.errors import InputError
+
+# FAT, and some file systems of networks and in user space.
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 # With one of these the token lies where the user says.
 _ELSEWHERE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -57,19 +62,34 @@ def private_token(*, make: bool) -> list[str]:
 def _make(token: Path) -> None:
     """A new token under its name, whole from the beginning; one that appeared meanwhile stays."""
     whole = token.with_name(f".auth_token-{secrets.token_hex(8)}")
-    file = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    # As Ray's own: 256 bits, hexadecimal, without a newline.
+    secret = secrets.token_hex(32)
+    _write_new(whole, secret)
     try:
-        with os.fdopen(file, "w") as opened:
-            # As Ray's own: 256 bits, hexadecimal, without a newline.
-            opened.write(secrets.token_hex(32))
-            opened.flush()
-            os.fsync(file)
         # Unlike a rename it fails where another start was first, whose Ray has that token already.
         os.link(whole, token)
     except FileExistsError:
         return
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        with suppress(FileExistsError):
+            _write_new(token, secret)
     finally:
         whole.unlink()
+
+
+def _write_new(path: Path, text: str) -> None:
+    """A file of this user alone, on the disk.
+
+    Raises:
+        FileExistsError: there is one of that name.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(file, "w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(file)
 
 
 def _close(path: Path, others: int) -> list[str]:

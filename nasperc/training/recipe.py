@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nasperc.limits import LONGEST_SIDE, MOST_AT_ONCE
+from nasperc.limits import LARGEST_BOUND, LONGEST_SIDE, MOST_AT_ONCE
 
 
 class TrainingRecipe(BaseModel):
@@ -37,7 +37,7 @@ class TrainingRecipe(BaseModel):
     short_sides: tuple[Annotated[int, Field(ge=1, le=LONGEST_SIDE)], ...] = Field(
         default=(800,), min_length=1, max_length=LONGEST_SIDE
     )
-    max_long_side: int = Field(default=1333, ge=32, le=LONGEST_SIDE)
+    max_long_side: int = Field(default=1333, ge=32, le=LARGEST_BOUND)
     test_short_side: int = Field(default=800, ge=32, le=LONGEST_SIDE)
     # Side of a random square crop after resizing; None trains on whole images.
     crop: int | None = Field(default=None, ge=32, le=LONGEST_SIDE)

@@ -150,7 +150,10 @@ class TrainingRun:
             and made_with != self.identity.get("data")
             and made_with == dataset.old_fingerprint()
         ):
-            self.identity = without_new_keys({**self.identity, "data": made_with}, whatever=False)
+            # What has ended is not continued: that crowds are now background to its preset changes nothing of it.
+            dropped = {"crowd"} if content.get("finished") else set()
+            kept = {key: value for key, value in self.identity.items() if key not in dropped}
+            self.identity = without_new_keys({**kept, "data": made_with}, whatever=False)
             self.pixels_known = False
         for key, value in self.identity.items():
             if _same(content.get(key), value):

@@ -24,7 +24,7 @@ from proxy_tasks.video_recipe import VideoProxyRecipe
     ("model", "key", "value"),
     [
         (TrainingRecipe, "test_short_side", 60_000),
-        (TrainingRecipe, "max_long_side", 60_000),
+        (TrainingRecipe, "max_long_side", 10**7),
         (TrainingRecipe, "short_sides", (800, 60_000)),
         (TrainingRecipe, "crop", 60_000),
         (TrainingRecipe, "batch_size", 10**6),
@@ -49,6 +49,11 @@ from proxy_tasks.video_recipe import VideoProxyRecipe
 def test_a_digit_too_many_is_refused(model: type[BaseModel], key: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=key):
         model.model_validate({key: value})
+
+
+def test_no_bound_is_a_large_one() -> None:
+    """As it is commonly written."""
+    assert TrainingRecipe(max_long_side=99_999).max_long_side == 99_999
 
 
 @pytest.mark.parametrize("name", recipe_names())

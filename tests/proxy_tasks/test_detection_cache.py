@@ -14,6 +14,7 @@ from feature_cache.reader import CacheReader
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.sample import Meta, Sample
+from nasperc.errors import InputError
 from nasperc.models.fcos_targets import IGNORE, fcos_targets
 from nasperc.models.features import FeatureSpec
 from nasperc.models.heads.preset import PRESETS
@@ -63,7 +64,7 @@ def test_what_lies_in_crowd(
     whole = Sample(
         torch.zeros(3, 64, 64, dtype=torch.uint8),
         Meta(1, Path("x"), (64, 64)),
-        torch.tensor([[0.0, 0.0, 64.0, 64.0], [8.0, 8.0, 24.0, 24.0]]),
+        torch.tensor([[0.0, 0.0, 64.0, 64.0], [4.0, 4.0, 20.0, 20.0]]),
         torch.tensor([0, 1]),
         torch.tensor([True, False]),
     )
@@ -94,6 +95,42 @@ def test_what_lies_in_crowd(
         assert (IGNORE in labels) is ignored
     # AP ignores crowd whatever the training does.
     assert rows["box_crowd"].tolist() == [[1, 0]] * 2
+
+
+def test_objects_too_small_for_any_location_are_nothing_to_learn(
+    tmp_path: Path, task: DetectionProxy
+) -> None:
+    """Annotated, but of less than a pixel at the proxy's size."""
+    tiny = Sample(
+        torch.zeros(3, 64, 64, dtype=torch.uint8),
+        Meta(1, Path("x"), (64, 64)),
+        torch.tensor([[9.0, 9.0, 10.0, 10.0]]),
+        torch.tensor([0]),
+        torch.tensor([False]),
+    )
+
+    class OneImage(DetectionDataset):
+        def __getitem__(self, index: int) -> Sample:
+            return tiny
+
+    record = Record(1, Path("x"), (64, 64), *(np.zeros((1, 4)),) * 4)
+    recipe = task.recipe.model_copy(update={"short_side": 64, "views": 1, "flip": 0.0})
+    with pytest.raises(
+        InputError, match=r"meta-train must have a location.*proxy\.short_side and proxy\.crop"
+    ):
+        write_cache(
+            tmp_path / "tiny.h5",
+            OneImage("toy", "train", ("a", "b"), [record, record]),
+            ImageSplit((0,), (1,)),
+            SmallBackbone(),
+            task.setup.normalisation,
+            PRESETS["nas_fcos"],
+            recipe,
+            {},
+            {},
+            no_progress,
+        )
+    assert not list(tmp_path.glob("*.h5"))
 
 
 class SmallBackbone(torch.nn.Module):

@@ -199,3 +199,24 @@ def test_a_free_journal_is_left_as_it_is(journal: Journal) -> None:
     free_journal(journal.path)
     after = journal.path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_ctrl_c_in_the_middle_of_a_write_is_no_meddling(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its way back from the disk: what was written is there, and whoever goes on finds it."""
+    real = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        real(descriptor)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        journal.append({"event": "b"})
+    monkeypatch.setattr(os, "fsync", real)
+    with pytest.raises(InputError, match="once a write was interrupted"):
+        journal.append({"event": "c"})
+    journal.close()
+    assert [event["event"] for event in Journal.read(journal.path)] == ["a", "b"]
+    assert not list(journal.path.parent.glob("journal-rescued-*"))

@@ -133,6 +133,10 @@ def test_colours_in_the_lower_bits_alone_are_refused(tmp_path, save, channels):
         read_image(save(tmp_path / "a.png", values))
 
 
+def test_a_black_frame_of_16_bits_is_black(tmp_path):
+    assert not read_image(save_png16(tmp_path / "a.png", np.zeros((5, 7, 3), np.uint16))).any()
+
+
 @pytest.mark.parametrize("rules", [ImageRules(), ImageRules(range=(0, 1))])
 def test_values_that_are_no_numbers_are_refused(tmp_path, rules):
     values = np.ones((4, 6), np.float32)

@@ -120,6 +120,25 @@ def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monke
     assert all((a["model"][key] == b["model"][key]).all() for key in a["model"])
 
 
+def test_images_that_change_during_a_training_are_named_and_its_checkpoint_is_put_aside(
+    top10, console, data, tmp_path, fixed_costs, monkeypatch
+):
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    first, real_train = min((moved / "train").iterdir()), detection_task.train
+
+    def while_somebody_writes(*args, **kwargs):
+        with Image.open(first) as picture:
+            Image.new("RGB", picture.size).save(first)
+        return real_train(*args, **kwargs)
+
+    monkeypatch.setattr(detection_task, "train", while_somebody_writes)
+    with pytest.raises(InputError, match=rf"must not change while.*{first.name}.*changed-images"):
+        fulltrain(top10, top=1, overrides=[{"data": {"path": str(moved)}}], console=console)
+    row = top10.parent / "fulltrain" / "rank01"
+    assert sorted(path.name for path in row.iterdir()) == ["checkpoint.changed-images", "log.csv"]
+
+
 def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data):
     cost = Cost(flops=100, params_total=10, params_trainable=10)
     monkeypatch.setattr(detection_task, "measure_cost", lambda model, size: cost)

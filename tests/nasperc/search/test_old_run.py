@@ -77,3 +77,13 @@ def test_interrupted_it_goes_on_and_its_lines_are_chained_from_there(run: Path, 
     (run / "journal.jsonl").write_bytes(b"".join([lines[0], *lines[2:12], content[len(kept) :]]))
     with pytest.raises(InputError, match=r"must follow the one before it.*line 12\b"):
         Journal.read(run / "journal.jsonl")
+
+
+def test_any_part_of_a_journal_that_two_versions_wrote_can_be_asked_for(run: Path) -> None:
+    journal = Journal(run / "journal.jsonl")
+    whole = journal.since(0)
+    resumed = {"event": "run_resume", "session": "s", "boot": None, "zero": 1.0, "pending": []}
+    journal.append({**resumed, "time": 1.0, "at": 0.0}, {"event": "note", "time": 2.0, "at": 1.0})
+    for index in range(len(whole) + 2):
+        assert len(journal.since(index)) == len(whole) + 2 - index
+    journal.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -124,3 +125,13 @@ def test_a_home_that_cannot_be_written_to_is_one_line(home: Path) -> None:
     (home / ".ray").write_text("a file")
     with pytest.raises(InputError, match="must be a file of this user"):
         private_token(make=True)
+
+
+def test_a_home_without_hard_links_has_a_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert private_token(make=True) == []
+    assert mode(home / ".ray" / "auth_token") == 0o600
+    assert [path.name for path in (home / ".ray").iterdir()] == ["auth_token"]
