@@ -127,6 +127,9 @@ class FileLock:
                 if free and names_file(self.path, descriptor):
                     if holder.is_elsewhere and not take_over:
                         raise held(self.path, holder, self._rule, self._how)
+                    if holder.is_elsewhere:
+                        # Free to this host alone, where locks do not cross hosts: one who lives there must find out.
+                        return self._replace(), holder
                     _write(descriptor)
                     descriptor, taken = -1, descriptor
                     return taken, holder

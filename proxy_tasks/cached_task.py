@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from nasperc.evaluation.threads import threads
 from nasperc.old_files import without_new_keys
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
 from proxy_tasks.cached_recipe import CachedTaskRecipe
-from proxy_tasks.cached_setup import CachedSetup
+from proxy_tasks.cached_setup import CachedSetup, DataIdentity
 from proxy_tasks.candidate_training import CandidateTraining
 from proxy_tasks.failure import failed, release_memory
 from proxy_tasks.stopwatch import Stopwatch
@@ -79,13 +80,8 @@ class CachedTask(ProxyTask):
         """(H, W) of that image."""
 
     @abstractmethod
-    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
-        """Plain values that rewards depend on beside recipe and space.
-
-        Args:
-            data: fingerprint of the data set.
-            old: as they were before the bytes of images counted.
-        """
+    def _measured_on(self, data: DataIdentity) -> Mapping[str, Any]:
+        """Plain values that rewards depend on beside recipe and space."""
 
     def evaluate(self, candidate: Candidate, on_progress: Progress = no_progress) -> Result:
         """See :meth:`ProxyTask.evaluate`."""
@@ -155,21 +151,21 @@ class CachedTask(ProxyTask):
 
     def fingerprint(self) -> str:
         """See :meth:`ProxyTask.fingerprint`; an old run keeps the one that it began with."""
-        return self._fingerprint(self.setup.data, old=self.setup.old)
+        return self._fingerprint(self.setup.identity)
 
     def earlier_fingerprints(self) -> tuple[str, ...]:
         """See :meth:`ProxyTask.earlier_fingerprints`."""
-        return (self._fingerprint(self.setup.old_data, old=True),)
+        return (self._fingerprint(self.setup.old_identity),)
 
     def known(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.known`."""
         return self.setup.known()
 
-    def _fingerprint(self, data: str, *, old: bool) -> str:
+    def _fingerprint(self, data: DataIdentity) -> str:
         space = [self.space.name, self.space.version, self.space.variant]
         recipe = self.recipe.model_dump(mode="json")
-        contents = {**self._measured_on(data, old=old), "recipe": recipe, "space": space}
-        return fingerprint(without_new_keys(contents) if old else contents)
+        contents = {**self._measured_on(data), "recipe": recipe, "space": space}
+        return fingerprint(without_new_keys(contents) if data.old else contents)
 
     def _read_data(self, on_progress: Progress) -> None:
         """Find out what the data are, before anything is built from them.
@@ -177,16 +173,23 @@ class CachedTask(ProxyTask):
         Raises:
             InputError: they show nothing to learn; a file cannot be read; the run that is resumed measured on others.
         """
-        setup = self.setup
-        setup.check_parts()
+        setup, began = self.setup, self.setup.context.began_with
+        if began is None:
+            setup.check_parts()
+            setup.read_data(on_progress)
+            return
+        # What a run has measured on had something to learn, whatever today's readers make of the same annotations.
         setup.read_data(on_progress)
-        began = setup.context.began_with
-        if began is None or began == self.fingerprint():
+        if began == self.fingerprint():
             return
-        if began in self.earlier_fingerprints():
-            setup.go_on_as_old()
-            return
-        changed = setup.dataset.changed_since(lambda data: self._fingerprint(data, old=False) == began)
+        for identity in chain([setup.old_identity], setup.old_identities()):
+            if self._fingerprint(identity) == began:
+                setup.go_on_as_old(identity)
+                return
+        now = setup.identity
+        changed = setup.dataset.changed_since(
+            lambda data: self._fingerprint(replace(now, fingerprint=data)) == began
+        )
         raise InputError(
             "a resumed run must measure what it measured before",
             value=f"another task than the {began[:8]} that it began with"
@@ -196,8 +199,7 @@ class CachedTask(ProxyTask):
             if changed is None
             else f"{changed}, the first file that changed",
             repair="Annotations, images, weights or the version of the proxy task have changed: restore them, or begin "
-            "a new run. (A run of an older version cannot go on either where annotations are read by other rules now: "
-            "areas, crowds and names of classes, which the lines about the data tell.)"
+            "a new run."
             if changed is None
             else "Restore the files that changed, or begin a new run.",
         )

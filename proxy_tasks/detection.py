@@ -16,6 +16,7 @@ from nasperc.evaluation.cost import measure_module_cost
 from nasperc.old_files import NEW_KEYS
 from proxy_tasks.base import Progress, TaskContext, no_progress
 from proxy_tasks.cache_check import prepare_cache
+from proxy_tasks.cached_setup import DataIdentity
 from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.detection_ap import ValidationAP
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
@@ -71,8 +72,7 @@ class DetectionProxy(CachedTask):
         self._cache = self._resident(DetectionCache(reader, features, train, self.device))
         stages = [self.recipe, *(self.recipe.for_stage(stage.overrides) for stage in self.space.stages())]
         if any(recipe.needs_ap for recipe in stages):
-            classes = self.setup.dataset.classes
-            self._validation_ap = ValidationAP(self._cache, classes, self.preset, self.recipe.crop)
+            self._validation_ap = ValidationAP(self._cache, self.setup.classes, self.preset, self.recipe.crop)
 
     @classmethod
     def prepares_stages(cls, recipe: BaseModel) -> bool:
@@ -103,7 +103,7 @@ class DetectionProxy(CachedTask):
         modules = build_decoder(
             Searched(self.space, candidate.architecture, candidate.widths),
             self.setup.features,
-            len(self.setup.dataset.classes),
+            len(self.setup.classes),
             self.preset,
         )
         strides = tuple(spec.stride for spec in modules["neck"].out)  # type: ignore[union-attr]
@@ -128,16 +128,15 @@ class DetectionProxy(CachedTask):
         self._keep_on_device(cache.reader)
         return cache
 
-    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
+    def _measured_on(self, data: DataIdentity) -> Mapping[str, Any]:
         # Text, because the sizes of interest end in infinity, which JSON does not have.
-        preset = repr(self.preset.model_dump(exclude=set(NEW_KEYS) if old else None))
-        return {"cache": self.setup.contents_of(data, old=old), "preset": preset}
+        preset = repr(self.preset.model_dump(exclude=set(NEW_KEYS) if data.old else None))
+        return {"cache": self.setup.contents_of(data), "preset": preset}
 
     def _timed(self, architecture: Architecture, widths: Mapping[str, int]) -> nn.Module:
         """Backbone and decoder."""
         searched = Searched(self.space, architecture, widths)
-        classes = len(self.setup.dataset.classes)
-        return build_detector(self.setup.context.model, searched, classes, load_weights=False)
+        return build_detector(self.setup.context.model, searched, len(self.setup.classes), load_weights=False)
 
     @property
     def _timed_size(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from feature_cache.format import fingerprint
+from feature_cache.header import Header
 from nasperc.assembly.datasets import open_split
 from nasperc.assembly.detector import Baseline
 from nasperc.data.batch import collate
@@ -26,7 +27,7 @@ from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from nasperc.training.averaging import reestimate_batch_norm
 from proxy_tasks.base import Progress, TaskContext
-from proxy_tasks.cached_setup import CachedSetup
+from proxy_tasks.cached_setup import CachedSetup, DataIdentity
 from proxy_tasks.detection_cache import CHUNK, STRIDES, write_cache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_views import ImageSplit, split_images, views
@@ -62,6 +63,8 @@ class DetectionSetup(CachedSetup):
         preset: of the head.
     """
 
+    CACHES = "cache-*.h5"
+
     def __init__(self, recipe: DetectionProxyRecipe, context: TaskContext, preset: FCOSPreset) -> None:
         super().__init__(context)
         self.recipe, self.preset = recipe, preset
@@ -91,6 +94,15 @@ class DetectionSetup(CachedSetup):
                     repair="Use more images with objects, another seed, or another share.",
                 )
 
+    def data_in(self, header: Header) -> Mapping[str, Any] | None:
+        """See :meth:`CachedSetup.data_in`; of another number of images, the split would be another."""
+        return header.contents if header.records == self.records else None
+
+    @property
+    def records(self) -> int:
+        """Views in the cache."""
+        return len(self.split.train) * self.recipe.views + len(self.split.val) * self.recipe.val_views
+
     @cached_property
     def features(self) -> tuple[FeatureSpec, ...]:
         """What the backbone puts out, C2 to C5."""
@@ -112,16 +124,16 @@ class DetectionSetup(CachedSetup):
     @property
     def contents(self) -> dict[str, Any]:
         """Plain values that cached records depend on; their hash is the cache's fingerprint."""
-        return self.contents_of(self.data, old=self.old)
+        return self.contents_of(self.identity)
 
-    def contents_of(self, data: str, *, old: bool = False) -> dict[str, Any]:
-        """The contents with a data set's fingerprint; ``old``: as they were before the bytes of images counted."""
-        contents = {**self._contents, "data": data}
-        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if old else contents
+    def contents_of(self, data: DataIdentity) -> dict[str, Any]:
+        """The contents of a cache of data that are known by that."""
+        contents = {**self._contents, "data": data.fingerprint, "classes": list(data.classes)}
+        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if data.old else contents
 
     @cached_property
     def _contents(self) -> dict[str, Any]:
-        """All of them but the data set's fingerprint."""
+        """All of them but what the data set is known by."""
         recipe, backbone = self.recipe, self.context.model.backbone
         training = {"width": recipe.finetune_width, **recipe.finetune_training.model_dump(mode="json")}
         # Infinity is no JSON number.
@@ -129,7 +141,6 @@ class DetectionSetup(CachedSetup):
         return {
             "builder": BUILDER_VERSION,
             "images": self.dataset.rules.model_dump(mode="json"),
-            "classes": list(self.dataset.classes),
             "backbone": backbone.name,
             "backbone_recipe": backbone.model_dump(mode="json", exclude={"name", "weights", "normalisation"}),
             "weights": None if backbone.weights is None else file_sha256(backbone.weights),

@@ -20,6 +20,7 @@ from nasperc.evaluation.video_latency import FollowingFrame
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
 from proxy_tasks.base import Progress, TaskContext, no_progress
+from proxy_tasks.cached_setup import DataIdentity
 from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.stopwatch import Stopwatch
 from proxy_tasks.video_cache import SequenceCache
@@ -90,14 +91,14 @@ class VideoSegmentationProxy(CachedTask):
     def _training(
         self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
     ) -> CellTraining:
-        recipe, classes = self.recipe.for_stage(candidate.overrides), len(self.setup.dataset.classes)
+        recipe, classes = self.recipe.for_stage(candidate.overrides), len(self.setup.classes)
         iterations = recipe.iterations(len(self.setup.parts["train"].sequences))
         cell = modules[CELL].to(self.device)
         return CellTraining(cell, self.cache, classes, recipe, iterations, candidate.seed, stopwatch)
 
     def _video(self, architecture: Architecture, widths: Mapping[str, int]) -> VideoSegmenter:
         searched = Searched(self.space, architecture, widths)
-        return build_video(self.setup.context.model, searched, len(self.setup.dataset.classes), self.static)
+        return build_video(self.setup.context.model, searched, len(self.setup.classes), self.static)
 
     def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
         """Of encoder and cell: all that runs on a frame after the first."""
@@ -116,10 +117,10 @@ class VideoSegmentationProxy(CachedTask):
         """Of one frame; no candidate changes it."""
         return measure_cost(self.static.backbone, self.cache.frame_size)
 
-    def _measured_on(self, data: str, *, old: bool) -> Mapping[str, Any]:
+    def _measured_on(self, data: DataIdentity) -> Mapping[str, Any]:
         parts = self.setup.parts
         return {
-            "caches": {part: self.setup.contents_of(part, data, old=old) for part in parts},
+            "caches": {part: self.setup.contents_of(part, data) for part in parts},
             "sequences": {part: views.sequences.tolist() for part, views in parts.items()},
         }
 
@@ -150,7 +151,7 @@ class VideoSegmentationProxy(CachedTask):
     @torch.no_grad()
     def _static_measurement(self) -> Measurement:
         """Of the static network's classifier on the cached *dec* of every frame after the first."""
-        evaluation = SegmentationEvaluation(len(self.setup.dataset.classes), trimap_width=None)
+        evaluation = SegmentationEvaluation(len(self.setup.classes), trimap_width=None)
         cache, classify = self.cache, self.static.classifier
         for indices in cache.val_indices(self.recipe.val_batch_size):
             logits = [classify(dec) for dec in cache.static_dec(indices)]

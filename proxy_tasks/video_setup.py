@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from feature_cache.format import fingerprint
+from feature_cache.header import Header
 from feature_cache.reader import CacheReader
 from nasperc.assembly.datasets import check_shows_class, open_video_split
 from nasperc.assembly.segmenter import build_static
@@ -28,7 +30,7 @@ from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.cache_check import prepare_cache
-from proxy_tasks.cached_setup import CachedSetup
+from proxy_tasks.cached_setup import CachedSetup, DataIdentity
 from proxy_tasks.folder_lock import folder_lock
 from proxy_tasks.video_cache import write_frames
 from proxy_tasks.video_recipe import VideoProxyRecipe
@@ -54,6 +56,8 @@ class VideoSetup(CachedSetup):
         recipe: of the proxy task.
         context: see :class:`TaskContext`; ``video.static`` says how the static network is trained.
     """
+
+    CACHES = "frames-train-*.h5"
 
     def __init__(self, recipe: VideoProxyRecipe, context: TaskContext) -> None:
         super().__init__(context)
@@ -81,6 +85,11 @@ class VideoSetup(CachedSetup):
             later = sorted({part.frames[k] for k in part.sequences[:, 1:].flatten().tolist()})
             check_shows_class(self.dataset, later, f"meta-{name}")
 
+    def data_in(self, header: Header) -> Mapping[str, Any] | None:
+        """See :meth:`CachedSetup.data_in`; the frames stand in the contents."""
+        static = header.contents.get("static")
+        return static if isinstance(static, Mapping) else None
+
     @cached_property
     def normalisation(self) -> Normalisation:
         """Of the static network's input."""
@@ -90,32 +99,33 @@ class VideoSetup(CachedSetup):
     def cell_inputs(self) -> tuple[FeatureSpec, ...]:
         """What a cell is built on: layers 2, 3 and 4, then *dec*."""
         with torch.device("meta"):
-            static = build_static(self.context.model, len(self.dataset.classes), load_weights=False)
+            static = build_static(self.context.model, len(self.classes), load_weights=False)
         return static.cell_inputs
 
     @property
     def static_contents(self) -> dict[str, Any]:
         """Plain values that the static network depends on, data and classes among them."""
-        return self._static_contents(self.data, old=self.old)
+        return self._static_contents(self.identity)
 
     def contents(self, part: Part) -> dict[str, Any]:
         """Plain values that one part's records depend on; their hash is the fingerprint of its cache."""
-        return self.contents_of(part, self.data, old=self.old)
+        return self.contents_of(part, self.identity)
 
-    def contents_of(self, part: Part, data: str, *, old: bool = False) -> dict[str, Any]:
-        """The contents with a data set's fingerprint; ``old``: as they were before the bytes of images counted."""
+    def contents_of(self, part: Part, data: DataIdentity) -> dict[str, Any]:
+        """The contents of a cache of data that are known by that."""
         recipe = self.recipe.model_dump(mode="json", include=set(PART_KEYS[part]) | {"seed"})
         contents = {
             "builder": BUILDER_VERSION,
-            "static": self._static_contents(data, old=old),
+            "static": self._static_contents(data),
             "frames": list(self.parts[part].frames),
             **recipe,
         }
-        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if old else contents
+        return {**without_new_keys(contents), "builder": OLD_BUILDER_VERSION} if data.old else contents
 
-    def _static_contents(self, data: str, *, old: bool) -> dict[str, Any]:
-        contents = {**self._static_contents_without_data, "data": data}
-        return old_static_contents(contents, data) if old else contents
+    def _static_contents(self, data: DataIdentity) -> dict[str, Any]:
+        named = {"data": data.fingerprint, "classes": list(data.classes)}
+        contents = {**self._static_contents_without_data, **named}
+        return old_static_contents(contents, data.fingerprint) if data.old else contents
 
     @cached_property
     def _static_contents_without_data(self) -> dict[str, Any]:

@@ -163,6 +163,16 @@ def how_to_take_over(run: Path) -> str:
     return f"nasperc search --resume {run} --take-over"
 
 
+def require_no_writer(path: Path) -> None:
+    """Look whether a journal is written, by an older version too, which has no other lock than this.
+
+    Raises:
+        InputError: it is, and goes on to be for some seconds.
+    """
+    if _lock_path(path).exists():
+        FileLock(_lock_path(path), ONE_WRITER, how_to_take_over(path.parent), wait_s=PREDECESSOR_S).release()
+
+
 def free_journal(path: Path) -> None:
     """Take a journal from a writer whose host died, where the file system keeps its locks.
 
@@ -172,14 +182,15 @@ def free_journal(path: Path) -> None:
         InputError: the writer lives on this host.
         OSError: the journal cannot be copied.
     """
-    FileLock(
+    lock = FileLock(
         _lock_path(path), ONE_WRITER, how_to_take_over(path.parent), wait_s=PREDECESSOR_S, take_over=True
-    ).release()
+    )
+    lock.release()
     if not path.exists():
         return
     descriptor = open_in_place(path, os.O_RDWR)
     try:
-        if not lock_now(descriptor):
+        if lock.before.is_elsewhere or not lock_now(descriptor):
             with writing_whole(path, durable=True) as part:
                 _copy(descriptor, part, os.fstat(descriptor).st_size)
     finally:

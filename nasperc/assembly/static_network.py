@@ -72,7 +72,7 @@ def prepared_static(
         torch.manual_seed(seed)
         network = build_static(
             model,
-            len(dataset.classes),
+            len(contents["classes"]),
             load_weights=not path.exists(),
             auxiliary=recipe.auxiliary_weight > 0,
         )

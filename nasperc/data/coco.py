@@ -84,12 +84,12 @@ def read_coco(
     """
     file = _file(path, split)
     content = _load(file)
-    categories, notes = read_categories(content, file)
+    categories, notes, left_out = read_categories(content, file)
     classes = tuple(sorted(categories.values())) if classes is None else classes
     label_of = labels_by_name(classes, file)
     label_by_id = {key: label_of.get(name) for key, name in categories.items()}
     images = _images(content, file)
-    check = BoxCheck(strict, notes)
+    check = BoxCheck(strict, notes, left_out)
     objects: dict[int, _Objects] = {key: _Objects() for key in images}
     check_unique(
         (field(a, "id", int, file) for a in content["annotations"] if "id" in object_entry(a, file)),

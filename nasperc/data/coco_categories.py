@@ -11,10 +11,12 @@ from nasperc.errors import InputError, shown
 
 
 class Categories(NamedTuple):
-    """``names``: by id, without the blanks around them, each once. ``notes``: what was mended, a line each."""
+    """``names``: by id, without the blanks around them, each once. ``notes``: what was mended, a line each.
+    ``left_out``: name of the category that is none, as all others name it as the one above them."""
 
     names: dict[int, str]
     notes: tuple[str, ...] = ()
+    left_out: str | None = None
 
 
 def read_categories(content: dict[str, Any], file: Path) -> Categories:
@@ -33,7 +35,7 @@ def read_categories(content: dict[str, Any], file: Path) -> Categories:
         raise InputError("a COCO file must list categories", value="none", where=file, repair=REPAIR)
     above = {entry["id"]: _supercategory(entry, file) for entry in entries}
     annotated = {field(annotation, "category_id", int, file) for annotation in content["annotations"]}
-    notes = []
+    notes, name = [], None
     blank = [entry["name"] for entry in entries if entry["name"] != names[entry["id"]]]
     if blank:
         notes.append(f"blanks around {_counted(len(blank), 'category name')} left out (first: {blank[0]!r})")
@@ -51,7 +53,8 @@ def read_categories(content: dict[str, Any], file: Path) -> Categories:
             f"{_counted(len(doubles), 'category', 'categories')} with the name of another and no annotation left "
             f"out (first: {first})"
         )
-    return Categories({key: name for key, name in names.items() if key not in set(doubles)}, tuple(notes))
+    kept = {key: each for key, each in names.items() if key not in set(doubles)}
+    return Categories(kept, tuple(notes), name)
 
 
 def _name(entry: Any, file: Path) -> str:

@@ -75,6 +75,7 @@ class DetectionDataset(Fingerprinted):
         self.classes = classes
         self.records = tuple(records)
         self.report = report or ReadReport()
+        self.left_out = self.report.left_out
         self.rules = rules
         self.difficult = difficult
 

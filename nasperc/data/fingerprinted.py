@@ -25,11 +25,15 @@ class Fingerprinted(ABC):
     Attributes:
         name: of the data set, for messages and reports.
         split: "train", "val", ...
+        classes: names in the order of the labels.
+        left_out: a name that stands among those of the classes in the annotations, and is none.
         hashes: SHA-256 (hex) of each of :meth:`files`; None: not read yet.
     """
 
     name: str
     split: str
+    classes: tuple[str, ...]
+    left_out: str | None = None
     hashes: tuple[str, ...] | None = None
     _folder: Path | None = None
     _word: str | None = None

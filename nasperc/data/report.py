@@ -16,7 +16,8 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ReadReport:
-    """Counts of one read split, with the first file of each kind; ``notes``: what is no count, a line each."""
+    """Counts of one read split, with the first file of each kind; ``notes``: what is no count, a line each;
+    ``left_out``: name of a category that is no class."""
 
     dropped: int = 0
     clipped: int = 0
@@ -25,6 +26,7 @@ class ReadReport:
     areas: int = 0
     first_area: Path | None = None
     notes: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def lines(self) -> list[str]:
         """A line for each kind, for the user, to be printed once."""
@@ -53,11 +55,13 @@ def _boxes(count: int) -> str:
 class BoxCheck:
     """Drops and clips boxes of one split and counts both; with ``strict`` the first such box is an error.
 
-    ``notes``: what else the reader mended, for the report.
+    ``notes``, ``left_out``: what else the reader mended, for the report.
     """
 
-    def __init__(self, strict: bool = False, notes: tuple[str, ...] = ()) -> None:
-        self._strict, self._notes = strict, notes
+    def __init__(
+        self, strict: bool = False, notes: tuple[str, ...] = (), left_out: str | None = None
+    ) -> None:
+        self._strict, self._notes, self._left_out = strict, notes, left_out
         self._dropped = self._clipped = self._areas = 0
         self._first_dropped: Path | None = None
         self._first_clipped: Path | None = None
@@ -120,6 +124,7 @@ class BoxCheck:
             self._areas,
             self._first_area,
             self._notes,
+            self._left_out,
         )
 
     def _refuse_if_strict(self, rule: str, value: object, where: Path) -> None:

@@ -233,10 +233,11 @@ def _workers(recipe: Recipe, prepared: Path, count: int, console: Console) -> It
 
 def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
     """The same folder must still have the classes of the search; another one may have others."""
-    path, found = training.recipe.data.path, training.splits["train"].classes
+    path, split = training.recipe.data.path, training.splits["train"]
+    found = split.classes
     searched = tuple(top10.data.get("classes", found))
-    # Older searches kept the blanks around the names of a file.
-    same = [name.strip() for name in searched] == [name.strip() for name in found]
+    # Older searches kept the blanks around the names of a file, and the category above all others.
+    same = {name.strip() for name in searched} - {split.left_out} == {name.strip() for name in found}
     if path == top10.recipe.data.path and not same:
         raise InputError(
             "a data set must have the classes that it had in the search",

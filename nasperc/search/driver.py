@@ -6,7 +6,12 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from controllers.service.journal_file import ONE_WRITER, free_journal, how_to_take_over
+from controllers.service.journal_file import (
+    ONE_WRITER,
+    free_journal,
+    how_to_take_over,
+    require_no_writer,
+)
 from nasperc.errors import InputError
 from nasperc.file_lock import FileLock
 from nasperc.search.run_folder import RUNS, RunFolder
@@ -83,11 +88,13 @@ def resume_run(run: RunFolder, *, take_over: bool = False) -> Driver:
         InputError: it has a driver; something in it is a link.
     """
     run.refuse_links()
-    lock = _lock(run, take_over)
+    lock = FileLock(run.driver_lock, ONE_WRITER, how_to_take_over(run.path), take_over=take_over)
     before = lock.before
     try:
         if take_over:
             free_journal(run.journal)
+        else:
+            require_no_writer(run.journal)
         for path in (run.recipe, run.top10, run.pareto):
             remove_leftovers(run.path, path.stem)
     except BaseException:
@@ -106,7 +113,9 @@ def _take(run: RunFolder) -> Driver:
         )
     _require_new(run)
     run.refuse_links()
-    lock = _lock(run, False)
+    # Without a recipe there is nothing to resume.
+    how = how_to_take_over(run.path) if run.recipe.exists() else f"delete {run.driver_lock}"
+    lock = FileLock(run.driver_lock, ONE_WRITER, how)
     try:
         # Whoever had the lock until now may have begun it.
         _require_new(run)
@@ -114,10 +123,6 @@ def _take(run: RunFolder) -> Driver:
         lock.release()
         raise
     return Driver(run, lock)
-
-
-def _lock(run: RunFolder, take_over: bool) -> FileLock:
-    return FileLock(run.driver_lock, ONE_WRITER, how_to_take_over(run.path), take_over=take_over)
 
 
 def _require_new(run: RunFolder) -> None:

@@ -14,14 +14,16 @@ sys.path.append(str(Path(__file__).parents[1] / "nasperc"))
 
 from typed_command import nasperc
 
-ARCHIVE = Path(__file__).with_name("files.tar.xz")
+# By archive: the folder below that of the test.
+ARCHIVES = {"files": ".", "odd_annotations": "odd"}
 
 
 @pytest.fixture(scope="session")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    for name, below in ARCHIVES.items():
+        with tarfile.open(Path(__file__).with_name(f"{name}.tar.xz")) as archive:
+            archive.extractall(folder / below, filter="data")
     return folder
 
 

@@ -75,7 +75,7 @@ def test_old_names_of_detection_stay_computable(
     of_task, cache, pyramid = DETECTION[finetune]
     new = task.fingerprint(), task.setup.cache_path.name
     assert task.earlier_fingerprints()[0].startswith(of_task)
-    task.setup.old = True
+    task.setup.go_on_as_old(task.setup.old_identity)
     assert task.fingerprint() == task.earlier_fingerprints()[0] != new[0]
     assert task.setup.cache_path.name == cache != new[1]
     widths = {"fpn": 32, "head": 32}
@@ -89,7 +89,7 @@ def test_old_names_of_videos_stay_computable(tmp_path: Path) -> None:
     of_task, train, val, static = VIDEO
     new = {task.fingerprint(), setup.path("train").name, setup.path("val").name}
     assert task.earlier_fingerprints()[0].startswith(of_task)
-    setup.old = True
+    setup.go_on_as_old(setup.old_identity)
     assert task.fingerprint() == task.earlier_fingerprints()[0]
     assert (setup.path("train").name, setup.path("val").name) == (train, val)
     assert fingerprint(setup.static_contents).startswith(static)
@@ -132,7 +132,7 @@ def opened(
 def prepared_by_the_code_before(make: Make, context: TaskContext) -> CachedTask:
     """A task whose caches have the names and contents of old; records are made by today's rules."""
     old = make(context)
-    old.setup.old = True
+    old.setup.go_on_as_old(old.setup.old_identity)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CachedSetup, "check_may_build", lambda setup, path: None)
         old.prepare()

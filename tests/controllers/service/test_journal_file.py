@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -199,6 +200,17 @@ def test_a_free_journal_is_left_as_it_is(journal: Journal) -> None:
     free_journal(journal.path)
     after = journal.path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_the_journal_of_another_host_is_copied_though_its_lock_is_free_here(journal: Journal) -> None:
+    journal.close()
+    whole, inode = journal.path.read_bytes(), journal.path.stat().st_ino
+    beside = journal.path.with_name("journal.jsonl.lock")
+    beside.write_text(json.dumps({"pid": 4, "host": "elsewhere"}))
+    free_journal(journal.path)
+    assert journal.path.stat().st_ino != inode
+    assert journal.path.read_bytes() == whole
+    Journal(journal.path).close()
 
 
 def test_ctrl_c_in_the_middle_of_a_write_is_no_meddling(

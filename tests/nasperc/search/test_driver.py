@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -115,13 +116,38 @@ def test_another_host_is_taken_over_when_that_is_said(
         before = contents(run.path)
         with pytest.raises(InputError, match=r"process 77 on elsewhere.*--resume run --take-over"):
             run_search(None, run.path, resume=True, console=console)
-        if lock == run.driver_lock:
-            assert contents(run.path) == before
+        after = contents(run.path)
+        assert {**after, "driver.lock": before["driver.lock"]} == before
         run_search(None, run.path, resume=True, take_over=True, console=console)
         run_search(None, run.path, resume=True, console=console)
     run.driver_lock.write_text(gone)
     with resume_run(run, take_over=True) as driver:
         assert driver.taken_from == "process 77 on elsewhere"
+
+
+def test_a_run_that_an_older_version_drives_is_refused_before_anything_is_done(
+    home: Path, toy_recipe: MakeRecipe, console: Console
+) -> None:
+    run_search(toy_recipe(), Path("run"), console=console)
+    run = RunFolder(Path("run"))
+    # The one lock that older versions know; a patience of seconds is for services that are about to end.
+    with (run.path / "journal.jsonl.lock").open("r+b") as older:
+        fcntl.flock(older, fcntl.LOCK_EX)
+        older.write(json.dumps({"pid": os.getppid(), "host": os.uname().nodename}).encode())
+        older.flush()
+        with pytest.raises(InputError, match=f"process {os.getppid()} on"):
+            resume_run(run)
+    older.close()
+    resume_run(run).__exit__()
+
+
+def test_a_folder_without_a_recipe_is_not_to_be_resumed(home: Path) -> None:
+    (home / "new").mkdir()
+    (home / "new" / "driver.lock").write_text(json.dumps({"pid": 77, "host": "elsewhere"}))
+    with pytest.raises(InputError, match=r"process 77 on elsewhere.*any more: delete new/driver\.lock"):
+        begin_run(Path("new"))
+    (home / "new" / "driver.lock").unlink()
+    begin_run(Path("new")).__exit__()
 
 
 @pytest.mark.parametrize("name", ["driver.lock", "journal.jsonl", "tensorboard", "ray", "select-body"])
