@@ -9,8 +9,8 @@ a disk that flips a bit without a write: for that there is ``nasperc search --ve
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from feature_cache.opening import sign
@@ -18,6 +18,7 @@ from feature_cache.verify import verify
 from nasperc.errors import InputError
 from nasperc.file_stamp import FileStamp, file_stamp
 from nasperc.plain_files import read_json
+from nasperc.whole_files import write_whole
 
 _NOTE_BYTES = 4096
 
@@ -42,14 +43,9 @@ def whole_sha256(path: Path) -> str | None:
 
 def note_whole(path: Path, sha256: str, stamp: FileStamp) -> None:
     """Note that a cache was whole when it had this stamp."""
-    note = _note(path)
-    partial = note.with_name(f"{note.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps({"stamp": list(stamp), "sha256": sha256}) + "\n", encoding="utf-8")
-        partial.replace(note)
-    except OSError:
-        # A folder that cannot be written to, or a full disk: each run reads the cache then.
-        partial.unlink(missing_ok=True)
+    # A folder that cannot be written to, or a full disk: each run reads the cache then.
+    with suppress(OSError, InputError):
+        write_whole(_note(path), json.dumps({"stamp": list(stamp), "sha256": sha256}) + "\n")
 
 
 def read_whole(path: Path, on_progress: Callable[[float], None] = lambda fraction: None) -> str:

@@ -28,6 +28,16 @@ from document_targets import (
     run_recipe_seeds,
     top10_seeds,
 )
+from hash_targets import (
+    caches_seeds,
+    file_hash_seeds,
+    hashes_seeds,
+    open_earlier_hashes,
+    open_file_hashes,
+    open_run_caches,
+    open_whole,
+    whole_seeds,
+)
 from image_targets import image_seeds, label_map_seeds, open_image, open_label_map
 from prepared_targets import (
     CAMVID,
@@ -104,5 +114,9 @@ TARGETS: dict[str, Target] = {
     "journal in a report": Target(journal_seeds, open_reported, mutations.journal_lines),
     "journal of another run": Target(journal_seeds, open_warm_start, mutations.journal_lines),
     "metrics.json of a video": Target(video_results_seeds, open_video_results, mutations.json_text),
+    "list of hashes": Target(file_hash_seeds, open_file_hashes, mutations.cells),
+    "hashes of before": Target(hashes_seeds, open_earlier_hashes, mutations.cells),
+    "caches of a run": Target(caches_seeds, open_run_caches, mutations.json_text),
+    "note of a whole cache": Target(whole_seeds, open_whole, mutations.json_text),
     "table of scores": Target(lambda: [CSV, gzip.compress(CSV, mtime=0)], open_scores, mutations.cells),
 }
