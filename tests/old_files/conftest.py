@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "nasperc"))
 from typed_command import nasperc
 
 # By archive: the folder below that of the test.
-ARCHIVES = {"files": ".", "odd_annotations": "odd"}
+ARCHIVES = {"files": ".", "odd_annotations": "odd", "before_tasks": "before_tasks"}
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,12 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def old(unpacked: Path, tmp_path: Path) -> Path:
     """A copy of all of them, free to be changed."""
     return shutil.copytree(unpacked, tmp_path / "old")
+
+
+@pytest.fixture(params=["files", "before_tasks"])
+def either(old: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of one of the versions that a whole search and its full trainings are kept of."""
+    return old / ARCHIVES[request.param]
 
 
 @pytest.fixture
