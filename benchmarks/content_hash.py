@@ -40,8 +40,8 @@ from rich.console import Console
 from nasperc.data.content import FileHashes
 from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.plugins import load_component
+from nasperc.recipe.reading import load_recipe
 from nasperc.search.local_executor import LocalExecutor
-from nasperc.search.recipe import load_recipe
 from nasperc.search.run import run_search
 
 SPEED, ADDED, READING = 0.8, 0.02, 1.2

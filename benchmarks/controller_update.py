@@ -29,7 +29,7 @@ from rich.table import Table
 
 from nasperc.errors import InputError
 from nasperc.plugins import component_names, load_component
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 from search_spaces.base import TokenSpace
 
 BOUND_MS = 50.0

@@ -35,7 +35,7 @@ import torch
 
 from benchmarks.known_scores import HIDDEN_SCORES, HiddenScore, Problem, TableProblem, Trace, simulate
 from nasperc.plugins import load_component
-from nasperc.search.recipe import load_recipe, merge, parse_setting
+from nasperc.recipe.reading import load_recipe, merge, parse_setting
 from nasperc.whole_files import write_whole
 
 POINTS = (50, 100, 200, 500, 1000)

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.search_overhead import NothingProxy, results, run, verdict, wall_seconds
 from nasperc.errors import InputError
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 from nasperc.search.run_folder import RunFolder
 
 OVERHEAD = Path(__file__).with_name("search_overhead.py")

@@ -34,8 +34,8 @@ from torch.profiler import ProfilerActivity
 from benchmarks.resident_crops import CLASSES, ResidentRecords, resident_cache
 from controllers.drawing import draw
 from nasperc.assembly.detector import Searched, build_decoder
+from nasperc.models.fcos.preset import get_preset
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import get_preset
 from nasperc.whole_files import write_whole
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection_cache import DetectionCache

@@ -21,8 +21,9 @@ if __name__ == "__main__":
 import torch
 
 from controllers.base import Candidate
+from nasperc.recipe.reading import load_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_proxy, build_space
-from nasperc.search.recipe import Recipe, load_recipe
 from proxy_tasks.base import no_progress
 from proxy_tasks.cached_task import CachedTask
 from proxy_tasks.stopwatch import Stopwatch

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from nasperc.models.backbones.build import BackboneRecipe, build_backbone
-from nasperc.models.fcos_targets import FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets, stack_targets
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import FCOSPreset
 from nasperc.training.averaging import reestimate_batch_norm
 from proxy_tasks.detection_cache import CHUNK, STRIDES, TARGETS, DetectionCache, level_sizes
 from proxy_tasks.detection_recipe import DetectionProxyRecipe

@@ -52,8 +52,9 @@ from controllers.service.candidate_events import candidate_from
 from controllers.service.journal import Event, Journal
 from controllers.service.run_time import RunTime
 from nasperc.errors import InputError
+from nasperc.recipe.reading import load_recipe, parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_proxy, build_space
-from nasperc.search.recipe import Recipe, load_recipe, parse_recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress

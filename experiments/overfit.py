@@ -28,7 +28,7 @@ from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import get_normalisation
 from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.fulltrain.trained_detector import describe
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import train
 

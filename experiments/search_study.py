@@ -24,8 +24,8 @@ from scipy.stats import kendalltau
 
 from controllers.base import Candidate
 from controllers.service.journal import Journal
+from nasperc.recipe.reading import parse_recipe
 from nasperc.search.components import build_proxy, build_space
-from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.cache_check import CacheCheck
 from search_spaces.base import ORIGINAL

@@ -9,9 +9,9 @@ import torch
 
 from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import coco_ap, detections_to_coco
-from nasperc.models.fcos_postprocess import detect
+from nasperc.models.fcos.decode import detect
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
 from proxy_tasks.detection_cache import STRIDES, DetectionCache
 
 GROUND_TRUTH = ("boxes", "box_labels", "box_crowd", "box_count")

@@ -24,9 +24,9 @@ from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
 from nasperc.errors import InputError
-from nasperc.models.fcos_targets import FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets, stack_targets
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import FCOSPreset
 from proxy_tasks.base import Progress
 from proxy_tasks.cached_records import CachedRecords
 from proxy_tasks.detection_recipe import DetectionProxyRecipe

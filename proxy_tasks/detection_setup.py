@@ -21,8 +21,8 @@ from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.errors import InputError
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import FCOSPreset
 from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from nasperc.training.averaging import reestimate_batch_norm

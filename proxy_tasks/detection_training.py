@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nasperc.models.fcos_losses import FCOSLosses, fcos_losses, fcos_losses_per_image
+from nasperc.models.fcos.losses import FCOSLosses, fcos_losses, fcos_losses_per_image
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
 from nasperc.training.averaging import trainable_batch_norms
 from proxy_tasks.candidate_training import LARGEST_LOSS, CandidateTraining
 from proxy_tasks.detection_cache import STRIDES, Batch, DetectionCache

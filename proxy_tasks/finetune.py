@@ -14,8 +14,8 @@ from nasperc.assembly.detector import build_decoder
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
-from nasperc.models.fcos import FCOS
-from nasperc.models.heads.preset import FCOSPreset
+from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.torch_files import load_torch_file
 from nasperc.training.detection import train
 from nasperc.whole_files import writing_whole

@@ -15,7 +15,7 @@ from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import CELL, build_video
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost, measure_cost, measure_module_cost, shapes_only
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.evaluation.video_latency import FollowingFrame
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.models.video_segmenter import State, unroll
 from nasperc.training.segmentation_losses import segmentation_loss
 from proxy_tasks.candidate_training import CandidateTraining

@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import FCOSPreset
 from search_spaces.diagram import Diagram
 
 Tokens = tuple[int, ...]

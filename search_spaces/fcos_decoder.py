@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from torch import nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.towers import FCOSTowers
 from nasperc.models.necks.fpn import FPN
 from search_spaces.aggregations import AGGREGATION_LABELS
 from search_spaces.base import (

@@ -12,15 +12,15 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.models.backbones.build import build_backbone
 from nasperc.models.backbones.weights import load_backbone_weights
 from nasperc.models.detector import Detector
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.preset import FCOSPreset
-from nasperc.models.heads.retinanet_head import RetinaNetHead
-from nasperc.models.heads.towers import FCOSTowers
 from nasperc.models.necks.deform_fpn import DeformFPN
 from nasperc.models.necks.fpn import FPN
-from nasperc.models.retinanet import RetinaNet
+from nasperc.models.retinanet.head import RetinaNetHead
+from nasperc.models.retinanet.model import RetinaNet
 from search_spaces.base import Architecture, BuildContext, SearchSpace
 
 # Layers of a tower; a file may ask for any number.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nasperc.errors import InputError, shown
 from nasperc.models.backbones.build import BackboneRecipe
-from nasperc.models.heads.preset import FCOSPreset, get_preset
+from nasperc.models.fcos.preset import FCOSPreset, get_preset
 
 
 class ModelRecipe(BaseModel):

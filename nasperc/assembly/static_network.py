@@ -20,8 +20,8 @@ from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import train
-from nasperc.training.segmentation import static_plan
 from nasperc.training.segmentation_recipe import StaticTrainingRecipe
+from nasperc.training.segmenter_plans import static_plan
 from nasperc.training.training_run import TrainingRun
 
 # Raised when the same recipe trains another network.

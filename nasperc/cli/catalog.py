@@ -8,7 +8,7 @@ from rich.table import Table
 from nasperc.cli.console import console
 from nasperc.errors import InputError
 from nasperc.plugins import KINDS, component_names
-from nasperc.search.recipe import load_recipe, recipe_names
+from nasperc.recipe.reading import load_recipe, recipe_names
 from nasperc.search.run_folder import RunFolder, list_runs
 from nasperc.search.top10 import read_top10
 from nasperc.shown_text import printable

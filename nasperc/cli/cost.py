@@ -17,8 +17,8 @@ from nasperc.errors import InputError
 from nasperc.evaluation.latency import OnRun, doubt
 from nasperc.export.architecture_file import read_architecture
 from nasperc.fulltrain.entries import parse_width
+from nasperc.recipe.reading import load_recipe
 from nasperc.report.cost import ModelCost, TableRow, model_cost, thesis_table
-from nasperc.search.recipe import load_recipe
 from nasperc.shown_text import printable
 
 PARTS = ("fpn", "head")

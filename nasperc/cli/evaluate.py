@@ -14,7 +14,7 @@ from rich.table import Table
 
 from nasperc.cli.console import console, error_console, print_json
 from nasperc.errors import InputError
-from nasperc.evaluation.segmentation import SegmentationMetrics
+from nasperc.evaluation.miou import SegmentationMetrics
 from nasperc.fulltrain.evaluate import evaluate_on
 from nasperc.fulltrain.evaluate_video import VideoReport, evaluate_video
 from nasperc.fulltrain.trained import load_trained

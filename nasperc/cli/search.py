@@ -13,7 +13,8 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.selection import FullTrainingSelector
 from nasperc.limits import require_name
 from nasperc.plugins import load_component
-from nasperc.search.recipe import Recipe, load_recipe, recipe_names
+from nasperc.recipe.reading import load_recipe, recipe_names
+from nasperc.recipe.root import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RUNS
 from nasperc.shown_text import printable

@@ -24,7 +24,7 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.backbones.build import NormalisationName, build_backbone
 from nasperc.models.backbones.resnet import StrideIn
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.torch_files import not_finite
 from nasperc.training.checkpoint import save_checkpoint
 

@@ -21,11 +21,11 @@ from nasperc.data.coco_fields import (
     object_area,
     object_entry,
 )
+from nasperc.data.coco_masks import check_segmentation
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.image import LONGEST_SIDE
 from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import Box, BoxCheck
-from nasperc.data.segmentation import check_segmentation
 from nasperc.errors import InputError, shown
 
 # What file systems take.

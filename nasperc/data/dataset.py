@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from nasperc.data.coco_masks import decode_mask
 from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import read_image
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
-from nasperc.data.segmentation import decode_mask
 from nasperc.limits import require_names
 
 

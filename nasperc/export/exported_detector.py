@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
 from nasperc.limits import LONGEST_SIDE
-from nasperc.models.fcos import FCOS
-from nasperc.models.fcos_postprocess import decode
+from nasperc.models.fcos.decode import decode
+from nasperc.models.fcos.model import FCOS
 
 # Large enough that no level has a side of 1, which the tracer would take for a constant.
 EXAMPLE_SIZE = (256, 384)

@@ -21,7 +21,7 @@ from nasperc.export.exported_detector import (
     example,
 )
 from nasperc.export.onnx_file import SMALLEST, onnx_packages, onnx_session, save_onnx, trace_onnx
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
 from nasperc.whole_files import writing_whole
 
 

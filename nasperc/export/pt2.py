@@ -13,7 +13,7 @@ from nasperc.data.normalisation import Normalisation
 from nasperc.export.caller import detector_values, to_metadata
 from nasperc.export.exported_detector import Agreement, ExportedDetector, compare, example
 from nasperc.export.pt2_file import SMALLEST, save_pt2
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
 from nasperc.whole_files import writing_whole
 
 # Sizes at which the program is compared with eager right after it was written, (H, W).

@@ -13,7 +13,7 @@ from nasperc.export.pt2 import export_pt2
 from nasperc.export.video_files import export_video_onnx, export_video_pt2
 from nasperc.fulltrain.trained import Trained
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
 from nasperc.models.video_segmenter import VideoSegmenter
 
 

@@ -15,7 +15,7 @@ from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError, shown
 from nasperc.limits import require_names
 from nasperc.plugins import load_component, require_named_plugins
-from nasperc.search.recipe import ComponentSection
+from nasperc.recipe.root import ComponentSection
 from nasperc.torch_files import not_finite
 from nasperc.training.checkpoint import load_checkpoint
 from search_spaces.base import WIDEST

@@ -30,8 +30,9 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.fulltrain.one_machine import OneMachine
 from nasperc.fulltrain.trained_detector import read_decoder
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.ray_start import on_one_machine, ray, start_ray
-from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.training.detection import train_part
 from nasperc.training.device import to_device
 from nasperc.training.freed_memory import keep_freed_memory

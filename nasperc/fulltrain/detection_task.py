@@ -23,7 +23,7 @@ from nasperc.fulltrain.row import CHECKPOINT, Activity, Job, Workers
 from nasperc.fulltrain.task import LATENCY_RUNS, LATENCY_WARMUP, FullTask, report_images, roles
 from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.detector import Detector
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.top10 import Top10File
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import train

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe, merge, parse_recipe
-from nasperc.search.recipe import parse_setting as parse_setting
+from nasperc.recipe.reading import merge, parse_recipe
+from nasperc.recipe.reading import parse_setting as parse_setting
+from nasperc.recipe.root import Recipe
 from nasperc.search.run_folder import resolve_paths
 from nasperc.search.top10 import Top10Entry, Top10File
 

@@ -11,7 +11,7 @@ from typing import Any
 from nasperc.data.formats import open_video
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
-from nasperc.evaluation.segmentation import SegmentationEvaluation, SegmentationMetrics
+from nasperc.evaluation.miou import SegmentationEvaluation, SegmentationMetrics
 from nasperc.evaluation.video_latency import VideoLatency, measure_video_latency
 from nasperc.fulltrain.evaluate import reported_split
 from nasperc.fulltrain.trained_segmenter import TrainedSegmenter

@@ -24,7 +24,7 @@ from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
 from nasperc.fulltrain.video_task import VideoTask
 from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.plain_console import PlainConsole
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 from nasperc.shown_text import printable

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from nasperc.errors import InputError
 from nasperc.fulltrain.run import fulltrain, task_kind
+from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import Selection
-from nasperc.search.recipe import Recipe
 
 
 class FullTrainingSelector:

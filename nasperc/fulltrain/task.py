@@ -17,7 +17,7 @@ from nasperc.errors import InputError
 from nasperc.evaluation.latency import Latency
 from nasperc.fulltrain.presentation import Presentation
 from nasperc.fulltrain.row import Activity, Job, Workers
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.top10 import Top10File
 from nasperc.training.loop import TrainingResult
 

@@ -22,7 +22,7 @@ from nasperc.fulltrain.checkpoint_content import (
     require_finite_weights,
 )
 from nasperc.models.detector import Detector
-from nasperc.search.recipe import ComponentSection
+from nasperc.recipe.root import ComponentSection
 from nasperc.training.checkpoint import require_keys
 from nasperc.training.recipe import TrainingRecipe
 

@@ -26,7 +26,7 @@ from nasperc.fulltrain.checkpoint_content import (
 )
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
-from nasperc.search.recipe import ComponentSection
+from nasperc.recipe.root import ComponentSection
 from nasperc.training.checkpoint import require_keys
 
 TASK = "video_segmentation"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.fulltrain.evaluate_video import position_groups
 from nasperc.fulltrain.presentation import Presentation, TableText, cell, devices
 from nasperc.fulltrain.row import Row

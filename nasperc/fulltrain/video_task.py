@@ -31,14 +31,14 @@ from nasperc.fulltrain.video_tables import VideoTables, video_metrics
 from nasperc.models.segmenter import Segmenter
 from nasperc.models.video_segmenter import VideoSegmenter
 from nasperc.old_files import PIXELS_NOT_KNOWN
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.top10 import Top10File
 from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.loop import TrainingResult, train
 from nasperc.training.plan import TrainingPlan
 from nasperc.training.segment import segment_dataset
-from nasperc.training.segmentation import cell_plan, end_to_end_plan
+from nasperc.training.segmenter_plans import cell_plan, end_to_end_plan
 from nasperc.training.training_run import TrainingRun
 from proxy_tasks.folder_lock import folder_lock
 

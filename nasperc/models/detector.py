@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos_losses import Total, alone
-from nasperc.models.fcos_postprocess import Detections
+from nasperc.models.fcos.decode import Detections
+from nasperc.models.fcos.losses import Total, alone
+from nasperc.models.fcos.preset import Crowd
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import Crowd
 
 _DIVISOR = 32
 

@@ -17,8 +17,9 @@ from nasperc.evaluation.activations import activation_bytes
 from nasperc.evaluation.cost import measure_cost
 from nasperc.evaluation.latency import Latency, OnRun, measure_latencies, measure_latency
 from nasperc.models.detector import Detector
+from nasperc.recipe.reading import load_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_space
-from nasperc.search.recipe import Recipe, load_recipe
 from search_spaces.fcos_neck import SearchedFPN
 
 # Tables of the thesis with costs: recipe, and the figures that are printed there.

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from controllers.service.journal import Event
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.executor import Executor
 from nasperc.search.live_display import PrepareDisplay
-from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10
 from nasperc.shown_text import printable

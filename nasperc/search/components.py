@@ -12,8 +12,9 @@ from controllers.service.resume import ControllerFactory
 from controllers.service.service import ControllerService
 from controllers.service.warm_start import WarmStart
 from nasperc.plugins import load_component
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.journal_beside import check_journal_beside
-from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.recorded_recipe import recorded_recipe
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import Findings, ProxyTask, TaskContext

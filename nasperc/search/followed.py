@@ -10,6 +10,7 @@ from rich.console import Console
 
 from controllers.service.journal_lines import Dropped
 from nasperc.errors import InputError, shown
+from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import BetweenStages
 from nasperc.search.driver import Driver
 from nasperc.search.executor import Executor
@@ -17,7 +18,6 @@ from nasperc.search.live_display import PrepareDisplay, SearchDisplay, duration,
 from nasperc.search.pareto import ParetoFronts
 from nasperc.search.progress import SearchProgress
 from nasperc.search.ranking_table import ranking_table
-from nasperc.search.recipe import Recipe
 from nasperc.search.tensorboard import SearchScalars
 from nasperc.search.top10 import Top10
 from nasperc.shown_text import printable

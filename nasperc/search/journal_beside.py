@@ -10,7 +10,7 @@ from controllers.service.journal import Event, Journal
 from controllers.service.resume import check_recipe, first_difference
 from nasperc.errors import InputError, shown
 from nasperc.plain_files import read_json
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.recorded_recipe import recorded_recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.whole_files import require_plain

@@ -12,9 +12,9 @@ from controllers.base import Candidate, Result
 from controllers.service.answers import RunStatus
 from controllers.service.journal import Event
 from controllers.service.service import ControllerService
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import open_service
 from nasperc.search.executor import Executor
-from nasperc.search.recipe import Recipe
 from nasperc.search.worker import CandidateHung, SlotWorker
 from proxy_tasks.base import Findings
 from proxy_tasks.failure import describe

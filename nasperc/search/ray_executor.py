@@ -21,10 +21,10 @@ from controllers.base import Candidate, Result
 from controllers.service.answers import Answer, RunStatus
 from controllers.service.journal import Event
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.executor import Executor
 from nasperc.search.progress import SearchProgress
 from nasperc.search.ray_start import NAMESPACE, StartedRay, gpus_per_worker, ray, start_ray
-from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.worker import SlotWorker

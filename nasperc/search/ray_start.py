@@ -34,8 +34,8 @@ import ray
 from ray._private import ray_constants
 
 from nasperc.errors import InputError
+from nasperc.recipe.search_section import SearchRecipe
 from nasperc.search.ray_token import private_token
-from nasperc.search.search_recipe import SearchRecipe
 from proxy_tasks.failure import describe
 
 NAMESPACE = "nasperc"

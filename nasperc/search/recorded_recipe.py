@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from nasperc.plugins import KINDS, load_component
-from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 
 EXECUTION = ("workers", "gpus_per_worker", "executor", "ray_address", "dashboard", "dashboard_host", "top")
 # Where candidates fail of them, a resumed run may have others.

@@ -14,6 +14,7 @@ from rich.console import Console
 from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
 from nasperc.plain_console import PlainConsole
+from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import BetweenStages, Selector, selected_count
 from nasperc.search.components import (
     build_plan,
@@ -28,7 +29,6 @@ from nasperc.search.followed import FollowedSearch
 from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.live_display import PrepareDisplay
 from nasperc.search.local_executor import LocalExecutor
-from nasperc.search.recipe import Recipe
 from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run_caches import RunCaches
 from nasperc.search.run_folder import RUNS, RunFolder, resolve_paths

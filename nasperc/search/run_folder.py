@@ -14,7 +14,8 @@ from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
 from nasperc.plain_yaml import MOST_YAML_BYTES, parse_yaml
 from nasperc.plugins import require_named_plugins
-from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.whole_files import refuse_link, write_whole
 
 RUNS = Path("runs")

@@ -16,9 +16,10 @@ from controllers.service.journal import Event
 from nasperc.errors import InputError, shown
 from nasperc.plain_files import read_json
 from nasperc.plugins import require_named_plugins
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_space
 from nasperc.search.journal_beside import check_entry, completions_beside
-from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.whole_files import write_whole
 from search_spaces.base import WIDEST, Architecture, SearchSpace
 

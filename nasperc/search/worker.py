@@ -14,10 +14,10 @@ import torch
 from controllers.base import Candidate, Result
 from controllers.service.answers import Answer, Finished, Wait
 from nasperc.errors import InputError
+from nasperc.recipe.reading import parse_recipe
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.cost_gate import CostGate
 from nasperc.search.memory_limit import memory_limit, room_below
-from nasperc.search.recipe import parse_recipe
 from nasperc.search.run_folder import RunFolder
 from proxy_tasks.base import ProxyTask
 from proxy_tasks.failure import TransientError, device_works, failed, release_memory

@@ -14,7 +14,7 @@ from nasperc.data.sample import Sample
 from nasperc.data.transforms import Resize
 from nasperc.evaluation.coco_ap import detections_to_coco
 from nasperc.models.detector import Detector
-from nasperc.models.fcos_postprocess import Detections, rescale
+from nasperc.models.fcos.decode import Detections, rescale
 
 
 @torch.no_grad()

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
 from nasperc.models.detector import Detector
-from nasperc.models.fcos_losses import Total, alone
-from nasperc.models.fcos_targets import stack_targets
+from nasperc.models.fcos.losses import Total, alone
+from nasperc.models.fcos.targets import stack_targets
 
 
 def detection_losses(

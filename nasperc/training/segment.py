@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.video import VideoDataset
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.models.segmenter import StaticSegmenter
 from nasperc.models.video_segmenter import State, VideoSegmenter
 from nasperc.ops.resize import resize_to

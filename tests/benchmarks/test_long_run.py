@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.long_run import Memory, MemoryOnTheWay, children, growth, memory
 from benchmarks.search_overhead import NothingProxy, run
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 
 OVERHEAD = Path(__file__).parents[2] / "benchmarks" / "search_overhead.py"
 

@@ -13,7 +13,7 @@ from benchmarks.search_overhead import (
     wall_seconds,
 )
 from nasperc.errors import InputError
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "search_overhead.py"

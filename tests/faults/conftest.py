@@ -25,7 +25,7 @@ from command import PLUGIN, SPACE
 from tally import Tally
 
 from nasperc.plugins import NAMED
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.search.run import run_search
 
 # Resuming is not typing their names: see nasperc.plugins.

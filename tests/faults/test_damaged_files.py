@@ -21,7 +21,7 @@ from tally import Tally
 
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.search.recorded_recipe import EXECUTION, LIMITS
 from nasperc.search.run import run_search
 from nasperc.search.top10 import read_top10

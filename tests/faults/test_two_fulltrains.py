@@ -14,7 +14,7 @@ from top10_file import write_top10
 
 from nasperc.data.formats import open_dataset
 from nasperc.data.synthetic import write_synthetic
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
 
 

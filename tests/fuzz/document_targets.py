@@ -42,7 +42,7 @@ def recipe_seeds() -> list[bytes]:
 
 
 def open_recipe(folder: Path) -> Read:
-    from nasperc.search.recipe import load_recipe
+    from nasperc.recipe.reading import load_recipe
 
     def read(data: bytes) -> None:
         (folder / "r.yaml").write_bytes(data)
@@ -62,14 +62,14 @@ def open_run_recipe(folder: Path) -> Read:
 
 
 def run_recipe_seeds() -> list[bytes]:
-    from nasperc.search.recipe import load_recipe
+    from nasperc.recipe.reading import load_recipe
 
     return [dump(load_recipe("demo").to_dict())]
 
 
 def top10_seeds() -> list[bytes]:
+    from nasperc.recipe.reading import parse_recipe
     from nasperc.search.components import build_space
-    from nasperc.search.recipe import parse_recipe
 
     recipe = parse_recipe({}, where="fuzz")
     space = build_space(recipe)

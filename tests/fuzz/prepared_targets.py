@@ -83,8 +83,8 @@ def open_marker(folder: Path) -> Read:
 def open_decoder(folder: Path) -> Read:
     """The architecture file that a recipe names."""
     from nasperc.assembly.decoder_recipe import DecoderRecipe, recipe_decoder
+    from nasperc.recipe.reading import parse_recipe
     from nasperc.search.components import build_space
-    from nasperc.search.recipe import parse_recipe
 
     space = build_space(parse_recipe({}, where="fuzz"))
     recipe = DecoderRecipe(name="searched", architecture=str(folder / "a.json"))

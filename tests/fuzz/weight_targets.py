@@ -29,8 +29,8 @@ def checkpoint_seeds() -> list[bytes]:
     from nasperc.assembly.detector import Baseline, Searched
     from nasperc.assembly.recipe import ModelRecipe
     from nasperc.fulltrain.trained_detector import describe
+    from nasperc.recipe.reading import parse_recipe
     from nasperc.search.components import build_space
-    from nasperc.search.recipe import parse_recipe
 
     recipe = parse_recipe({}, where="fuzz")
     space = build_space(recipe)
@@ -55,7 +55,7 @@ def _segmenters() -> list[dict[str, Any]]:
     from nasperc.assembly.detector import Searched
     from nasperc.assembly.recipe import ModelRecipe
     from nasperc.fulltrain.trained_segmenter import describe_segmenter
-    from nasperc.search.recipe import ComponentSection
+    from nasperc.recipe.root import ComponentSection
     from search_spaces.cell_recipe import DynamicCellRecipe
     from search_spaces.dynamic_cell import DynamicCell
 

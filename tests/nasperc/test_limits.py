@@ -13,7 +13,7 @@ from nasperc.errors import InputError
 from nasperc.evaluation.recipe import CostRecipe
 from nasperc.limits import LONGEST_NAME, LONGEST_SIDE, MOST_CLASSES, require_names
 from nasperc.models.backbones.build import BackboneRecipe
-from nasperc.search.recipe import load_recipe, recipe_names
+from nasperc.recipe.reading import load_recipe, recipe_names
 from nasperc.training.recipe import TrainingRecipe
 from nasperc.training.segmentation_recipe import StaticTrainingRecipe, VideoTrainingRecipe
 from proxy_tasks.detection_recipe import DetectionProxyRecipe

@@ -7,7 +7,7 @@ from nasperc.errors import InputError
 from nasperc.export.architecture_file import read_architecture
 from nasperc.fulltrain.trained_detector import read_decoder
 from nasperc.plugins import NAMED, component_names, load_component
-from nasperc.search.recipe import load_recipe
+from nasperc.recipe.reading import load_recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import read_top10
 

@@ -8,7 +8,7 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.fulltrain.trained_segmenter import describe_segmenter
 from nasperc.models.backbones.build import BackboneRecipe
-from nasperc.search.recipe import ComponentSection
+from nasperc.recipe.root import ComponentSection
 from nasperc.training.checkpoint import save_checkpoint
 from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.dynamic_cell import DynamicCell

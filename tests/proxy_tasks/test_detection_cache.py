@@ -15,9 +15,9 @@ from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
-from nasperc.models.fcos_targets import IGNORE, fcos_targets
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.targets import IGNORE, fcos_targets
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import PRESETS
 from proxy_tasks.base import TaskContext, no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES, level_sizes, write_cache

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from controllers.base import Candidate
-from nasperc.models.fcos_losses import fcos_losses
+from nasperc.models.fcos.losses import fcos_losses
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES

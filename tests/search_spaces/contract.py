@@ -8,8 +8,8 @@ from raw_networks import DIFFERENT, RawNetworks
 from torch import nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import PRESETS
 from search_spaces.base import ORIGINAL, Architecture, BuildContext, SearchSpace, TokenSpace
 
 

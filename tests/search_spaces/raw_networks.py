@@ -16,8 +16,8 @@ from raw_weights import State, alike_state, place, random_state
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import PRESETS
 from search_spaces.base import ORIGINAL, Architecture, BuildContext, Part, SearchSpace
 
 # Deviations are in float64, relative to the largest value of an output. Additions in another order come to 1e-15, and

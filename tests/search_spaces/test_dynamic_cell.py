@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import PRESETS
 from nasperc.models.video_segmenter import State
 from nasperc.plugins import load_component
 from search_spaces.base import BuildContext

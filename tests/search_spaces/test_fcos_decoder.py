@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.preset import PRESETS
-from nasperc.models.heads.towers import FCOSTowers
 from nasperc.models.necks.fpn import FPN
 from nasperc.plugins import load_component
 from search_spaces.base import BuildContext

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nasperc.errors import InputError
-from nasperc.models.heads.preset import PRESETS
+from nasperc.models.fcos.preset import PRESETS
 from search_spaces.base import BuildContext
 from search_spaces.table import TableRecipe, TableSpace
 

@@ -2,7 +2,7 @@ import pytest
 
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.errors import InputError
-from nasperc.models.heads.preset import PRESETS
+from nasperc.models.fcos.preset import PRESETS
 
 
 def test_overrides_replace_keys_of_the_preset():

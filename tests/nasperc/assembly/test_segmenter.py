@@ -6,8 +6,8 @@ from video_checkpoint import MODEL, searched_cell
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_space
-from nasperc.search.recipe import Recipe
 
 
 @pytest.mark.parametrize("name", ["arch2", "deeplab_v3_plus"])

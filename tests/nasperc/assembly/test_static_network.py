@@ -27,7 +27,7 @@ def never_trained_again(monkeypatch):
         def losses(*_, **__):
             raise AssertionError("it was trained again")
 
-        monkeypatch.setattr("nasperc.training.segmentation.static_losses", losses)
+        monkeypatch.setattr("nasperc.training.segmenter_plans.static_losses", losses)
 
     return forbid
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from nasperc.evaluation.cost import Cost, measure_cost, measure_module_cost
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
-from nasperc.models.fcos import FCOS
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.preset import PRESETS
-from nasperc.models.heads.towers import FCOSTowers
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.necks.fpn import FPN
 from nasperc.models.normalisation import FrozenBatchNorm2d
 from nasperc.ops.deform_conv import DeformConv2d

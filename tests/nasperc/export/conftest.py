@@ -7,7 +7,7 @@ from nasperc.assembly.detector import Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.models.backbones.build import BackboneRecipe
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 

@@ -18,8 +18,8 @@ from nasperc.data.sample import Meta, Sample
 from nasperc.export.caller import common_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.onnx import check_onnx, export_onnx
-from nasperc.models.fcos import FCOS
-from nasperc.models.fcos_postprocess import decode
+from nasperc.models.fcos.decode import decode
+from nasperc.models.fcos.model import FCOS
 from nasperc.ops.nms import batched_nms
 
 NAMES = ["cup, mug", "plate", 'of "Zoë"']

@@ -17,7 +17,7 @@ from nasperc.export import pt2
 from nasperc.export.caller import common_values
 from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
 from nasperc.export.pt2 import check_pt2, export_pt2
-from nasperc.models.fcos import FCOS
+from nasperc.models.fcos.model import FCOS
 
 NAMES = ["cup, mug", "plate", "bowl"]
 

@@ -24,7 +24,7 @@ from nasperc.fulltrain.data_parallel import DataParallel, data_parallel
 from nasperc.fulltrain.detection_task import ON_CPU
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.trained_detector import describe
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.detection import train
 from nasperc.training.sampler import batch_indices

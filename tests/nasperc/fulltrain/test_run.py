@@ -19,7 +19,7 @@ from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.run import fulltrain, next_command
 from nasperc.fulltrain.selection import FullTrainingSelector, select_by_full_training
 from nasperc.fulltrain.trained_detector import load_detector
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.search.top10 import read_top10
 from nasperc.training.checkpoint import load_checkpoint
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.fulltrain.results import rank_rows, to_markdown, to_tables
 from nasperc.fulltrain.row import Row
 from nasperc.fulltrain.video_tables import VideoTables, video_metrics

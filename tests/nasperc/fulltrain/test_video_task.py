@@ -20,7 +20,7 @@ from nasperc.fulltrain import video_task
 from nasperc.fulltrain.evaluate_video import evaluate_video
 from nasperc.fulltrain.run import fulltrain
 from nasperc.fulltrain.trained_segmenter import load_segmenter
-from nasperc.search.recipe import parse_recipe
+from nasperc.recipe.reading import parse_recipe
 from nasperc.torch_files import file_sha256
 from nasperc.training.checkpoint import load_checkpoint
 
@@ -82,7 +82,7 @@ def test_entries_beside_the_per_frame_baseline(top10, console, video_data, monke
     def trained(*_, **__):
         raise AssertionError("the static network was trained again")
 
-    monkeypatch.setattr("nasperc.training.segmentation.static_losses", trained)
+    monkeypatch.setattr("nasperc.training.segmenter_plans.static_losses", trained)
     results = fulltrain(top10, console=console)
     folder = top10.parent / "fulltrain"
     rows = {row.name: row for row in results.rows}

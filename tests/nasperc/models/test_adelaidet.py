@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from nasperc.data.batch import collate
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.sample import Meta, Sample
-from nasperc.models.fcos_losses import fcos_losses
-from nasperc.models.fcos_postprocess import detect, rescale
-from nasperc.models.fcos_targets import fcos_targets, stack_targets
+from nasperc.models.fcos.decode import detect, rescale
+from nasperc.models.fcos.losses import fcos_losses
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.targets import fcos_targets, stack_targets
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import PRESETS
 
 ADELAIDET = PRESETS["adelaidet"]
 CLASSES = 2

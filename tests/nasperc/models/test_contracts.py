@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.backbones.resnet import RESNETS, ResNet, ResNetShape
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.preset import PRESETS
-from nasperc.models.heads.retinanet_head import RetinaNetHead
-from nasperc.models.heads.towers import FCOSTowers
 from nasperc.models.necks.deform_fpn import DeformFPN
 from nasperc.models.necks.fpn import FPN
+from nasperc.models.retinanet.head import RetinaNetHead
 
 INPUTS = tuple(FeatureSpec(f"C{level}", 8 * level, 2**level) for level in range(2, 6))
 LEVELS = tuple(FeatureSpec(f"P{level}", 32, 2**level) for level in range(3, 8))

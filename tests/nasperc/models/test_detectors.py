@@ -11,14 +11,14 @@ from torch import nn
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.detector import Detector
-from nasperc.models.fcos import FCOS
-from nasperc.models.fcos_targets import stack_targets
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.preset import PRESETS
-from nasperc.models.heads.retinanet_head import RetinaNetHead
-from nasperc.models.heads.towers import FCOSTowers
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.targets import stack_targets
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.necks.fpn import FPN
-from nasperc.models.retinanet import RetinaNet
+from nasperc.models.retinanet.head import RetinaNetHead
+from nasperc.models.retinanet.model import RetinaNet
 from nasperc.ops.boxes import box_iou
 
 BOX = torch.tensor([[8.0, 8.0, 56.0, 40.0]])

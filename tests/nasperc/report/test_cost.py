@@ -10,8 +10,8 @@ import yaml
 from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
+from nasperc.recipe.reading import load_recipe
 from nasperc.report.cost import TableRow, decoder_name, model_cost, thesis_table
-from nasperc.search.recipe import load_recipe
 
 SMALL = [{"cost": {"size": [64, 96], "classes": 3}, "model": {"backbone": {"width_mult": 0.25}}}]
 

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from controllers.service.journal import Event
 from nasperc.plugins import NAMED
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_space
-from nasperc.search.recipe import Recipe, parse_recipe
 from search_spaces.base import SearchSpace
 
 PLUGIN = Path(__file__).with_name("toy_plugin.py")

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import Selection, selected_count
-from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.top10 import read_top10
 

@@ -11,9 +11,9 @@ import pytest
 from controllers.base import Candidate
 from controllers.costs import CostLimits, CostTarget
 from nasperc.evaluation.latency import Latency
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_proxy, build_space
 from nasperc.search.cost_gate import CostGate
-from nasperc.search.recipe import Recipe
 from proxy_tasks.base import ProxyTask
 from search_spaces.base import Architecture
 

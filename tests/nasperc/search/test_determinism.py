@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 
 from controllers.service.journal import Event, Journal
-from nasperc.search.recipe import Recipe, parse_recipe
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.run import run_search
 
 TINY: Mapping[str, Any] = {

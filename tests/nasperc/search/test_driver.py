@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.driver import Driver, begin_run, resume_run
-from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 

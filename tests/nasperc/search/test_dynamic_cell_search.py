@@ -13,10 +13,11 @@ from rich.console import Console
 
 from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
+from nasperc.recipe.reading import parse_recipe
+from nasperc.recipe.root import Recipe
+from nasperc.recipe.search_section import SearchRecipe
 from nasperc.search.ray_start import ray, start_ray
-from nasperc.search.recipe import Recipe, parse_recipe
 from nasperc.search.run import run_search
-from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.top10 import read_top10
 from proxy_tasks.video_training import CellTraining
 

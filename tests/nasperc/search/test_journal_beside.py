@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.journal_beside import check_journal_beside
 from nasperc.search.pareto import read_pareto
-from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import read_top10

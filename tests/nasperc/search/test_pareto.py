@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from controllers.service.journal import Event
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.pareto import ParetoFronts, on_front, read_pareto
-from nasperc.search.recipe import Recipe
 
 MakeEvent = Callable[..., Event]
 

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
+from nasperc.recipe.search_section import SearchRecipe
 from nasperc.search import ray_executor
 from nasperc.search.ray_executor import RemoteService, Slot
 from nasperc.search.ray_start import NAMESPACE, gpus_per_worker, ray, start_ray
-from nasperc.search.recipe import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
-from nasperc.search.search_recipe import SearchRecipe
 from nasperc.search.service_actor import ServiceActor
 from nasperc.search.top10 import read_top10
 from nasperc.search.worker import SlotWorker

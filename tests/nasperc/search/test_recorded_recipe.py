@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from controllers.service.resume import first_difference
-from nasperc.search.recipe import Recipe, load_recipe
+from nasperc.recipe.reading import load_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.recorded_recipe import EXECUTION, LIMITS, _plain, recorded_recipe
 
 MakeRecipe = Callable[..., Recipe]

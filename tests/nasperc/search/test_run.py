@@ -12,7 +12,7 @@ from rich.console import Console
 
 from controllers.service.journal import Event, Journal
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import read_top10

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe, merge, parse_recipe
+from nasperc.recipe.reading import merge, parse_recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.run_folder import RunFolder, list_runs, resolve_paths
 
 MakeRecipe = Callable[..., Recipe]

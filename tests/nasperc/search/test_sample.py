@@ -12,8 +12,8 @@ from rich.console import Console
 from controllers.ppo import PPORecipe
 from controllers.service.journal import Journal
 from nasperc.errors import InputError
+from nasperc.recipe.root import ComponentSection, Recipe
 from nasperc.search import components
-from nasperc.search.recipe import ComponentSection, Recipe
 from nasperc.search.run import run_search
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.sample import draw_sample, sample_controller

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from controllers.base import Candidate, Result
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.run import run_search
 from nasperc.search.service_actor import ServiceActor
 

@@ -9,7 +9,7 @@ import pytest
 
 from controllers.service.journal import Event
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe
+from nasperc.recipe.root import Recipe
 from nasperc.search.top10 import Top10, read_top10
 from search_spaces.base import SearchSpace
 

@@ -11,8 +11,8 @@ import torch
 from controllers.base import Candidate, Result
 from controllers.service.answers import Answer, Finished
 from nasperc.errors import InputError
+from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_proxy, build_space
-from nasperc.search.recipe import Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.worker import SlotWorker
 

@@ -1,7 +1,7 @@
 import torch
 
 from nasperc.data.normalisation import get_normalisation
-from nasperc.models.fcos_postprocess import Detections
+from nasperc.models.fcos.decode import Detections
 from nasperc.training.detect import detect, detect_dataset
 
 TF = get_normalisation("tf")

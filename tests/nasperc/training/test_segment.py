@@ -7,7 +7,7 @@ from nasperc.data.formats import open_video
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.errors import InputError
-from nasperc.evaluation.segmentation import SegmentationEvaluation
+from nasperc.evaluation.miou import SegmentationEvaluation
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.decoders.build import build_segmenter
 from nasperc.models.video_segmenter import CellOutput, VideoSegmenter

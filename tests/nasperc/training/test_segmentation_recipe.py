@@ -1,7 +1,7 @@
 import pytest
 
 from nasperc.errors import InputError
-from nasperc.search.recipe import load_recipe, parse_recipe
+from nasperc.recipe.reading import load_recipe, parse_recipe
 from nasperc.training.schedule import poly_factor
 from nasperc.training.segmentation_recipe import CellPhase, StaticTrainingRecipe
 

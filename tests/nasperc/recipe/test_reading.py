@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from nasperc.errors import InputError
-from nasperc.search.recipe import Recipe, load_recipe, merge, parse_recipe, recipe_names
+from nasperc.recipe.reading import load_recipe, merge, parse_recipe, recipe_names
+from nasperc.recipe.root import Recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())

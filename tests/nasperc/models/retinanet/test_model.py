@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nasperc.models.anchors import anchors
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.retinanet_head import AnchorOutput
-from nasperc.models.retinanet import RetinaNet
-from nasperc.models.retinanet_targets import AnchorTargets, anchor_targets
+from nasperc.models.retinanet.anchors import anchors
+from nasperc.models.retinanet.head import AnchorOutput
+from nasperc.models.retinanet.model import RetinaNet
+from nasperc.models.retinanet.targets import AnchorTargets, anchor_targets
 
 STRIDES = (8, 16)
 SIZES = [(4, 6), (2, 3)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nasperc.models.fcos_targets import BACKGROUND, IGNORE
+from nasperc.models.fcos.targets import BACKGROUND, IGNORE
 from nasperc.ops.box_coder import encode_boxes
 from nasperc.ops.boxes import box_iou, boxes_to_distances
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nasperc.models.fcos_losses import flatten_levels
+from nasperc.models.fcos.losses import flatten_levels
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
 from nasperc.ops.boxes import box_area, clip_boxes, distances_to_boxes, locations
 from nasperc.ops.nms import batched_nms
 

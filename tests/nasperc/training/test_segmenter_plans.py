@@ -12,8 +12,8 @@ from nasperc.assembly.segmenter import build_static
 from nasperc.data.normalisation import get_normalisation
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.loop import DivergedError, train
-from nasperc.training.segmentation import cell_plan, end_to_end_plan, static_plan
 from nasperc.training.segmentation_recipe import StaticTrainingRecipe, VideoTrainingRecipe
+from nasperc.training.segmenter_plans import cell_plan, end_to_end_plan, static_plan
 from nasperc.training.training_run import TrainingRun
 
 TF = get_normalisation("tf")

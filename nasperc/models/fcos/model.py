@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nasperc.models.detector import Detector
-from nasperc.models.fcos_losses import FCOSLosses, Total, alone, fcos_losses
-from nasperc.models.fcos_postprocess import Detections, detect
-from nasperc.models.fcos_targets import FCOSTargets, fcos_targets
+from nasperc.models.fcos.decode import Detections, detect
+from nasperc.models.fcos.losses import FCOSLosses, Total, alone, fcos_losses
+from nasperc.models.fcos.preset import Crowd, FCOSPreset
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import Crowd, FCOSPreset
 
 
 class FCOS(Detector):

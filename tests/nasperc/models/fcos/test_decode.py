@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from nasperc.models.fcos_postprocess import Detections, decode, detect, rescale
+from nasperc.models.fcos.decode import Detections, decode, detect, rescale
+from nasperc.models.fcos.preset import PRESETS, FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import PRESETS, FCOSPreset
 
 STRIDES = (8, 16)
 SIZES = ((6, 8), (3, 4))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasperc.models.fcos_targets import BACKGROUND, FCOSTargets
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.fcos.targets import BACKGROUND, FCOSTargets
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
 from nasperc.ops.losses import iou_loss, sigmoid_focal_loss
 
 # Sum of a tensor over all processes that share a batch.

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasperc.models.fcos_losses import FCOSLosses, fcos_losses, fcos_losses_per_image, flatten_levels
-from nasperc.models.fcos_targets import BACKGROUND, IGNORE, FCOSTargets
+from nasperc.models.fcos.losses import FCOSLosses, fcos_losses, fcos_losses_per_image, flatten_levels
+from nasperc.models.fcos.preset import PRESETS, FCOSPreset
+from nasperc.models.fcos.targets import BACKGROUND, IGNORE, FCOSTargets
 from nasperc.models.features import HeadOutput
-from nasperc.models.heads.preset import PRESETS, FCOSPreset
 
 STRIDES = (8, 16)
 SIZES = ((2, 3), (1, 2))

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
-from nasperc.models.heads.fcos_head import FCOSHead
-from nasperc.models.heads.preset import PRESETS
-from nasperc.models.heads.towers import FCOSTowers
 from nasperc.models.normalisation import GroupNorm
 
 LEVELS = tuple(FeatureSpec(f"P{level}", 4, 2**level) for level in range(3, 8))

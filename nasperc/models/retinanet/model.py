@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasperc.models.anchors import ANCHORS_PER_LOCATION, anchors
 from nasperc.models.detector import Detector
-from nasperc.models.fcos_losses import Total, alone
-from nasperc.models.fcos_postprocess import Detections, keep_best
-from nasperc.models.fcos_targets import BACKGROUND
-from nasperc.models.heads.preset import Crowd
-from nasperc.models.heads.retinanet_head import AnchorOutput
-from nasperc.models.retinanet_targets import AnchorTargets, anchor_targets
+from nasperc.models.fcos.decode import Detections, keep_best
+from nasperc.models.fcos.losses import Total, alone
+from nasperc.models.fcos.preset import Crowd
+from nasperc.models.fcos.targets import BACKGROUND
+from nasperc.models.retinanet.anchors import ANCHORS_PER_LOCATION, anchors
+from nasperc.models.retinanet.head import AnchorOutput
+from nasperc.models.retinanet.targets import AnchorTargets, anchor_targets
 from nasperc.ops.box_coder import decode_boxes
 from nasperc.ops.boxes import box_area, clip_boxes
 from nasperc.ops.losses import sigmoid_focal_loss

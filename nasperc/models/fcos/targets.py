@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from nasperc.models.heads.preset import SizesOfInterest
+from nasperc.models.fcos.preset import SizesOfInterest
 from nasperc.ops.boxes import boxes_to_distances, locations
 
 Targets = TypeVar("Targets", bound=tuple[Tensor, ...])

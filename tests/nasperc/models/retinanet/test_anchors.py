@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from nasperc.models.anchors import anchors
+from nasperc.models.retinanet.anchors import anchors
 
 
 def test_against_loops() -> None:

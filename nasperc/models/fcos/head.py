@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasperc.errors import InputError
+from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import FeatureSpec, HeadOutput
-from nasperc.models.heads.preset import FCOSPreset
 
 
 class FCOSHead(nn.Module):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nasperc.models.fcos_targets import BACKGROUND, IGNORE, FCOSTargets, fcos_targets, stack_targets
-from nasperc.models.heads.preset import SIZES_OF_INTEREST
+from nasperc.models.fcos.preset import SIZES_OF_INTEREST
+from nasperc.models.fcos.targets import BACKGROUND, IGNORE, FCOSTargets, fcos_targets, stack_targets
 
 SIZES = ((-1.0, 8.0), (8.0, 16.0), (16.0, math.inf))
 STRIDES = (4, 8, 16)

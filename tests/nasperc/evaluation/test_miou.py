@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasperc.evaluation.segmentation import SegmentationEvaluation, confusion_matrix, segmentation_metrics
+from nasperc.evaluation.miou import SegmentationEvaluation, confusion_matrix, segmentation_metrics
 from nasperc.evaluation.trimap import trimap
 
 properties = settings(deadline=None, max_examples=40)

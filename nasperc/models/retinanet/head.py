@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from nasperc.models.anchors import ANCHORS_PER_LOCATION
 from nasperc.models.features import FeatureSpec
+from nasperc.models.retinanet.anchors import ANCHORS_PER_LOCATION
 
 CLASS_PRIOR = 0.01
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from nasperc.errors import InputError
-from nasperc.models.heads.preset import PRESETS, FCOSPreset, get_preset
+from nasperc.models.fcos.preset import PRESETS, FCOSPreset, get_preset
 
 
 def test_where_the_two_presets_differ() -> None:
