@@ -40,7 +40,7 @@ from nasperc.whole_files import write_whole
 from proxy_tasks.base import no_progress
 from proxy_tasks.detection_cache import DetectionCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
-from proxy_tasks.detection_training import Decoder, DecoderTraining
+from proxy_tasks.detection_training import DecoderTraining, NeckAndHead
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Tokens, TokenSpace
 from search_spaces.fcos_decoder import FcosDecoder
@@ -87,7 +87,7 @@ class Workload:
         """As :meth:`DetectionProxy.training`, without the files that it stands on."""
         torch.manual_seed(seed)
         searched = Searched(self.space, self.tokens.architecture(tokens), self.stage.widths)
-        decoder = Decoder(build_decoder(searched, self.features, CLASSES, self.preset)).to(self.device)
+        decoder = NeckAndHead(build_decoder(searched, self.features, CLASSES, self.preset)).to(self.device)
         recipe = self.recipe.for_stage(changes)
         return DecoderTraining(decoder, self.cache, recipe, self.preset, seed, Stopwatch(self.device))
 

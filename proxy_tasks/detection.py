@@ -23,7 +23,7 @@ from proxy_tasks.detection_cache import STRIDES, DetectionCache
 from proxy_tasks.detection_pyramid import CachedNeck, PyramidCache
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.detection_setup import DetectionSetup
-from proxy_tasks.detection_training import Decoder, DecoderTraining
+from proxy_tasks.detection_training import DecoderTraining, NeckAndHead
 from proxy_tasks.stopwatch import Stopwatch
 from search_spaces.base import Architecture, Part, Stage
 
@@ -95,7 +95,7 @@ class DetectionProxy(CachedTask):
         if pyramid is not None:
             modules = {**modules, "neck": CachedNeck(modules["neck"].out)}  # type: ignore[arg-type]
             cache = pyramid
-        decoder = Decoder(modules).to(self.device)
+        decoder = NeckAndHead(modules).to(self.device)
         validation_ap = self._validation_ap if recipe.needs_ap else None
         return DecoderTraining(decoder, cache, recipe, self.preset, candidate.seed, stopwatch, validation_ap)
 
@@ -162,7 +162,7 @@ class DetectionProxy(CachedTask):
 
     def _cost(self, modules: dict[str, nn.Module]) -> dict[str, float]:
         """Of neck and head on one crop, whether the neck is trained here or its features are cached."""
-        cost = measure_module_cost(Decoder(modules), self._feature_shapes())
+        cost = measure_module_cost(NeckAndHead(modules), self._feature_shapes())
         return {"flops": cost.flops // CROPS, "params": cost.params_trainable}
 
     def _feature_shapes(self) -> list[torch.Tensor]:

@@ -137,14 +137,14 @@ def write_cache(
 
 
 @dataclass(frozen=True)
-class Batch:
+class FeatureBatch:
     """``features``: (N, C, H, W), channels-last, in the backbone's order; ``targets``: (N, P)."""
 
     features: list[Tensor]
     targets: FCOSTargets
 
 
-class DetectionCache(CachedRecords[Batch]):
+class DetectionCache(CachedRecords[FeatureBatch]):
     """The proxy task's view of a cache file.
 
     Args:
@@ -161,10 +161,10 @@ class DetectionCache(CachedRecords[Batch]):
         self.reader = reader
         self.features = tuple(features)
 
-    def load(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Batch:
+    def load(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> FeatureBatch:
         rows = self.reader.batch((*self.features, *TARGETS), indices)
         rows = {name: tensor.to(self.device) for name, tensor in rows.items()}
-        return Batch(
+        return FeatureBatch(
             [rows[name].permute(0, 3, 1, 2).to(dtype) for name in self.features],
             FCOSTargets(rows["labels"].long(), rows["distances"], rows["centerness"]),
         )

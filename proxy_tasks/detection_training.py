@@ -14,7 +14,7 @@ from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
 from nasperc.training.averaging import trainable_batch_norms
 from proxy_tasks.candidate_training import LARGEST_LOSS, CandidateTraining
-from proxy_tasks.detection_cache import STRIDES, Batch, DetectionCache
+from proxy_tasks.detection_cache import STRIDES, DetectionCache, FeatureBatch
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
 from proxy_tasks.divergence import DivergedLossError
 from proxy_tasks.stopwatch import Stopwatch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy_tasks.detection_ap import ValidationAP
 
 
-class Decoder(nn.Module):
+class NeckAndHead(nn.Module):
     """Neck and head: ``forward(features) -> HeadOutput``, as in the detector."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
@@ -37,7 +37,7 @@ class Decoder(nn.Module):
         return output
 
 
-class Measurement(NamedTuple):
+class DetectionMeasurement(NamedTuple):
     """The reward; the terms of equation 7.2, means over meta-val of each image's losses; AP if it was measured.
 
     ``reward`` is minus the sum of the terms, or the AP, by the recipe's key ``reward``.
@@ -55,7 +55,7 @@ class Measurement(NamedTuple):
         return losses if self.ap is None else losses | {"ap": self.ap}
 
 
-class DecoderTraining(CandidateTraining[Batch, Measurement]):
+class DecoderTraining(CandidateTraining[FeatureBatch, DetectionMeasurement]):
     """One candidate's training by the losses of FCOS, measured by equation 7.2 or AP.
 
     Args:
@@ -70,7 +70,7 @@ class DecoderTraining(CandidateTraining[Batch, Measurement]):
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: NeckAndHead,
         cache: DetectionCache,
         recipe: DetectionProxyRecipe,
         preset: FCOSPreset,
@@ -82,7 +82,7 @@ class DecoderTraining(CandidateTraining[Batch, Measurement]):
         self.decoder = decoder
         self._recipe, self._preset, self._validation_ap = recipe, preset, validation_ap
 
-    def _forward(self, network: nn.Module, batch: Batch) -> HeadOutput:
+    def _forward(self, network: nn.Module, batch: FeatureBatch) -> HeadOutput:
         with self._autocast():
             output: HeadOutput = network(batch.features)
         # float32 for what is read of it: the towers stay as they are.
@@ -92,16 +92,16 @@ class DecoderTraining(CandidateTraining[Batch, Measurement]):
             centerness=[level.float() for level in output.centerness],
         )
 
-    def _losses(self, output: HeadOutput, batch: Batch) -> FCOSLosses:
+    def _losses(self, output: HeadOutput, batch: FeatureBatch) -> FCOSLosses:
         return fcos_losses(output, batch.targets, self._preset, STRIDES)
 
     def _statistics(self, averaged: nn.Module) -> tuple[nn.Module, Iterator[list[Tensor]]]:
-        assert isinstance(averaged, Decoder)
+        assert isinstance(averaged, NeckAndHead)
         # The head has GroupNorm in every built-in space: then its forward pass is not needed here.
         part = averaged if trainable_batch_norms(averaged.head) else averaged.neck
         return part, (batch.features for batch in self._statistics_batches())
 
-    def _measure(self, network: nn.Module) -> Measurement:
+    def _measure(self, network: nn.Module) -> DetectionMeasurement:
         losses: list[tuple[Tensor, ...]] = []
         detections: list[dict[str, Any]] = []
         views = 0
@@ -124,4 +124,4 @@ class DecoderTraining(CandidateTraining[Batch, Measurement]):
             raise DivergedLossError(
                 f"diverged after step {self._steps}: on meta-val loss {loss:.4g}, reward {reward:.4g}"
             )
-        return Measurement(reward, classification, box, centerness, ap)
+        return DetectionMeasurement(reward, classification, box, centerness, ap)

@@ -26,7 +26,7 @@ from proxy_tasks.stopwatch import Stopwatch
 from proxy_tasks.video_cache import SequenceCache
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_setup import VideoSetup, check_static
-from proxy_tasks.video_training import CellStep, CellTraining, Measurement, count_pixels
+from proxy_tasks.video_training import CellStep, CellTraining, SegmentationMeasurement, count_pixels
 from search_spaces.base import Architecture
 
 
@@ -149,14 +149,14 @@ class VideoSegmentationProxy(CachedTask):
         ]
 
     @torch.no_grad()
-    def _static_measurement(self) -> Measurement:
+    def _static_measurement(self) -> SegmentationMeasurement:
         """Of the static network's classifier on the cached *dec* of every frame after the first."""
         evaluation = SegmentationEvaluation(len(self.setup.classes), trimap_width=None)
         cache, classify = self.cache, self.static.classifier
         for indices in cache.val_indices(self.recipe.val_batch_size):
             logits = [classify(dec) for dec in cache.static_dec(indices)]
             count_pixels(evaluation, logits, cache.labels(indices))
-        return Measurement.of(evaluation)
+        return SegmentationMeasurement.of(evaluation)
 
     def description(self) -> dict[str, Any]:
         """See :meth:`ProxyTask.description`; ``static_file``: the weights of the network that was cached."""

@@ -43,7 +43,7 @@ class CellStep(nn.Module):
         return logits
 
 
-class Measurement(NamedTuple):
+class SegmentationMeasurement(NamedTuple):
     """Of all frames of meta-val after the first; ``reward``: the geometric mean of mIoU, fwIoU and mAcc."""
 
     reward: float
@@ -57,13 +57,13 @@ class Measurement(NamedTuple):
         return {name: value for name, value in self._asdict().items() if name != "reward"}
 
     @classmethod
-    def of(cls, evaluation: SegmentationEvaluation) -> Measurement:
+    def of(cls, evaluation: SegmentationEvaluation) -> SegmentationMeasurement:
         """What was counted; NaN where no pixel was."""
         metrics = evaluation.metrics()
         return cls(metrics.reward, metrics.miou, metrics.fwiou, metrics.macc, metrics.gacc)
 
 
-class CellTraining(CandidateTraining[SequenceBatch, Measurement]):
+class CellTraining(CandidateTraining[SequenceBatch, SegmentationMeasurement]):
     """One cell's training by the cross entropy of the frames after the first, whose sum is minimised.
 
     Args:
@@ -102,7 +102,7 @@ class CellTraining(CandidateTraining[SequenceBatch, Measurement]):
     def _statistics(self, averaged: nn.Module) -> tuple[nn.Module, Iterator[SequenceBatch]]:
         return averaged, self._statistics_batches()
 
-    def _measure(self, network: nn.Module) -> Measurement:
+    def _measure(self, network: nn.Module) -> SegmentationMeasurement:
         """At the size of the annotation, whatever that of the frames was."""
         # The trimap takes most of the time, and the reward does not look at it.
         evaluation = SegmentationEvaluation(self._classes, trimap_width=None)
@@ -112,7 +112,7 @@ class CellTraining(CandidateTraining[SequenceBatch, Measurement]):
             self.stopwatch.lap("measuring: meta-val")
             count_pixels(evaluation, output, batch.labels)
             self.stopwatch.lap("measuring: counting pixels")
-        measured = Measurement.of(evaluation)
+        measured = SegmentationMeasurement.of(evaluation)
         if not all(math.isfinite(value) for value in measured):
             raise DivergedLossError(f"diverged after step {self._steps}: on meta-val {measured}")
         return measured

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from nasperc.errors import InputError
 from nasperc.models.fcos.decode import Detections
-from nasperc.models.fcos.losses import Total, alone
 from nasperc.models.fcos.preset import Crowd
 from nasperc.models.features import FeatureSpec
+from nasperc.models.reduction import Reduce, reduce_alone
 
 _DIVISOR = 32
 
@@ -86,10 +86,10 @@ class Detector(nn.Module, ABC):
         """
 
     @abstractmethod
-    def losses(self, output: Any, targets: Any, total: Total = alone) -> Any:
+    def losses(self, output: Any, targets: Any, reduce: Reduce = reduce_alone) -> Any:
         """Losses of a batch against stacked targets, as a named tuple of scalars.
 
-        ``total``: where this is one process's part of a batch, the sum of the normalisers over all of them; the
+        ``reduce``: where this is one process's part of a batch, the sum of the normalisers over all of them; the
         losses, and their gradients, then add up to those of the whole batch.
         """
 

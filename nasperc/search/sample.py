@@ -21,7 +21,7 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Sample:
+class DrawnArchitecture:
     """An architecture that a controller drew; ``reward``: where the search has measured it."""
 
     architecture: Architecture
@@ -76,7 +76,7 @@ def draw_sample(run: RunFolder, count: int, *, stage: str | None = None, seed: i
     return path
 
 
-def sample_controller(run: RunFolder, count: int) -> list[Sample]:
+def sample_controller(run: RunFolder, count: int) -> list[DrawnArchitecture]:
     """Draw different architectures from the controller of a run's last stage, as the journal left it.
 
     The same journal gives the same ones; nothing is written.
@@ -107,12 +107,14 @@ def sample_controller(run: RunFolder, count: int) -> list[Sample]:
     rewards = {
         event["hash"]: event["reward"] for event in events[started:until] if event["event"] == "completion"
     }
-    found: dict[str, Sample] = {}
+    found: dict[str, DrawnArchitecture] = {}
     for _ in range(DRAWS):
         proposal = learner.propose()
         learner.drop(proposal.id)
         hash = space.hash(proposal.architecture)
-        found.setdefault(hash, Sample(proposal.architecture, hash, stage.widths, rewards.get(hash)))
+        found.setdefault(
+            hash, DrawnArchitecture(proposal.architecture, hash, stage.widths, rewards.get(hash))
+        )
         if len(found) == count:
             return list(found.values())
     raise InputError(

@@ -97,7 +97,7 @@ def _run(
     if frozen is not None:
         frozen.requires_grad_(False)
     if losses is None:
-        losses = partial(detection_losses, size_scale=recipe.sizes_of_interest_scale, total=peers.total)
+        losses = partial(detection_losses, size_scale=recipe.sizes_of_interest_scale, reduce=peers.reduce)
     trained, crowd = dataset, {}
     if isinstance(model, Detector) and model.crowd == "background":
         trained = dataset.without_crowd_regions()

@@ -6,17 +6,17 @@ from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
 from nasperc.models.detector import Detector
-from nasperc.models.fcos.losses import Total, alone
 from nasperc.models.fcos.targets import stack_targets
+from nasperc.models.reduction import Reduce, reduce_alone
 
 
 def detection_losses(
-    model: nn.Module, batch: Batch, size_scale: float = 1.0, total: Total = alone
+    model: nn.Module, batch: Batch, size_scale: float = 1.0, reduce: Reduce = reduce_alone
 ) -> dict[str, Tensor]:
     """The losses of a detector by name, all scalars.
 
     ``model`` is a :class:`Detector`; images and targets are moved to its device. Images without objects are
-    background throughout. ``size_scale``: factor on the head's sizes of interest. ``total``: of the processes
+    background throughout. ``size_scale``: factor on the head's sizes of interest. ``reduce``: of the processes
     that share the batch, see :meth:`Detector.losses`.
     """
     assert isinstance(model, Detector)
@@ -29,5 +29,5 @@ def detection_losses(
             raise ValueError(f"{sample.meta.file} has no boxes to train on")
         fields = (sample.boxes.to(device), sample.labels.to(device), sample.crowd.to(device))
         targets.append(model.targets(*fields, level_sizes, size_scale))
-    losses: dict[str, Tensor] = model.losses(output, stack_targets(targets), total)._asdict()
+    losses: dict[str, Tensor] = model.losses(output, stack_targets(targets), reduce)._asdict()
     return losses

@@ -122,7 +122,7 @@ def _iterate(run: TrainingRun, on_step: OnStep | None, interrupt: DeferredInterr
         with run.autocast():
             terms = run.plan.losses(run.model, batch)
         stacked = torch.stack(list(terms.values()))
-        values = dict(zip(terms, run.peers.total(stacked.detach()).tolist(), strict=True))
+        values = dict(zip(terms, run.peers.reduce(stacked.detach()).tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
             raise _diverged(run, values)
         run.optimizers.zero_grad()

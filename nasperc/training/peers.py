@@ -34,7 +34,7 @@ class Peers:
         """This process's places in a batch; the parts differ by at most one in length."""
         return range(batch_size * self.rank // self.count, batch_size * (self.rank + 1) // self.count)
 
-    def total(self, values: Tensor) -> Tensor:
+    def reduce(self, values: Tensor) -> Tensor:
         """The sum of ``values`` over the processes; no gradient passes."""
         return self._reduced(values, distributed.ReduceOp.SUM)
 
@@ -50,7 +50,7 @@ class Peers:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if self.count == 1 or not gradients:
             return
-        message = self.total(torch.cat([gradient.flatten() for gradient in gradients]))
+        message = self.reduce(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, summed in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(summed.view(gradient.shape))
 

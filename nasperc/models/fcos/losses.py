@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,15 +12,8 @@ from torch.nn import functional as F
 from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.fcos.targets import BACKGROUND, FCOSTargets
 from nasperc.models.features import HeadOutput
+from nasperc.models.reduction import Reduce, reduce_alone
 from nasperc.ops.losses import iou_loss, sigmoid_focal_loss
-
-# Sum of a tensor over all processes that share a batch.
-Total = Callable[[Tensor], Tensor]
-
-
-def alone(values: Tensor) -> Tensor:
-    """The :data:`Total` of a process that has the whole batch."""
-    return values
 
 
 class FCOSLosses(NamedTuple):
@@ -45,7 +38,7 @@ def fcos_losses(
     targets: FCOSTargets,
     preset: FCOSPreset,
     strides: Sequence[int],
-    total: Total = alone,
+    reduce: Reduce = reduce_alone,
 ) -> FCOSLosses:
     """Losses of a batch, normalised over the batch.
 
@@ -58,7 +51,7 @@ def fcos_losses(
         targets: batched, (N, P, ...).
         preset: of the head.
         strides: of the levels, in input pixels.
-        total: where ``output`` and ``targets`` are one process's part of a batch, the sum of the normalisers
+        reduce: where ``output`` and ``targets`` are one process's part of a batch, the sum of the normalisers
             (3,) over all of them: the losses, and their gradients, then add up to those of the whole batch.
     """
     terms = _terms(output, targets, preset, strides)
@@ -66,7 +59,7 @@ def fcos_losses(
     images = len(targets.labels) if preset.focal_normaliser == "positives_and_images" else 0
     # new_full fills on the device; a tensor made of Python numbers would be copied there, and waited for.
     counts = [terms.weight.new_full((), count) for count in (positives + images, positives)]
-    by_focal, by_positives, by_weight = total(torch.stack([*counts, terms.weight.sum()]))
+    by_focal, by_positives, by_weight = reduce(torch.stack([*counts, terms.weight.sum()]))
     return FCOSLosses(
         classification=terms.focal.sum() / by_focal.clamp(min=1),
         box=terms.weighted_box.sum() / by_weight.clamp(min=1e-6),

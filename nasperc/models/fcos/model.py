@@ -8,10 +8,11 @@ from torch import Tensor
 
 from nasperc.models.detector import Detector
 from nasperc.models.fcos.decode import Detections, detect
-from nasperc.models.fcos.losses import FCOSLosses, Total, alone, fcos_losses
+from nasperc.models.fcos.losses import FCOSLosses, fcos_losses
 from nasperc.models.fcos.preset import Crowd, FCOSPreset
 from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
 from nasperc.models.features import HeadOutput
+from nasperc.models.reduction import Reduce, reduce_alone
 
 
 class FCOS(Detector):
@@ -48,9 +49,9 @@ class FCOS(Detector):
             size_scale,
         )
 
-    def losses(self, output: HeadOutput, targets: FCOSTargets, total: Total = alone) -> FCOSLosses:
-        """Losses of a batch against ``targets`` (N, P, ...); ``total`` as in :func:`fcos_losses`."""
-        return fcos_losses(output, targets, self.preset, self.strides, total)
+    def losses(self, output: HeadOutput, targets: FCOSTargets, reduce: Reduce = reduce_alone) -> FCOSLosses:
+        """Losses of a batch against ``targets`` (N, P, ...); ``reduce`` as in :func:`fcos_losses`."""
+        return fcos_losses(output, targets, self.preset, self.strides, reduce)
 
     def detect(self, output: HeadOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         return detect(output, self.strides, image_sizes, self.preset)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from nasperc.models.detector import Detector
 from nasperc.models.fcos.decode import Detections, keep_best
-from nasperc.models.fcos.losses import Total, alone
 from nasperc.models.fcos.preset import Crowd
 from nasperc.models.fcos.targets import BACKGROUND
+from nasperc.models.reduction import Reduce, reduce_alone
 from nasperc.models.retinanet.anchors import ANCHORS_PER_LOCATION, anchors
 from nasperc.models.retinanet.head import AnchorOutput
 from nasperc.models.retinanet.targets import AnchorTargets, anchor_targets
@@ -80,14 +80,16 @@ class RetinaNet(Detector):
         detections are decoded with it too."""
         return anchor_targets(boxes, labels, crowd, self.anchors(level_sizes, boxes.device))
 
-    def losses(self, output: AnchorOutput, targets: AnchorTargets, total: Total = alone) -> RetinaNetLosses:
+    def losses(
+        self, output: AnchorOutput, targets: AnchorTargets, reduce: Reduce = reduce_alone
+    ) -> RetinaNetLosses:
         """Focal loss over the anchors that are not ignored, smooth L1 loss over the positive ones; both summed, over
         the number of positives, at least 1.
 
         Args:
             output: of the head, N images.
             targets: stacked, (N, P, ...).
-            total: of the positives over all processes that share a batch.
+            reduce: of the positives over all processes that share a batch.
         """
         labels = targets.labels
         logits = by_anchor(output.class_logits, self._num_classes).float()
@@ -100,7 +102,7 @@ class RetinaNet(Detector):
             beta=SMOOTH_L1_BETA,
             reduction="sum",
         )
-        positives = total(positive.sum().float()).clamp(min=1)
+        positives = reduce(positive.sum().float()).clamp(min=1)
         return RetinaNetLosses(focal.sum() / positives, box / positives)
 
     @torch.no_grad()

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasperc.evaluation.miou import SegmentationEvaluation, confusion_matrix, segmentation_metrics
-from nasperc.evaluation.trimap import trimap
+from nasperc.evaluation.miou import SegmentationEvaluation, confusion_matrix, segmentation_metrics, trimap
 
 properties = settings(deadline=None, max_examples=40)
 CLASSES = 4

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nasperc.evaluation.trimap import trimap
+from nasperc.evaluation.miou import trimap
 
 maps = hnp.arrays(
     np.int64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from((0, 1, 2, 255))
