@@ -27,8 +27,8 @@ from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import get_normalisation
 from nasperc.evaluation.coco_ap import coco_ap
-from nasperc.fulltrain.trained_detector import describe
 from nasperc.recipe.reading import load_recipe
+from nasperc.tasks.detection.trained import describe
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import train
 

@@ -1,4 +1,4 @@
-"""Finding components by name: search spaces, controllers, proxy tasks.
+"""Finding components by name: search spaces, controllers, proxy tasks, tasks.
 
 The built-in ones register through entry points, the door that a plugin package uses too. A class in a plain file is
 named ``path/to/file.py:Class``. Such a file is a program: it is run where its user names it (on the command line, or
@@ -25,13 +25,14 @@ KINDS = {
     "space": "nasperc.search_spaces",
     "controller": "nasperc.controllers",
     "proxy": "nasperc.proxy_tasks",
+    "task": "nasperc.tasks",
 }
 # Plugin files that the user has named, like PATH.
 NAMED = "NASPERC_PLUGINS"
 
 
 def component_names(kind: str) -> list[str]:
-    """Names registered for ``kind`` (``space``, ``controller`` or ``proxy``), sorted."""
+    """Names registered for ``kind`` (of :data:`KINDS`), sorted."""
     return sorted({entry.name for entry in entry_points(group=KINDS[kind])})
 
 
@@ -41,7 +42,7 @@ def load_component(kind: str, name: str) -> type[Any]:
     Raises:
         InputError: nothing is registered under that name, or the file or class cannot be loaded.
     """
-    if ".py:" in name:
+    if is_plugin_file(name):
         return _checked(_load_from_file(kind, name), kind, name)
     for entry in entry_points(group=KINDS[kind]):
         if entry.name == name:
@@ -94,7 +95,7 @@ def require_registered(kind: str, name: str, *, where: str) -> None:
     Raises:
         InputError: it is one.
     """
-    if ".py:" in name:
+    if is_plugin_file(name):
         raise InputError(
             f"the {kind} in a file must be a registered name",
             value=name,
@@ -103,10 +104,15 @@ def require_registered(kind: str, name: str, *, where: str) -> None:
         )
 
 
+def is_plugin_file(name: str) -> bool:
+    """Whether a component's name is that of a class in a plain file."""
+    return ".py:" in name
+
+
 def _plugin_names(sections: Mapping[str, Any]) -> list[tuple[str, str]]:
     given = [(kind, sections.get(kind)) for kind in KINDS]
     names = [(kind, section.get("name")) for kind, section in given if isinstance(section, Mapping)]
-    return [(kind, name) for kind, name in names if isinstance(name, str) and ".py:" in name]
+    return [(kind, name) for kind, name in names if isinstance(name, str) and is_plugin_file(name)]
 
 
 def _file_of(name: str) -> Path:

@@ -79,6 +79,8 @@ class ProxyTask(ABC):
     Recipe: ClassVar[type[BaseModel]]
     # What it can tell of a candidate's cost, and limits may be set on.
     costs: ClassVar[frozenset[CostName]] = frozenset()
+    # Name of the registered task that trains in full what this measured; None: nothing does.
+    fulltrain: ClassVar[str | None] = None
     # What a finished search says to type next.
     next_command: ClassVar[str] = "nasperc fulltrain --arch {top10}"
 

@@ -35,6 +35,7 @@ class DetectionProxy(CachedTask):
     """Trains a neck and a head on cached features of a frozen backbone (thesis 7.3.3, 7.4.1)."""
 
     Recipe: ClassVar[type[BaseModel]] = DetectionProxyRecipe
+    fulltrain: ClassVar[str | None] = "detection"
     recipe: DetectionProxyRecipe
     setup: DetectionSetup
 

@@ -38,6 +38,7 @@ class VideoSegmentationProxy(CachedTask):
     """
 
     Recipe: ClassVar[type[BaseModel]] = VideoProxyRecipe
+    fulltrain: ClassVar[str | None] = "video"
     recipe: VideoProxyRecipe
     setup: VideoSetup
 

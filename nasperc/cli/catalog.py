@@ -15,7 +15,7 @@ from nasperc.shown_text import printable
 
 
 def spaces() -> None:
-    """List the registered search spaces, controllers and proxy tasks."""
+    """List the registered search spaces, controllers, proxy tasks and tasks."""
     table = Table("kind", "names")
     for kind in KINDS:
         table.add_row(kind, ", ".join(component_names(kind)))

@@ -14,18 +14,22 @@ from nasperc.cli.latest import find_top10
 from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import ArchitectureFile, read_architecture, write_architecture
-from nasperc.export.onnx_file import onnx_installed
+from nasperc.export.network import NetworkFormat
+from nasperc.export.onnx_file import OnnxFormat, onnx_installed
+from nasperc.export.pt2_file import Pt2Format
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
-from nasperc.export.trained import export_trained
-from nasperc.fulltrain.trained import Trained, load_trained
+from nasperc.fulltrain.run import results_folder
 from nasperc.search.top10 import read_top10
+from nasperc.tasks.lookup import load_trained
+from nasperc.tasks.row import CHECKPOINT
+from nasperc.tasks.trained import ExportOptions, Trained
 from nasperc.whole_files import write_whole
 
 export_app = typer.Typer(help="Hand over what was found.", no_args_is_help=True)
 
 FORMATS = ("json", "txt", "svg", "onnx", "pt2")
-TRAINED = ("onnx", "pt2")
+TRAINED: dict[str, NetworkFormat] = {"onnx": OnnxFormat(), "pt2": Pt2Format()}
 
 
 @export_app.callback()
@@ -50,6 +54,10 @@ def export_architecture(
             help="Trained weights for ONNX and pt2; by default those that nasperc fulltrain left in the run."
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Of the models that fulltrain trained: fcos, ...; the search's own by default."),
+    ] = None,
     with_nms: Annotated[
         bool, typer.Option("--with-nms", help="Detectors: add NonMaxSuppression to the ONNX graph.")
     ] = False,
@@ -68,14 +76,14 @@ def export_architecture(
                 where="--to",
                 repair="Leave --to out to write them all.",
             )
-    fixed = None if size is None else parse_size(size)
+    options = ExportOptions(size=None if size is None else parse_size(size), with_nms=with_nms)
     trained: Trained | None = None
     if arch is not None:
         file, name = read_architecture(arch), arch.stem
     else:
         top10 = find_top10(source)
         file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
-        left_by_fulltrain = top10.parent / "fulltrain" / f"rank{rank:02d}" / "checkpoint.pt"
+        left_by_fulltrain = results_folder(top10, task) / f"rank{rank:02d}" / CHECKPOINT
         if checkpoint is None and left_by_fulltrain.is_file():
             trained = load_trained(left_by_fulltrain)
             if not _is_of(trained, file):
@@ -99,7 +107,7 @@ def export_architecture(
         "json": lambda path: _json(path, file),
         "txt": lambda path: _text(path, describe(file.architecture, file.space)),
         "svg": lambda path: _text(path, render_svg(file.space.draw(file.architecture))),
-        **{format: partial(_network, trained=trained, with_nms=with_nms, size=fixed) for format in TRAINED},
+        **{format: partial(_network, trained=trained, options=options) for format in TRAINED},
     }
     for format in wanted:
         console.print(writers[format](out / f"{name}.{format}"), markup=False)
@@ -138,7 +146,7 @@ def _text(path: Path, text: str) -> str:
     return f"{path} written"
 
 
-def _network(path: Path, trained: Trained | None, with_nms: bool, size: tuple[int, int] | None) -> str:
+def _network(path: Path, trained: Trained | None, options: ExportOptions) -> str:
     if trained is None:
         raise InputError(
             f"{path.suffix[1:]} needs trained weights",
@@ -146,7 +154,8 @@ def _network(path: Path, trained: Trained | None, with_nms: bool, size: tuple[in
             where=f"--to {path.suffix[1:]}",
             repair="Give --checkpoint FILE, or train first: nasperc fulltrain --arch top10.json",
         )
-    return str(export_trained(trained, path, with_nms=with_nms, size=size))
+    trained.require_own(options)
+    return str(TRAINED[path.suffix[1:]].export(trained.exported(options), path))
 
 
 def register(app: typer.Typer) -> None:

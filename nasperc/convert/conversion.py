@@ -21,10 +21,10 @@ from nasperc.convert.resnet import normalisation_of_pixels, resnet_recipe
 from nasperc.convert.weights_file import WeightsFile
 from nasperc.data.coco_names import COCO_CLASSES
 from nasperc.errors import InputError
-from nasperc.fulltrain.trained_detector import describe
 from nasperc.models.backbones.build import NormalisationName, build_backbone
 from nasperc.models.backbones.resnet import StrideIn
 from nasperc.recipe.root import Recipe
+from nasperc.tasks.detection.trained import describe
 from nasperc.torch_files import not_finite
 from nasperc.training.checkpoint import save_checkpoint
 

@@ -1,23 +1,22 @@
-"""A network as an ONNX graph: what the exports of all tasks share."""
+"""Networks as ONNX graphs."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasperc.errors import InputError
+from nasperc.export.network import NetworkFormat
+from nasperc.tasks.exported import Exported, Graph, Run
 
 # The first with DeformConv.
 OPSET = 19
-# Of free sides.
-SMALLEST = 64
 
 
 def onnx_installed() -> bool:
@@ -45,40 +44,49 @@ def onnx_packages() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def trace_onnx(
-    module: nn.Module,
-    arguments: tuple[Tensor, ...],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    dynamic_shapes: dict[str, Any] | None,
-    metadata: Mapping[str, str],
-) -> Any:
-    """The ``onnx.ModelProto`` of ``module(*arguments)``, for tensors of these names.
+class OnnxFormat(NetworkFormat):
+    """``.onnx``, run by onnxruntime."""
 
-    Args:
-        module: in evaluation mode.
-        arguments: to trace with.
-        inputs: names of the arguments.
-        outputs: names of what ``module`` returns.
-        dynamic_shapes: ``torch.export``'s; None: every size is that of ``arguments``.
-        metadata: stored in the file.
+    smallest = 64
+    check_sizes = ((64, 96), (128, 128), (160, 96))
 
-    Raises:
-        InputError: the packages of the extra ``export`` are not installed.
-    """
-    onnx_packages()
+    def write(self, exported: Exported, graph: Graph, metadata: dict[str, str], path: Path) -> None:
+        """See :meth:`NetworkFormat.write`."""
+        onnx, _ = onnx_packages()
+        model = _trace(graph)
+        for key, value in metadata.items():
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
+        exported.finish_onnx(graph, model)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(path))
+
+    def open(self, graph: Graph, path: Path) -> Run:
+        """See :meth:`NetworkFormat.open`; on the CPU."""
+        _, onnxruntime = onnx_packages()
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+        def run(*values: Tensor) -> list[Tensor]:
+            given = {name: value.numpy() for name, value in zip(graph.arguments, values, strict=True)}
+            return [torch.from_numpy(each) for each in session.run(list(graph.outputs), given)]
+
+        return run
+
+
+def _trace(graph: Graph) -> Any:
+    """The ``onnx.ModelProto``."""
     # The exporter narrates through warnings and logging; what matters is checked afterwards.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            module,
-            arguments,
+            graph.module,
+            tuple(graph.arguments.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=dynamic_shapes,
+            input_names=list(graph.arguments),
+            output_names=list(graph.outputs),
+            dynamic_shapes=graph.dynamic_shapes,
             verbose=False,
         )
     assert program is not None
@@ -86,20 +94,4 @@ def trace_onnx(
     # The exporter's symbolic shapes of inner values are wrong where sizes are rounded up (P6, P7); onnxruntime
     # plans its buffers by them. Without them it works the shapes out itself.
     del model.graph.value_info[:]
-    for key, value in metadata.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
     return model
-
-
-def save_onnx(model: Any, path: Path) -> None:
-    """Check a model and write it."""
-    onnx, _ = onnx_packages()
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def onnx_session(path: Path) -> Any:
-    """An ``onnxruntime.InferenceSession`` of the file, on the CPU."""
-    _, onnxruntime = onnx_packages()
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

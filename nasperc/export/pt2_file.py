@@ -1,52 +1,45 @@
-"""A network as a file of torch.export: what the exports of all tasks share."""
+"""Networks as programs of torch.export."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.fx.experimental._config
-from torch import Tensor, nn
 
 from nasperc.errors import InputError
-
-# Every level of a detector's image has sides of 2 and more. The tracer takes the strides of smaller levels for another
-# case, and the program would refuse them.
-SMALLEST = 160
+from nasperc.export.network import NetworkFormat
+from nasperc.tasks.exported import Exported, Graph, Run
 
 
-def save_pt2(
-    module: nn.Module,
-    arguments: tuple[Tensor, ...],
-    dynamic_shapes: dict[str, Any] | None,
-    path: Path,
-    metadata: dict[str, str],
-) -> None:
-    """Trace ``module(*arguments)`` and write the program.
+class Pt2Format(NetworkFormat):
+    """``.pt2``: it runs in torch without this package. torch promises to read it in the version that wrote it;
+    metadata come back by ``extra_files`` of ``torch.export.load``."""
 
-    Args:
-        module: in evaluation mode.
-        arguments: to trace with.
-        dynamic_shapes: ``torch.export``'s; None: every size is that of ``arguments``.
-        path: ends in .pt2: torch takes files by that ending only.
-        metadata: comes back by ``extra_files`` of ``torch.export.load``.
+    # Every level of a detector's image has sides of 2 and more. The tracer takes the strides of smaller levels for
+    # another case, and the program would refuse them.
+    smallest = 160
+    check_sizes = ((160, 160), (192, 288), (320, 224))
 
-    Raises:
-        InputError: the network cannot be traced.
-    """
-    try:
-        # Otherwise sizes are compared with 1 all over; torch's exporter to ONNX traces like this too.
-        any_side = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-        with warnings.catch_warnings(), torch.no_grad(), any_side:
-            warnings.simplefilter("ignore")
-            program = torch.export.export(module, arguments, dynamic_shapes=dynamic_shapes)
-            torch.export.save(program, path, extra_files=metadata)
-    except (AssertionError, RuntimeError) as error:
-        raise InputError(
-            "torch.export must take the network",
-            value=(str(error).splitlines() or [type(error).__name__])[0],
-            where=path.parent,
-            repair="Nothing was written. Export to ONNX, and please report it with the checkpoint's architecture.",
-        ) from error
+    def write(self, exported: Exported, graph: Graph, metadata: dict[str, str], path: Path) -> None:
+        """See :meth:`NetworkFormat.write`; torch takes files by the ending .pt2 only."""
+        try:
+            # Otherwise sizes are compared with 1 all over; torch's exporter to ONNX traces like this too.
+            any_side = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+            with warnings.catch_warnings(), torch.no_grad(), any_side:
+                warnings.simplefilter("ignore")
+                arguments = tuple(graph.arguments.values())
+                program = torch.export.export(graph.module, arguments, dynamic_shapes=graph.dynamic_shapes)
+                torch.export.save(program, path, extra_files=metadata)
+        except (AssertionError, RuntimeError) as error:
+            raise InputError(
+                "torch.export must take the network",
+                value=(str(error).splitlines() or [type(error).__name__])[0],
+                where=path.parent,
+                repair="Nothing was written. Export to ONNX, and please report it with the checkpoint's architecture.",
+            ) from error
+
+    def open(self, graph: Graph, path: Path) -> Run:
+        """See :meth:`NetworkFormat.open`; in torch."""
+        return torch.export.load(path).module()

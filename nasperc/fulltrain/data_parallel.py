@@ -24,21 +24,18 @@ os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
 import torch
 from torch import nn
 
-from nasperc.assembly.datasets import open_split
-from nasperc.assembly.detector import build_detector
-from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.fulltrain.one_machine import OneMachine
-from nasperc.fulltrain.trained_detector import read_decoder
 from nasperc.recipe.reading import parse_recipe
 from nasperc.recipe.root import Recipe
 from nasperc.search.ray_start import on_one_machine, ray, start_ray
-from nasperc.training.detection import train_part
-from nasperc.training.device import to_device
+from nasperc.tasks.lookup import recipe_task
+from nasperc.tasks.row import Job
 from nasperc.training.freed_memory import keep_freed_memory
 from nasperc.training.interrupt import DeferredInterrupt
-from nasperc.training.loop import OnStep
+from nasperc.training.loop import OnStep, train_part
 from nasperc.training.peers import Peers
+from nasperc.training.training_run import TrainingRun
 from nasperc.whole_files import refuse_link
 from proxy_tasks.failure import describe
 
@@ -117,13 +114,13 @@ class DataParallel:
         """Bring ``checkpoint`` to the last iteration, from where it is or from the start.
 
         Args:
-            description: of the detector, by :func:`nasperc.fulltrain.trained_detector.describe`.
+            description: of the network, by :meth:`nasperc.tasks.training.Training.describe`.
             checkpoint: on a file system that all workers share.
             data: fingerprint of the train split, which this process has read for it.
             on_step: called in this process with the iterations done and their losses.
 
         Raises:
-            InputError: as in :func:`nasperc.training.detection.train`, raised in a worker.
+            InputError: as in :func:`nasperc.training.loop.train`, raised in a worker.
             RuntimeError: workers failed in another way, or died, once more than they are started again.
             KeyboardInterrupt: Ctrl-C; the workers have written a checkpoint. At the second one they have not.
         """
@@ -251,12 +248,12 @@ def _build_and_train(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
     link, description, checkpoint = config["link"], config["description"], Path(config["checkpoint"])
     recipe = parse_recipe(config["recipe"], where=str(checkpoint))
-    dataset = open_split(recipe.data, "train", Path(config["prepared"]))
-    dataset.take_word(config["data"])
-    decoder = read_decoder(description, where=str(checkpoint))
+    training = recipe_task(recipe).Training(recipe, Path(config["prepared"]), recipe, None)
+    training.splits["train"].take_word(config["data"])
+    job = Job("", "", training.part(description, where=str(checkpoint)))
     torch.manual_seed(recipe.seed)
-    model: nn.Module = build_detector(recipe.model, decoder, len(dataset.classes))
-    to_device(model)
+    model: nn.Module
+    model, _ = training.build(job)
     if next(model.parameters()).is_cuda:
         # It does not take CPU tensors: there, each worker's part of a batch has statistics of its own.
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -270,18 +267,11 @@ def _build_and_train(config: dict[str, Any]) -> None:
         answer = link.report.remote(step, losses)
 
     try:
-        train_part(
-            model,
-            dataset,
-            recipe.fulltrain,
-            seed=recipe.seed,
-            normalisation=get_normalisation(recipe.model.backbone.input_normalisation()),
-            checkpoint=checkpoint,
-            description=description,
-            on_step=on_step if peers.rank == 0 else None,
-            peers=peers,
-            interrupt=interrupt,
+        (plan,) = (
+            phase.plan for phase in training.phases(model, job, peers) if phase.file == checkpoint.name
         )
+        run = TrainingRun(model, plan, seed=recipe.seed, checkpoint=checkpoint, peers=peers)
+        train_part(run, on_step if peers.rank == 0 else None, interrupt)
     finally:
         # The command has heard of the last iteration before this process ends.
         if answer is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ from torch import nn
 
 from nasperc.errors import InputError
 from nasperc.evaluation.latency import Latency, device_name
-from nasperc.fulltrain.presentation import Presentation
-from nasperc.fulltrain.row import METRICS, Activity, Job, Row, Workers
-from nasperc.fulltrain.task import FullTask, Split
+from nasperc.fulltrain.loss_log import LossLog
 from nasperc.plain_files import read_json
-from nasperc.training.loop import DivergedError
+from nasperc.plugins import is_plugin_file
+from nasperc.tasks.lookup import PLUGIN
+from nasperc.tasks.presentation import Presentation
+from nasperc.tasks.row import METRICS, Activity, Job, Row, Workers
+from nasperc.tasks.training import Split, Training
+from nasperc.training.loop import DivergedError, TrainingResult, train
+from nasperc.training.training_run import TrainingRun
 from nasperc.whole_files import own_folder, remove_leftovers, write_whole
 
 
 def run_entry(
-    job: Job, task: FullTask[Any, Any], folder: Path, on_activity: Activity, workers: Workers | None = None
+    job: Job, task: Training[Any, Any], folder: Path, on_activity: Activity, workers: Workers | None = None
 ) -> Row:
     """Train and measure one network; a finished one is read back, an interrupted one continues exactly.
 
@@ -78,12 +83,12 @@ def run_entry(
 def _train_and_measure(
     model: nn.Module,
     job: Job,
-    task: FullTask[Any, Any],
+    task: Training[Any, Any],
     folder: Path,
     on_activity: Activity,
     workers: Workers | None,
 ) -> dict[str, Any]:
-    result = task.train(model, job, folder, on_activity, workers)
+    result = _train(model, job, task, folder, on_activity, workers)
     if result.resumed_at < result.iterations:
         _require_unchanged(task.splits["train"], folder)
     finished_before = result.resumed_at == result.iterations
@@ -104,6 +109,48 @@ def _train_and_measure(
         "metrics": metrics,
         "latency": latency,
     }
+
+
+def _train(
+    model: nn.Module,
+    job: Job,
+    task: Training[Any, Any],
+    folder: Path,
+    on_activity: Activity,
+    workers: Workers | None,
+) -> TrainingResult:
+    """All phases, each from its checkpoint; a finished one is loaded.
+
+    Raises:
+        InputError: an image cannot be read, a checkpoint is of another training.
+        DivergedError: a loss is not finite.
+        KeyboardInterrupt: a checkpoint was written.
+    """
+    total, seconds, done, resumed_at, pixels_known = task.iterations(job), 0.0, 0, 0, True
+    named = task.recipe.task.name if task.recipe.task is not None else ""
+    with LossLog(folder / "log.csv") as log:
+        for phase in task.phases(model, job):
+            plan = phase.plan
+            if is_plugin_file(named):
+                # Whoever reads the checkpoint must know whose it is.
+                plan = replace(plan, identity={**plan.identity, PLUGIN: named})
+
+            def on_step(step: int, losses: dict[str, float], before: int = done) -> None:
+                log.write(before + step, losses)
+                on_activity("training", (before + step) / total, f"loss {log.mean():.3f}")
+
+            checkpoint = folder / phase.file
+            run = TrainingRun(model, plan, seed=task.recipe.seed, checkpoint=checkpoint)
+            elsewhere = None
+            if workers is not None:
+                data = task.splits["train"].fingerprint()
+                elsewhere = partial(workers, task.describe(job), checkpoint, data)
+            result = train(run, on_step=on_step, elsewhere=elsewhere)
+            seconds += result.seconds
+            done += result.iterations
+            resumed_at += result.resumed_at
+            pixels_known &= result.pixels_known
+    return TrainingResult(seconds, done, resumed_at, pixels_known)
 
 
 def _require_unchanged(split: Split, folder: Path) -> None:

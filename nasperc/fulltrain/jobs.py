@@ -6,10 +6,10 @@ import numpy as np
 
 from nasperc.assembly.detector import Searched
 from nasperc.fulltrain.entries import parse_width, select
-from nasperc.fulltrain.row import Job
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.sample import sample_controller
 from nasperc.search.top10 import Top10File
+from nasperc.tasks.row import Job
 
 # The thesis trains two cells (6.4.2).
 SAMPLED = 2

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nasperc.evaluation.rank_agreement import kendall_tau
-from nasperc.fulltrain.presentation import Presentation, devices
-from nasperc.fulltrain.row import Row
-from nasperc.fulltrain.task import selecting
 from nasperc.plain_console import plain
 from nasperc.shown_text import for_markdown, for_plot
+from nasperc.tasks.presentation import Presentation, devices
+from nasperc.tasks.row import Row
+from nasperc.tasks.training import selecting
 from nasperc.whole_files import write_whole, writing_whole
 
 matplotlib.use("Agg")

@@ -11,33 +11,31 @@ from rich.console import Console
 
 from nasperc.errors import InputError
 from nasperc.file_lock import FileLock
-from nasperc.fulltrain.detection_task import DetectionTask
 from nasperc.fulltrain.display import Display
 from nasperc.fulltrain.entries import training_recipe
 from nasperc.fulltrain.entry_run import run_entry
 from nasperc.fulltrain.jobs import controller_jobs, entry_jobs, random_jobs
-from nasperc.fulltrain.presentation import percent
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
-from nasperc.fulltrain.row import CHECKPOINT, Job, Row, Workers
-from nasperc.fulltrain.task import FullTask, selecting
-from nasperc.fulltrain.trained_segmenter import TASK as VIDEO_SEGMENTATION
-from nasperc.fulltrain.video_task import VideoTask
 from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.plain_console import PlainConsole
-from nasperc.recipe.root import Recipe
+from nasperc.recipe.root import ComponentSection, Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 from nasperc.shown_text import printable
+from nasperc.tasks.lookup import own_task, recipe_task, task_section
+from nasperc.tasks.presentation import percent
+from nasperc.tasks.row import CHECKPOINT, Job, Row, Workers
+from nasperc.tasks.training import Found, Training, selecting
 from nasperc.torch_files import file_sha256
 from nasperc.whole_files import refuse_link
 
+# Of the results, beside a top10.json.
+FOLDER = "fulltrain"
 # Beside the results, which one command at a time writes.
 LOCK = "fulltrain.lock"
 ONE_TRAINING = "a folder of results has one full training at a time"
 HOW_TO_TAKE_OVER = "the same command with --take-over"
 PICKS = ("best", "controller")
-# By the proxy task that the search measured with: the one place that tells the tasks apart.
-_KINDS: dict[str, type[FullTask[Any, Any]]] = {VIDEO_SEGMENTATION: VideoTask}
 
 
 def fulltrain(
@@ -63,12 +61,13 @@ def fulltrain(
 
     Args:
         arch: the ``top10.json``.
-        folder: where the results go; None: ``fulltrain`` beside ``arch``.
+        folder: where the results go; None: ``fulltrain`` beside ``arch``, of another task than the search's own
+            ``fulltrain-MODEL``.
         top: number of entries, by rank; None: all. Of ``pick="controller"`` the number of samples; None: 2.
         pick: ``best``: the entries; ``controller``: architectures drawn from the trained controller of the run.
         random: number of random architectures beside them.
         width: ``128``, ``128-256``; None: those of the entries.
-        task: the model that the architecture is put into; None: the task's own. Of detection only ``fcos`` yet.
+        task: the task, or a model of one, that the architecture is put into; None: that of the search.
         overrides: nested dicts laid over the recipe of the search, e.g. ``{"data": {"path": "..."}}``.
         settings: ``key.sub=value`` strings laid over that.
         workers: processes that share every batch, by Ray Train; 1: this one alone, without Ray.
@@ -92,21 +91,23 @@ def fulltrain(
             repair="Choose one of them.",
         )
     top10 = read_top10(arch)
-    kind = task_kind(top10.task)
-    if task is not None and task not in kind.names:
-        raise InputError(
-            f"a task must be one of {', '.join(kind.names)}",
-            value=task,
-            where="--task",
-            repair="Choose one of them, or leave it out.",
-        )
+    if task is not None:
+        overrides = [*overrides, {"task": task_section(task)}]
     recipe = training_recipe(top10, overrides, settings)
-    folder = arch.parent / "fulltrain" if folder is None else folder
+    folder = results_folder(arch, task) if folder is None else folder
     if folder.parent == arch.parent:
         # Within the run's folder; one that was named may lie, and be, anywhere.
         refuse_link(folder)
     prepared = RunFolder(arch.parent).prepared
-    training = kind(recipe, prepared, top10.recipe, top10)
+    kind = recipe_task(recipe)
+    if not kind.takes(top10.space):
+        raise InputError(
+            f"the task {task or kind.name} takes no architectures of the space {top10.space.name}",
+            value=", ".join(top10.space.parts),
+            where=arch,
+            repair="Leave --task out, or train what another search found.",
+        )
+    training = kind.Training(recipe, prepared, top10.recipe, Found(top10.data, top10.weights))
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     _check_weights(top10, training)
@@ -140,7 +141,7 @@ def fulltrain(
     said = [str(folder / "results.md"), str(checkpoint)]
     if say_next:
         # Where export would not look by itself.
-        elsewhere = bool(width) or folder != arch.parent / "fulltrain"
+        elsewhere = bool(width) or folder != arch.parent / FOLDER
         said.append(f"next: {next_command(best, arch, checkpoint, elsewhere=elsewhere)}")
     for line in said:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -149,7 +150,7 @@ def fulltrain(
 
 def _train(
     top10: Top10File,
-    training: FullTask[Any, Any],
+    training: Training[Any, Any],
     jobs: Sequence[Job],
     folder: Path,
     prepared: Path,
@@ -162,8 +163,7 @@ def _train(
     with _workers(training.recipe, prepared, workers, console) as pool, Display(console) as display:
         try:
             display.start_row("all rows")
-            lines = _prepare(training, prepared, display)
-            for line in [*lines, *training.other_than_searched(top10.weights)]:
+            for line in _prepare(training, prepared, display):
                 console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
             for job in jobs:
                 display.start_row(job.name, training.iterations(job))
@@ -194,9 +194,25 @@ def _train(
     return results
 
 
-def task_kind(name: str) -> type[FullTask[Any, Any]]:
-    """How to train in full what the proxy task of that name measured."""
-    return _KINDS.get(name, DetectionTask)
+def results_folder(arch: Path, task: str | None) -> Path:
+    """Where full training puts its results beside a ``top10.json``: each task but the search's own has a folder of its
+    own, ``fulltrain-MODEL``.
+
+    Args:
+        arch: the file.
+        task: as typed; None: the search's own.
+
+    Raises:
+        InputError: there is no such task; an unreadable file.
+    """
+    if task is None:
+        return arch.parent / FOLDER
+    section = task_section(task)
+    top10 = read_top10(arch)
+    asked = recipe_task(top10.recipe.model_copy(update={"task": ComponentSection(**section)}))
+    model = section.get("model", asked.models[0])
+    own = own_task(top10.recipe)
+    return arch.parent / (FOLDER if own is asked and model == asked.models[0] else f"{FOLDER}-{model}")
 
 
 def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) -> str:
@@ -208,7 +224,7 @@ def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) ->
     )
 
 
-def _prepare(training: FullTask[Any, Any], prepared: Path, display: Display) -> list[str]:
+def _prepare(training: Training[Any, Any], prepared: Path, display: Display) -> list[str]:
     """Read the images for their hashes, since what is trained and measured goes by them; then what the task prepares.
     What should be said of it, a line each."""
     notes: list[str] = []
@@ -231,7 +247,7 @@ def _workers(recipe: Recipe, prepared: Path, count: int, console: Console) -> It
         yield parallel.train
 
 
-def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
+def _check_classes(top10: Top10File, training: Training[Any, Any]) -> None:
     """The same folder must still have the classes of the search; another one may have others."""
     path, split = training.recipe.data.path, training.splits["train"]
     found = split.classes
@@ -247,7 +263,7 @@ def _check_classes(top10: Top10File, training: FullTask[Any, Any]) -> None:
         )
 
 
-def _check_weights(top10: Top10File, training: FullTask[Any, Any]) -> None:
+def _check_weights(top10: Top10File, training: Training[Any, Any]) -> None:
     """The same file must still hold the backbone weights of the search; another one may be named."""
     path, wanted = training.recipe.model.backbone.weights, top10.weights.get("sha256")
     if path is None or path != top10.recipe.model.backbone.weights or not isinstance(wanted, str):
@@ -262,7 +278,7 @@ def _check_weights(top10: Top10File, training: FullTask[Any, Any]) -> None:
         )
 
 
-def _opening(top10: Top10File, training: FullTask[Any, Any], jobs: Sequence[Job]) -> str:
+def _opening(top10: Top10File, training: Training[Any, Any], jobs: Sequence[Job]) -> str:
     ranked = sum(job.rank is not None for job in jobs)
     names = [f"{ranked} of {len(top10.entries)} entries of {top10.path}"] if ranked else [str(top10.path)]
     names += [job.name for job in jobs if job.rank is None]
@@ -271,7 +287,7 @@ def _opening(top10: Top10File, training: FullTask[Any, Any], jobs: Sequence[Job]
     return f"{', '.join(names)}, {training.budget()}, on {data}"
 
 
-def _about(top10: Top10File, training: FullTask[Any, Any]) -> dict[str, Any]:
+def _about(top10: Top10File, training: Training[Any, Any]) -> dict[str, Any]:
     splits = training.splits
     return {
         "top10": str(top10.path),

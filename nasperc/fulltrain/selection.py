@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from nasperc.errors import InputError
-from nasperc.fulltrain.run import fulltrain, task_kind
+from nasperc.fulltrain.run import fulltrain
 from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import Selection
+from nasperc.tasks.lookup import recipe_task
 
 
 class FullTrainingSelector:
@@ -30,7 +31,7 @@ class FullTrainingSelector:
         Raises:
             InputError: they cannot be used, or the metric is undefined on the selecting split.
         """
-        task_kind(recipe.proxy.name)(recipe, prepared, recipe, None).check_selects()
+        recipe_task(recipe).Training(recipe, prepared, recipe, None).check_selects()
 
     def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
         return select_by_full_training(candidates, widths, console=self._console, take_over=self._take_over)

@@ -63,7 +63,9 @@ def parse_recipe(document: Mapping[str, Any], *, where: str) -> Recipe:
         raise _input_error(error, Recipe, where) from error
     resolved: dict[str, ComponentSection] = {}
     for kind in KINDS:
-        section: ComponentSection = getattr(recipe, kind)
+        section: ComponentSection | None = getattr(recipe, kind)
+        if section is None:
+            continue
         try:
             model = load_component(kind, section.name).Recipe
         except InputError as error:

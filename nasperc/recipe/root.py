@@ -41,6 +41,8 @@ class Recipe(BaseModel):
     space: ComponentSection = ComponentSection(name="fcos_decoder")
     controller: ComponentSection = ComponentSection(name="ppo")
     proxy: ComponentSection = ComponentSection(name="detection")
+    # What is trained in full; None: the task that the proxy task names.
+    task: ComponentSection | None = None
     search: SearchRecipe = SearchRecipe()
     fulltrain: TrainingRecipe = TrainingRecipe()
     # The per-frame network and full training, of a search of dynamic cells.

@@ -9,18 +9,18 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from nasperc.assembly.decoder_recipe import recipe_decoder
-from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, build_detector
+from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, Searched
 from nasperc.errors import InputError
 from nasperc.evaluation.activations import activation_bytes
 from nasperc.evaluation.cost import measure_cost
 from nasperc.evaluation.latency import Latency, OnRun, measure_latencies, measure_latency
-from nasperc.models.detector import Detector
 from nasperc.recipe.reading import load_recipe
 from nasperc.recipe.root import Recipe
 from nasperc.search.components import build_space
-from search_spaces.fcos_neck import SearchedFPN
+from nasperc.tasks.lookup import recipe_task
 
 # Tables of the thesis with costs: recipe, and the figures that are printed there.
 TABLES = {"7.2": ("table_7_2", "table_7_2_thesis.json")}
@@ -105,9 +105,9 @@ def model_cost(
         decoder = recipe_decoder(recipe.decoder, build_space(recipe))
     size = recipe.cost.size
     with torch.device("meta"):
-        model = _build(recipe, decoder)
+        model = _network(recipe, decoder)
     cost = measure_cost(model, size)
-    measured = measure_latency(_build(recipe, decoder), size, on_run=on_run) if latency else None
+    measured = measure_latency(_network(recipe, decoder), size, on_run=on_run) if latency else None
     backbone = recipe.model.backbone.name
     return ModelCost(
         decoder=name or decoder_name(decoder),
@@ -142,14 +142,14 @@ def thesis_table(name: str, *, latency: bool = False, on_run: OnRun | None = Non
         )
     recipe, figures = TABLES[name]
     rows: list[TableRow] = []
-    models: list[Detector] = []
+    models: list[nn.Module] = []
     for row in json.loads((resources.files("experiments") / figures).read_text(encoding="utf-8")):
         decoder, backbone = row.pop("decoder"), row.pop("backbone")
         model = load_recipe(f"{recipe}:{decoder} {backbone}")
         counted = model_cost(model, name=decoder, activations=False)
         rows.append(TableRow(replace(counted, backbone=backbone), row))
         if latency:
-            models.append(_build(model, recipe_decoder(model.decoder, build_space(model))))
+            models.append(_network(model, recipe_decoder(model.decoder, build_space(model))))
         else:
             yield rows[-1]
     if latency:
@@ -167,8 +167,9 @@ def decoder_name(decoder: Decoder) -> str:
     return f"{kind}@{'-'.join(str(width) for width in dict.fromkeys(widths))}"
 
 
-def _build(recipe: Recipe, decoder: Decoder) -> Detector:
-    model = build_detector(recipe.model, decoder, recipe.cost.classes, load_weights=False)
-    if recipe.cost.unused_adapters and isinstance(model.neck, SearchedFPN):
-        model.neck.run_unused_adapters = True
-    return model
+def _network(recipe: Recipe, decoder: Decoder) -> nn.Module:
+    """What an image costs: of the recipe's task, or of the one that a space's own proxy task names."""
+    if recipe.task is None and isinstance(decoder, Searched) and decoder.space.proxy is not None:
+        proxy = recipe.proxy.model_copy(update={"name": decoder.space.proxy})
+        recipe = recipe.model_copy(update={"proxy": proxy})
+    return recipe_task(recipe).network(recipe, decoder, recipe.cost.size)

@@ -34,6 +34,8 @@ def recorded_recipe(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
     recorded: dict[str, Any] = _plain(recipe)
     for kind in KINDS:
         section = getattr(recipe, kind)
+        if section is None:
+            continue
         file, colon, name = section.name.rpartition(":")
         options = load_component(kind, section.name).Recipe.model_validate(section.options)
         recorded[kind] = {"name": f"{Path(file).name}{colon}{name}", **_plain(options)}

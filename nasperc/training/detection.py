@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from nasperc.models.detector import Detector
 from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.detection_losses import detection_losses
-from nasperc.training.interrupt import DeferredInterrupt
 from nasperc.training.loop import OnStep, TrainingResult
 from nasperc.training.optimizer import Optimizers, build_optimizer
 from nasperc.training.peers import Peers
@@ -37,7 +36,6 @@ def train(
     losses: LossFunction | None = None,
     on_step: OnStep | None = None,
     resume: bool = True,
-    elsewhere: Callable[[str, OnStep | None], None] | None = None,
 ) -> TrainingResult:
     """Train a detector in place, as :func:`nasperc.training.loop.train` does.
 
@@ -51,48 +49,41 @@ def train(
         description: plain values stored with it; a checkpoint with other values is not resumed.
         losses: ``(model, batch) -> terms``; None: those of a detector.
         on_step, resume: see there.
-        elsewhere: see there; called with the fingerprint of the data, too, so that no other process reads them for it.
 
     Raises:
         InputError, DivergedError, KeyboardInterrupt: see there.
     """
-    run = _run(model, dataset, recipe, seed, normalisation, checkpoint, description, Peers(), losses)
-    there = None if elsewhere is None else partial(elsewhere, dataset.fingerprint())
-    return loop.train(run, on_step=on_step, resume=resume, elsewhere=there)
+    plan = detection_plan(
+        model,
+        dataset,
+        recipe,
+        seed=seed,
+        normalisation=normalisation,
+        description=description,
+        losses=losses,
+    )
+    run = TrainingRun(model, plan, seed=seed, checkpoint=checkpoint)
+    return loop.train(run, on_step=on_step, resume=resume)
 
 
-def train_part(
+def detection_plan(
     model: nn.Module,
     dataset: DetectionDataset,
     recipe: TrainingRecipe,
     *,
     seed: int,
     normalisation: Normalisation,
-    checkpoint: Path,
     description: Mapping[str, Any] | None = None,
-    on_step: OnStep | None = None,
-    peers: Peers,
-    interrupt: DeferredInterrupt,
-) -> None:
-    """One process's part in the training of a detector, see :func:`nasperc.training.loop.train_part`.
+    losses: LossFunction | None = None,
+    peers: Peers | None = None,
+) -> TrainingPlan:
+    """What the training of a detector consists of, or one process's part in it.
 
-    The arguments are those of :func:`train`, alike in all processes. ``peers``: the processes.
+    Args:
+        model, dataset, recipe, seed, normalisation, description, losses: as for :func:`train`.
+        peers: the processes that share every batch; None: this one has all of it.
     """
-    run = _run(model, dataset, recipe, seed, normalisation, checkpoint, description, peers, None)
-    loop.train_part(run, on_step, interrupt)
-
-
-def _run(
-    model: nn.Module,
-    dataset: DetectionDataset,
-    recipe: TrainingRecipe,
-    seed: int,
-    normalisation: Normalisation,
-    checkpoint: Path | None,
-    description: Mapping[str, Any] | None,
-    peers: Peers,
-    losses: LossFunction | None,
-) -> TrainingRun:
+    peers = peers or Peers()
     frozen = getattr(model, "backbone", None) if recipe.freeze_backbone else None
     if frozen is not None:
         frozen.requires_grad_(False)
@@ -103,7 +94,7 @@ def _run(
         trained = dataset.without_crowd_regions()
         # Where it makes no difference, older checkpoints, which do not say, are continued.
         crowd = {} if trained is dataset else {"crowd": model.crowd}
-    plan = TrainingPlan(
+    return TrainingPlan(
         settings=_settings(recipe),
         batches=TrainingBatches(trained, recipe, normalisation, seed, peers),
         optimizers=Optimizers((build_optimizer(model, recipe), partial(learning_rate_factor, recipe))),
@@ -121,7 +112,6 @@ def _run(
         frozen=frozen,
         dataset=dataset,
     )
-    return TrainingRun(model, plan, seed=seed, checkpoint=checkpoint, peers=peers)
 
 
 def _settings(recipe: TrainingRecipe) -> LoopSettings:

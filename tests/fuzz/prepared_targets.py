@@ -234,8 +234,8 @@ def open_video_results(folder: Path) -> Read:
     """``metrics.json`` of a network for videos."""
     from nasperc.fulltrain.entry_run import _measured_before, _read_row
     from nasperc.fulltrain.results import Results, to_markdown
-    from nasperc.fulltrain.row import Row
-    from nasperc.fulltrain.video_tables import VideoTables
+    from nasperc.tasks.row import Row
+    from nasperc.tasks.video.tables import VideoTables
 
     class Split:
         def fingerprint(self) -> str:

@@ -88,10 +88,10 @@ def open_snapshot(folder: Path) -> Read:
 def open_results(folder: Path) -> Read:
     """``metrics.json`` of a row of full training."""
     from nasperc.evaluation.latency import device_name
-    from nasperc.fulltrain.coco_tables import CocoTables
     from nasperc.fulltrain.entry_run import _latency_before, _measured_before, _read_row
     from nasperc.fulltrain.results import Results, to_markdown
-    from nasperc.fulltrain.row import Row
+    from nasperc.tasks.detection.tables import CocoTables
+    from nasperc.tasks.row import Row
 
     class Split:
         def fingerprint(self) -> str:

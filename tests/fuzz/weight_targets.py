@@ -28,9 +28,9 @@ def _saved(content: Any, **options: Any) -> bytes:
 def checkpoint_seeds() -> list[bytes]:
     from nasperc.assembly.detector import Baseline, Searched
     from nasperc.assembly.recipe import ModelRecipe
-    from nasperc.fulltrain.trained_detector import describe
     from nasperc.recipe.reading import parse_recipe
     from nasperc.search.components import build_space
+    from nasperc.tasks.detection.trained import describe
 
     recipe = parse_recipe({}, where="fuzz")
     space = build_space(recipe)
@@ -54,8 +54,8 @@ def checkpoint_seeds() -> list[bytes]:
 def _segmenters() -> list[dict[str, Any]]:
     from nasperc.assembly.detector import Searched
     from nasperc.assembly.recipe import ModelRecipe
-    from nasperc.fulltrain.trained_segmenter import describe_segmenter
     from nasperc.recipe.root import ComponentSection
+    from nasperc.tasks.video.trained import describe_segmenter
     from search_spaces.cell_recipe import DynamicCellRecipe
     from search_spaces.dynamic_cell import DynamicCell
 
@@ -69,7 +69,7 @@ def open_checkpoint(folder: Path) -> Read:
     """Everything of ``load_trained``; the network lies on the meta device, where widths cost nothing."""
     import torch
 
-    from nasperc.fulltrain.trained import load_trained
+    from nasperc.tasks.lookup import load_trained
 
     def read(data: bytes) -> None:
         (folder / "checkpoint.pt").write_bytes(data)

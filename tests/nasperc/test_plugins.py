@@ -5,11 +5,11 @@ import pytest
 
 from nasperc.errors import InputError
 from nasperc.export.architecture_file import read_architecture
-from nasperc.fulltrain.trained_detector import read_decoder
 from nasperc.plugins import NAMED, component_names, load_component
 from nasperc.recipe.reading import load_recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import read_top10
+from nasperc.tasks.detection.trained import read_decoder
 
 
 def test_built_in_components_register_by_entry_point():

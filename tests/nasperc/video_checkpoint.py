@@ -6,9 +6,9 @@ from torch import nn
 from nasperc.assembly.detector import Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
-from nasperc.fulltrain.trained_segmenter import describe_segmenter
 from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.recipe.root import ComponentSection
+from nasperc.tasks.video.trained import describe_segmenter
 from nasperc.training.checkpoint import save_checkpoint
 from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.dynamic_cell import DynamicCell

@@ -14,8 +14,8 @@ from nasperc.convert.weights_file import WeightsFile, read_weights
 from nasperc.data.coco_names import COCO_CLASSES
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
-from nasperc.fulltrain.trained_detector import load_detector
 from nasperc.models.normalisation import FrozenBatchNorm2d
+from nasperc.tasks.detection.trained import load_detector
 from nasperc.training.detect import detect
 
 CLASSES = ("a", "b", "c", "d", "e")

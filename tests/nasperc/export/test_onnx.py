@@ -15,12 +15,12 @@ from nasperc.data.batch import collate
 from nasperc.data.image_rules import AS_STORED
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Meta, Sample
-from nasperc.export.caller import common_values
-from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
-from nasperc.export.onnx import check_onnx, export_onnx
+from nasperc.export.onnx_file import OnnxFormat
 from nasperc.models.fcos.decode import decode
 from nasperc.models.fcos.model import FCOS
 from nasperc.ops.nms import batched_nms
+from nasperc.tasks.caller import common_values
+from nasperc.tasks.detection.graphs import TOLERANCE, DetectorAgreement, DetectorGraphs, ExportedDetector
 
 NAMES = ["cup, mug", "plate", 'of "Zoë"']
 
@@ -28,15 +28,23 @@ NAMES = ["cup, mug", "plate", 'of "Zoë"']
 @pytest.fixture(scope="module")
 def exported(
     tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
-) -> tuple[ExportedDetector, Path, Agreement]:
+) -> tuple[ExportedDetector, Path, DetectorAgreement]:
     detector, normalisation = detector_of_every_layer
     path = tmp_path_factory.mktemp("onnx") / "detector.onnx"
-    report = export_onnx(detector, normalisation, path, with_nms=True, about=common_values(NAMES, AS_STORED))
+    graphs = DetectorGraphs(detector, normalisation, common_values(NAMES, AS_STORED), with_nms=True)
+    report = OnnxFormat().export(graphs, path)
+    assert isinstance(report, DetectorAgreement)
     return ExportedDetector(detector, normalisation).eval(), path, report
 
 
+def check_onnx(module: ExportedDetector, path: Path, sizes: list[tuple[int, int]]) -> DetectorAgreement:
+    exported = DetectorGraphs(module.detector, module.normalisation)
+    graphs = exported.graphs(OnnxFormat.smallest)
+    return exported.compare(graphs, [OnnxFormat().open(graphs[0], path)], [path], sizes)
+
+
 def test_it_agrees_with_torch_on_three_sizes_it_was_not_traced_with(
-    exported: tuple[ExportedDetector, Path, Agreement],
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
 ) -> None:
     module, path, report = exported
     assert report.agrees
@@ -45,7 +53,9 @@ def test_it_agrees_with_torch_on_three_sizes_it_was_not_traced_with(
     assert again.box_error <= TOLERANCE
 
 
-def test_the_comparison_sees_another_network(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
+def test_the_comparison_sees_another_network(
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
+) -> None:
     module, path, _ = exported
     bias = module.detector.head.class_logits.bias
     with torch.no_grad():
@@ -55,7 +65,7 @@ def test_the_comparison_sees_another_network(exported: tuple[ExportedDetector, P
 
 
 def test_nms_is_onnx_own_and_selects_what_ours_keeps(
-    exported: tuple[ExportedDetector, Path, Agreement],
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
 ) -> None:
     module, path, _ = exported
     assert [node.op_type for node in onnx.load(path).graph.node].count("NonMaxSuppression") == 1
@@ -79,14 +89,14 @@ def test_nms_is_onnx_own_and_selects_what_ours_keeps(
     assert len(found) == np.minimum(counts, preset.detections).sum()
 
 
-def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, Agreement]) -> None:
+def test_classes_travel_with_the_file(exported: tuple[ExportedDetector, Path, DetectorAgreement]) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props}
     assert json.loads(properties["classes"]) == NAMES
     assert json.loads(properties["reading"]) == {"range": None, "exif": "ignore"}
 
 
 def test_who_follows_the_metadata_gets_the_boxes_of_torch(
-    exported: tuple[ExportedDetector, Path, Agreement],
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
 ) -> None:
     """The graph normalises: a caller who did it too would get other boxes."""
     module, path, _ = exported

@@ -13,11 +13,11 @@ import torch
 from nasperc.data.image_rules import AS_STORED
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
-from nasperc.export import pt2
-from nasperc.export.caller import common_values
-from nasperc.export.exported_detector import TOLERANCE, Agreement, ExportedDetector
-from nasperc.export.pt2 import check_pt2, export_pt2
+from nasperc.export import pt2_file
+from nasperc.export.pt2_file import Pt2Format
 from nasperc.models.fcos.model import FCOS
+from nasperc.tasks.caller import common_values
+from nasperc.tasks.detection.graphs import TOLERANCE, DetectorAgreement, DetectorGraphs, ExportedDetector
 
 NAMES = ["cup, mug", "plate", "bowl"]
 
@@ -25,14 +25,22 @@ NAMES = ["cup, mug", "plate", "bowl"]
 @pytest.fixture(scope="module")
 def exported(
     tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
-) -> tuple[ExportedDetector, Path, Agreement]:
+) -> tuple[ExportedDetector, Path, DetectorAgreement]:
     path = tmp_path_factory.mktemp("pt2") / "detector.pt2"
-    agreement = export_pt2(*detector_of_every_layer, path, about=common_values(NAMES, AS_STORED))
+    graphs = DetectorGraphs(*detector_of_every_layer, common_values(NAMES, AS_STORED))
+    agreement = Pt2Format().export(graphs, path)
+    assert isinstance(agreement, DetectorAgreement)
     return ExportedDetector(*detector_of_every_layer).eval(), path, agreement
 
 
+def check_pt2(module: ExportedDetector, path: Path, sizes: list[tuple[int, int]]) -> DetectorAgreement:
+    exported = DetectorGraphs(module.detector, module.normalisation)
+    graphs = exported.graphs(Pt2Format.smallest)
+    return exported.compare(graphs, [Pt2Format().open(graphs[0], path)], [path], sizes)
+
+
 def test_it_agrees_with_eager_on_three_sizes_it_was_not_traced_with(
-    exported: tuple[ExportedDetector, Path, Agreement],
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
 ) -> None:
     module, path, agreement = exported
     assert agreement.agrees
@@ -43,7 +51,7 @@ def test_it_agrees_with_eager_on_three_sizes_it_was_not_traced_with(
 
 
 def test_it_runs_in_torch_alone_and_carries_the_classes(
-    exported: tuple[ExportedDetector, Path, Agreement],
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
 ) -> None:
     code = """
 import sys, torch
@@ -65,7 +73,9 @@ print(files["classes"], files["input"], sep="\\n")
 
 
 def test_a_file_that_differs_is_not_written(
-    exported: tuple[ExportedDetector, Path, Agreement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: tuple[ExportedDetector, Path, DetectorAgreement],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module, path, _ = exported
     real = torch.export.load(path)
@@ -74,8 +84,10 @@ def test_a_file_that_differs_is_not_written(
         bias += 0.1
         assert not check_pt2(module, path, [(160, 160)]).agrees
         # The program of the network as it was before stands in for one that the exporter got wrong.
-        monkeypatch.setattr(pt2.torch.export, "export", lambda *_, **__: real)
+        monkeypatch.setattr(pt2_file.torch.export, "export", lambda *_, **__: real)
         with pytest.raises(InputError, match="must agree with torch"):
-            export_pt2(module.detector, module.normalisation, tmp_path / "detector.pt2")
+            Pt2Format().export(
+                DetectorGraphs(module.detector, module.normalisation), tmp_path / "detector.pt2"
+            )
         bias -= 0.1
     assert not list(tmp_path.iterdir())

@@ -16,11 +16,11 @@ from video_checkpoint import network, searched_cell
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
-from nasperc.export import video_files
-from nasperc.export.exported_video import TOLERANCE, VideoAgreement, compare_video, video_pieces
-from nasperc.export.video_files import export_video_onnx, export_video_pt2, run_onnx, run_pt2
+from nasperc.export.onnx_file import OnnxFormat
+from nasperc.export.pt2_file import Pt2Format
 from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.models.video_segmenter import VideoSegmenter
+from nasperc.tasks.video.graphs import TOLERANCE, VideoAgreement, VideoGraphs
 
 TF = get_normalisation("tf")
 ABOUT = {"classes": ["road, paved", "b", "c"]}
@@ -39,7 +39,8 @@ def exported(
     tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
 ) -> tuple[VideoAgreement, tuple[Path, Path]]:
     path = tmp_path_factory.mktemp("onnx") / "cell.onnx"
-    agreement = export_video_onnx(video, TF, path, about=ABOUT)
+    agreement = OnnxFormat().export(VideoGraphs(video, TF, ABOUT), path)
+    assert isinstance(agreement, VideoAgreement)
     return agreement, (path.with_name("cell-start.onnx"), path.with_name("cell-step.onnx"))
 
 
@@ -82,14 +83,15 @@ def test_classes_and_what_the_caller_must_do_travel_with_both_files(
 def test_the_comparison_sees_another_network(
     exported: tuple[VideoAgreement, tuple[Path, Path]], video: VideoSegmenter
 ) -> None:
-    pieces = video_pieces(video, TF, None, 64)
-    start, step = (run_onnx(piece, path) for piece, path in zip(pieces, exported[1], strict=True))
-    assert compare_video(pieces, (start, step), exported[1], [(64, 64)]).agrees
+    network = VideoGraphs(video, TF)
+    graphs = network.graphs(64)
+    runs = [OnnxFormat().open(graph, path) for graph, path in zip(graphs, exported[1], strict=True)]
+    assert network.compare(graphs, runs, exported[1], [(64, 64)]).agrees
     # What the first frame does not show.
     weight = video.cell.project[0].weight  # type: ignore[index, union-attr]
     with torch.no_grad():
         weight *= 1.1  # type: ignore[operator]
-        wrong = compare_video(pieces, (start, step), exported[1], [(64, 64)])
+        wrong = network.compare(graphs, runs, exported[1], [(64, 64)])
         weight /= 1.1  # type: ignore[operator]
     assert not wrong.agrees
     with pytest.raises(InputError, match="must agree with torch"):
@@ -101,7 +103,8 @@ def programs(
     tmp_path_factory: pytest.TempPathFactory, video: VideoSegmenter
 ) -> tuple[VideoAgreement, tuple[Path, Path]]:
     path = tmp_path_factory.mktemp("pt2") / "cell.pt2"
-    agreement = export_video_pt2(video, TF, path, size=ODD, about=ABOUT)
+    agreement = Pt2Format().export(VideoGraphs(video, TF, ABOUT, size=ODD), path)
+    assert isinstance(agreement, VideoAgreement)
     return agreement, (path.with_name("cell-start.pt2"), path.with_name("cell-step.pt2"))
 
 
@@ -144,16 +147,17 @@ def test_files_that_differ_are_not_written(
     assert bias is not None
     start, step = (path.read_bytes() for path in programs[1])
 
-    def of_before(module: object, arguments: object, shapes: object, path: Path, metadata: object) -> None:
+    def of_before(format: object, exported: object, graph: object, metadata: object, path: Path) -> None:
         path.write_bytes(start if "start" in path.name else step)
 
-    monkeypatch.setattr(video_files, "save_pt2", of_before)
+    monkeypatch.setattr(Pt2Format, "write", of_before)
     with torch.no_grad():
         bias += 100
         with pytest.raises(InputError, match="must agree with torch"):
-            export_video_pt2(video, TF, tmp_path / "cell.pt2", size=ODD)
+            Pt2Format().export(VideoGraphs(video, TF, size=ODD), tmp_path / "cell.pt2")
         bias -= 100
     assert not list(tmp_path.iterdir())
-    pieces = video_pieces(video, TF, ODD, 160)
-    runs = [run_pt2(piece, path) for piece, path in zip(pieces, programs[1], strict=True)]
-    assert compare_video(pieces, (runs[0], runs[1]), programs[1], [ODD]).agrees
+    network = VideoGraphs(video, TF, size=ODD)
+    graphs = network.graphs(160)
+    runs = [Pt2Format().open(graph, path) for graph, path in zip(graphs, programs[1], strict=True)]
+    assert network.compare(graphs, runs, programs[1], [ODD]).agrees

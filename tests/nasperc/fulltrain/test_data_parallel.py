@@ -21,13 +21,15 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.data.synthetic import write_synthetic
 from nasperc.errors import InputError
 from nasperc.fulltrain.data_parallel import DataParallel, data_parallel
-from nasperc.fulltrain.detection_task import ON_CPU
 from nasperc.fulltrain.run import fulltrain
-from nasperc.fulltrain.trained_detector import describe
 from nasperc.recipe.reading import parse_recipe
+from nasperc.tasks.detection.trained import describe
+from nasperc.tasks.detection.training import ON_CPU
 from nasperc.training.checkpoint import load_checkpoint
-from nasperc.training.detection import train
+from nasperc.training.detection import detection_plan
+from nasperc.training.loop import train
 from nasperc.training.sampler import batch_indices
+from nasperc.training.training_run import TrainingRun
 
 pytestmark = pytest.mark.ray
 STEPS = 10
@@ -83,17 +85,19 @@ def trained(recipe, dataset, checkpoint, *, losses, workers=None, on_step=lambda
     torch.manual_seed(recipe.seed)
     model = build_detector(recipe.model, DECODER, len(dataset.classes))
     description = describe(recipe.model, DECODER, recipe.space)
-    train(
+    plan = detection_plan(
         model,
         dataset,
         recipe.fulltrain,
         seed=recipe.seed,
         normalisation=get_normalisation("imagenet"),
-        checkpoint=checkpoint,
         description=description,
-        on_step=record,
-        elsewhere=None if workers is None else partial(workers.train, description, checkpoint),
     )
+    run = TrainingRun(model, plan, seed=recipe.seed, checkpoint=checkpoint)
+    elsewhere = None
+    if workers is not None:
+        elsewhere = partial(workers.train, description, checkpoint, dataset.fingerprint())
+    train(run, on_step=record, elsewhere=elsewhere)
     return model
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from nasperc.fulltrain import results as module
-from nasperc.fulltrain.coco_tables import NUMBERS, CocoTables
 from nasperc.fulltrain.entry_run import _latency_before
 from nasperc.fulltrain.results import to_markdown, to_tables, write_results
-from nasperc.fulltrain.row import Row
+from nasperc.tasks.detection.tables import NUMBERS, CocoTables
+from nasperc.tasks.row import Row
 
 
 def rank_rows(rows, splits):

@@ -12,15 +12,16 @@ from rich.console import Console
 from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import Cost
-from nasperc.fulltrain import detection_task
-from nasperc.fulltrain.detection_task import DetectionTask
-from nasperc.fulltrain.evaluate import evaluate_on
-from nasperc.fulltrain.row import Row
+from nasperc.fulltrain import entry_run
 from nasperc.fulltrain.run import fulltrain, next_command
 from nasperc.fulltrain.selection import FullTrainingSelector, select_by_full_training
-from nasperc.fulltrain.trained_detector import load_detector
 from nasperc.recipe.reading import parse_recipe
 from nasperc.search.top10 import read_top10
+from nasperc.tasks.detection import training as detection_training
+from nasperc.tasks.detection.evaluate import evaluate_on
+from nasperc.tasks.detection.trained import load_detector
+from nasperc.tasks.detection.training import DetectionTraining
+from nasperc.tasks.row import Row
 from nasperc.training.checkpoint import load_checkpoint
 
 
@@ -33,8 +34,8 @@ def console():
 def fixed_costs(monkeypatch):
     """Measuring costs is most of the time of a tiny training; only one test here is about them."""
     cost = Cost(flops=100, params_total=10, params_trainable=10)
-    monkeypatch.setattr(detection_task, "measure_cost", lambda model, size: cost)
-    monkeypatch.setattr(detection_task, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
+    monkeypatch.setattr(detection_training, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(detection_training, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
 
 
 def said(console):
@@ -89,14 +90,14 @@ def test_images_of_every_split_are_looked_at_before_anything_is_trained(
     exif[0x0112] = 3
     with Image.open(last) as picture:
         picture.save(last, exif=exif.tobytes())
-    monkeypatch.setattr(DetectionTask, "build", lambda *_: pytest.fail("something was built"))
+    monkeypatch.setattr(DetectionTraining, "build", lambda *_: pytest.fail("something was built"))
     with pytest.raises(InputError, match="orientation 3"):
         fulltrain(top10, overrides=[{"data": {"path": str(moved), "exif": "refuse"}}], console=console)
 
 
 def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monkeypatch):
     straight = fulltrain(top10, top=1, folder=top10.parent / "straight", console=console)
-    real_train = detection_task.train
+    real_train = entry_run.train
 
     def interrupted(*args, on_step, **kwargs):
         def stop(step, losses):
@@ -106,11 +107,11 @@ def test_an_interrupted_one_continues_exactly(top10, console, fixed_costs, monke
 
         return real_train(*args, on_step=stop, **kwargs)
 
-    monkeypatch.setattr(detection_task, "train", interrupted)
+    monkeypatch.setattr(entry_run, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fulltrain(top10, top=1, console=console)
     assert load_checkpoint(top10.parent / "fulltrain" / "rank01" / "checkpoint.pt")["step"] == 1
-    monkeypatch.setattr(detection_task, "train", real_train)
+    monkeypatch.setattr(entry_run, "train", real_train)
     continued = fulltrain(top10, top=1, console=console)
     assert {r.name: r.metrics for r in continued.rows} == {r.name: r.metrics for r in straight.rows}
     a, b = (
@@ -125,14 +126,14 @@ def test_images_that_change_during_a_training_are_named_and_its_checkpoint_is_pu
 ):
     moved = tmp_path / "moved"
     shutil.copytree(data, moved)
-    first, real_train = min((moved / "train").iterdir()), detection_task.train
+    first, real_train = min((moved / "train").iterdir()), entry_run.train
 
     def while_somebody_writes(*args, **kwargs):
         with Image.open(first) as picture:
             Image.new("RGB", picture.size).save(first)
         return real_train(*args, **kwargs)
 
-    monkeypatch.setattr(detection_task, "train", while_somebody_writes)
+    monkeypatch.setattr(entry_run, "train", while_somebody_writes)
     with pytest.raises(InputError, match=rf"must not change while.*{first.name}.*changed-images"):
         fulltrain(top10, top=1, overrides=[{"data": {"path": str(moved)}}], console=console)
     row = top10.parent / "fulltrain" / "rank01"
@@ -141,9 +142,9 @@ def test_images_that_change_during_a_training_are_named_and_its_checkpoint_is_pu
 
 def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data):
     cost = Cost(flops=100, params_total=10, params_trainable=10)
-    monkeypatch.setattr(detection_task, "measure_cost", lambda model, size: cost)
+    monkeypatch.setattr(detection_training, "measure_cost", lambda model, size: cost)
     monkeypatch.setattr(
-        detection_task, "baseline_costs", lambda *_: {replace(_[-1], fpn_width=32, head_width=32): 100}
+        detection_training, "baseline_costs", lambda *_: {replace(_[-1], fpn_width=32, head_width=32): 100}
     )
     settings = [
         "baselines=[fpn-retinanet, deform-fpn-fcos]",
@@ -172,14 +173,14 @@ def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data)
 
 
 def test_a_failing_entry_does_not_stop_the_others(top10, console, fixed_costs, monkeypatch):
-    real_train = detection_task.train
+    real_train = entry_run.train
 
-    def failing(*args, checkpoint, **kwargs):
-        if checkpoint.parent.name == "rank01":
+    def failing(run, **kwargs):
+        if run.checkpoint.parent.name == "rank01":
             raise RuntimeError("out of memory\nand a long tail")
-        return real_train(*args, checkpoint=checkpoint, **kwargs)
+        return real_train(run, **kwargs)
 
-    monkeypatch.setattr(detection_task, "train", failing)
+    monkeypatch.setattr(entry_run, "train", failing)
     results = fulltrain(top10, console=console)
     failed = results.rows[-1]
     assert (failed.name, failed.status) == ("rank 1", "failed")
@@ -206,7 +207,7 @@ def test_other_widths_have_folders_of_their_own(top10, console, fixed_costs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": "blendmask"}, "a task must be one of fcos"),
+        ({"task": "unheard-of"}, "a task must be one of detection, fcos, video, video_segmentation"),
         ({"top": 3}, "--top must lie between"),
         ({"width": "100"}, "multiple of 32"),
         ({"settings": ["fulltrain.speed=1"]}, "a recipe key must be known"),
@@ -248,11 +249,11 @@ def test_other_backbone_weights_than_in_the_search(top10, console, fixed_costs, 
 
 
 def test_the_entry_with_the_best_ap_is_selected(top10, console, fixed_costs, monkeypatch):
-    measured = detection_task.coco_ap
+    measured = detection_training.coco_ap
     # val and test, of one entry after the other: val selects. The baseline, last, may not be chosen.
     aps = iter((0.2, 0.8, 0.4, 0.1, 0.9, 0.9))
     monkeypatch.setattr(
-        detection_task, "coco_ap", lambda *arguments: replace(measured(*arguments), ap=next(aps))
+        detection_training, "coco_ap", lambda *arguments: replace(measured(*arguments), ap=next(aps))
     )
     candidates = top10.with_name("select-fpn.json")
     top10.rename(candidates)

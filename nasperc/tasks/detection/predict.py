@@ -1,0 +1,188 @@
+"""Detections of single images: a JSON file, and each picture with its boxes."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from nasperc.data.image import read_header, read_image
+from nasperc.data.image_rules import ImageRules
+from nasperc.data.sample import Meta, Sample
+from nasperc.errors import InputError
+from nasperc.training.detect import detect
+from nasperc.training.device import to_device
+from nasperc.whole_files import write_whole, writing_whole
+
+if TYPE_CHECKING:
+    from nasperc.tasks.detection.trained import TrainedDetector
+
+RESULTS = "detections.json"
+# Lowest score where none is named.
+THRESHOLD = 0.3
+# In the result files.
+UPRIGHT = "applied: everything is in pixels of the upright picture"
+
+Label = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """``json``: the file written; ``pictures``, ``objects``, ``orientations`` (EXIF's) by image; ``unreadable``: one
+    error each."""
+
+    json: Path
+    pictures: dict[Path, Path]
+    objects: dict[Path, list[dict[str, Any]]]
+    orientations: dict[Path, int]
+    unreadable: list[InputError]
+
+
+def predict_images(
+    detector: TrainedDetector,
+    checkpoint: Path,
+    images: Sequence[Path],
+    out: Path,
+    threshold: float = THRESHOLD,
+) -> Predictions:
+    """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
+
+    Pictures are upright, as an EXIF orientation says, and boxes are in their pixels. An image that cannot be read is
+    reported in the result; the others are still done.
+
+    Args:
+        detector: the network.
+        checkpoint: that it came from, for the JSON file.
+        images: files in any of the formats of data sets.
+        out: folder, made if it is missing.
+        threshold: lowest score written and drawn, in 0..1.
+
+    Raises:
+        InputError: ``threshold`` is outside 0..1.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(
+            "a score threshold must lie in 0..1",
+            value=threshold,
+            where="--threshold",
+            repair="For example 0.3.",
+        )
+    to_device(detector.model)
+    out.mkdir(parents=True, exist_ok=True)
+    result = Predictions(out / RESULTS, {}, {}, {}, [])
+    rules = upright_rules(detector.images)
+    for file, name in zip(images, _picture_names(images), strict=True):
+        try:
+            pixels = read_image(file, rules=rules)
+        except InputError as error:
+            result.unreadable.append(error)
+            continue
+        result.orientations[file] = read_header(file).orientation
+        sample = Sample(pixels, Meta(0, file, (pixels.shape[-2], pixels.shape[-1])))
+        result.objects[file] = _objects(detector, sample, threshold)
+        picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        draw_objects(picture, result.objects[file], detector.classes)
+        result.pictures[file] = out / name
+        with writing_whole(result.pictures[file]) as part:
+            picture.save(part)
+    content = {
+        "checkpoint": str(checkpoint),
+        "threshold": threshold,
+        "classes": list(detector.classes),
+        "exif": UPRIGHT,
+        "images": [
+            {
+                "file": str(file),
+                "picture": result.pictures[file].name,
+                "exif_orientation": result.orientations[file],
+                "objects": objects,
+            }
+            for file, objects in result.objects.items()
+        ],
+        "unreadable": [str(error) for error in result.unreadable],
+    }
+    write_whole(result.json, json.dumps(content, indent=1) + "\n")
+    return result
+
+
+def upright_rules(rules: ImageRules) -> ImageRules:
+    """How images are read that have no annotation, which could be drawn on them as they are stored."""
+    return ImageRules(range=rules.range, exif="apply")
+
+
+def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """Draw boxes, then labels with class and score, best first where they compete for room.
+
+    Line and font follow the picture's size.
+    """
+    draw = ImageDraw.Draw(picture)
+    line = max(2, round(min(picture.size) / 240))
+    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+    best_first = sorted(objects, key=lambda each: -float(each["score"]))
+    colours = [_colour(classes.index(each["class"]), len(classes)) for each in best_first]
+    for each, colour in reversed(list(zip(best_first, colours, strict=True))):
+        x1, y1, x2, y2 = each["box"]
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
+    taken: list[Label] = []
+    for each, colour in zip(best_first, colours, strict=True):
+        text = f"{each['class']} {each['score']:.2f}"
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        label = _place(each["box"], (right - left + 4, bottom - top + 4), picture.size, taken)
+        taken.append(label)
+        draw.rectangle(label, fill=colour)
+        draw.text((label[0] + 2 - left, label[1] + 2 - top), text, fill="black", font=font)
+
+
+def _place(
+    box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Label]
+) -> Label:
+    """Where a label of ``size`` (width, height) hides no earlier one: above its box, below it, or inside."""
+    width, height = size
+    x1, y1, x2, y2 = box
+    corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x1, y1), (x1, y2 - height)]
+    places: list[Label] = []
+    for x, y in corners:
+        x = min(max(0.0, x), max(0.0, picture[0] - 1 - width))
+        y = min(max(0.0, y), max(0.0, picture[1] - 1 - height))
+        places.append((x, y, x + width, y + height))
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(a: Label, b: Label) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _objects(detector: TrainedDetector, sample: Sample, threshold: float) -> list[dict[str, Any]]:
+    training = detector.training
+    found = detect(
+        detector.model, [sample], detector.normalisation, training.test_short_side, training.max_long_side
+    )[0]
+    return [
+        {"class": detector.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        for box, score, label in zip(
+            found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        )
+        if score >= threshold
+    ]
+
+
+def _picture_names(images: Sequence[Path]) -> list[str]:
+    """One PNG name an image; files of the same stem are numbered."""
+    names: list[str] = []
+    for file in images:
+        name, number = f"{file.stem}.png", 2
+        while name in names:
+            name, number = f"{file.stem}-{number}.png", number + 1
+        names.append(name)
+    return names
+
+
+def _colour(label: int, classes: int) -> tuple[int, int, int]:
+    """Bright colours, far apart on the wheel, on which black text can be read."""
+    red, green, blue = colorsys.hls_to_rgb(label / classes, 0.65, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)

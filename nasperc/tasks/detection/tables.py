@@ -1,0 +1,75 @@
+"""The tables of detectors: AP, and pycocotools' twelve numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nasperc.evaluation.coco_ap import CocoMetrics
+from nasperc.tasks.presentation import Presentation, TableText, devices, percent
+from nasperc.tasks.row import Row
+
+# pycocotools' twelve numbers in its order: field of the metrics, heading.
+NUMBERS = (
+    ("ap", "AP"),
+    ("ap50", "AP50"),
+    ("ap75", "AP75"),
+    ("ap_small", "APs"),
+    ("ap_medium", "APm"),
+    ("ap_large", "APl"),
+    ("ar1", "AR1"),
+    ("ar10", "AR10"),
+    ("ar100", "AR100"),
+    ("ar_small", "ARs"),
+    ("ar_medium", "ARm"),
+    ("ar_large", "ARl"),
+)
+
+
+class CocoTables(Presentation):
+    """Metrics are the fields of :class:`CocoMetrics`."""
+
+    metric = "ap"
+    heading = "AP"
+    nothing = "it has no object that counts"
+
+    def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
+        size, on = rows[0].cost_size, devices(rows)
+        latency = (
+            f" ms: median latency of the network on such an image ({on}), decoding and suppression left out."
+            if on
+            else ""
+        )
+        return (
+            f"{self.ranking(rows, selected_on)}; the twelve numbers are measured on {reported_on} (-: no such "
+            f"objects). FLOPs (one multiply-accumulate = 1) are for an image of {size[0]} x {size[1]}, parameters "
+            f"those that are trained.{latency}"
+        )
+
+    def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
+        header = ["row", *(heading for _, heading in NUMBERS)]
+        measured = [(row, row.metrics[reported_on]) for row in rows]
+        body = [[row.name, *(percent(values[key]) for key, _ in NUMBERS)] for row, values in measured]
+        return [TableText(f"COCO metrics on {reported_on}", header, body)]
+
+    def measured(self, values: Any) -> dict[str, Any] | None:
+        try:
+            by_name = asdict(CocoMetrics(**values))
+            per_class = {name: _defined(value) for name, value in by_name.pop("per_class").items()}
+            return {**{name: _defined(value) for name, value in by_name.items()}, "per_class": per_class}
+        except (TypeError, AttributeError):
+            return None
+
+
+def _defined(value: Any) -> float | None:
+    """A number of a file; older ones have pycocotools' -1 where it is undefined.
+
+    Raises:
+        TypeError: it is no such number.
+    """
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not value <= 1:
+        raise TypeError(f"{type(value).__name__} instead of a share of 1")
+    return None if value < 0 else float(value)

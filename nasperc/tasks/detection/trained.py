@@ -1,0 +1,190 @@
+"""A checkpoint of full training as a detector: evaluation, prediction and export need no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.image_rules import ImageRules
+from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.models.detector import Detector
+from nasperc.models.fcos.model import FCOS
+from nasperc.recipe.root import ComponentSection
+from nasperc.tasks.caller import common_values, resize_values
+from nasperc.tasks.checkpoint_content import (
+    describe_searched,
+    described_network,
+    load_task_checkpoint,
+    read_classes,
+    read_image_rules,
+    read_searched,
+    read_widths,
+    require_finite_weights,
+)
+from nasperc.tasks.detection.evaluate import evaluate_on
+from nasperc.tasks.detection.graphs import DetectorGraphs
+from nasperc.tasks.detection.predict import THRESHOLD, predict_images
+from nasperc.tasks.presentation import TableText
+from nasperc.tasks.trained import (
+    EvaluateOptions,
+    ExportOptions,
+    OnProgress,
+    Prediction,
+    PredictOptions,
+    Report,
+    Trained,
+)
+from nasperc.training.checkpoint import require_keys
+from nasperc.training.recipe import TrainingRecipe
+
+# What checkpoints call the task.
+FCOS_MODEL = "fcos"
+_DESCRIPTION = ("task", "detector", "decoder", "space", "training", "classes", "normalisation")
+_KEYS = (*_DESCRIPTION, "model", "step", "finished")
+
+
+@dataclass(frozen=True)
+class TrainedDetector(Trained):
+    """See :class:`Trained`."""
+
+    called: ClassVar[str] = "a detector"
+    own_options: ClassVar[frozenset[str]] = frozenset({"--strict", "--threshold", "--with-nms"})
+
+    model: Detector
+    decoder: Decoder
+    recipe: ModelRecipe
+    training: TrainingRecipe
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    images: ImageRules
+    step: int
+    finished: bool
+
+    @property
+    def searched(self) -> Searched | None:
+        """The searched part; None: a baseline."""
+        return self.decoder if isinstance(self.decoder, Searched) else None
+
+    def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
+        """COCO's twelve numbers, at the image size of the recipe."""
+        metrics, dataset = evaluate_on(
+            self,
+            data,
+            split=options.split,
+            format=options.format,
+            strict=options.strict,
+            on_image=on_progress,
+        )
+        body = [
+            [name, "undefined" if value is None else f"{value:.4f}"]
+            for name, value in metrics.as_dict().items()
+            if name != "per_class"
+        ]
+        title = f"on {dataset.name} {dataset.split}, {len(dataset)} images"
+        return Report(dataset.lines(), [TableText(title, ["metric", "value"], body)], metrics.as_dict())
+
+    def predict(
+        self,
+        checkpoint: Path,
+        inputs: Sequence[Path],
+        out: Path,
+        options: PredictOptions,
+        on_progress: OnProgress | None = None,
+    ) -> Prediction:
+        """``detections.json``, and each image with its boxes."""
+        threshold = THRESHOLD if options.threshold is None else options.threshold
+        result = predict_images(self, checkpoint, inputs, out, threshold)
+        lines = [
+            f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
+            for image, picture in result.pictures.items()
+        ]
+        others = "Those named above were skipped, the others are done."
+        return Prediction([*lines, f"{result.json} written"], len(inputs), result.unreadable, others)
+
+    def exported(self, options: ExportOptions) -> DetectorGraphs:
+        """One graph: boxes, class scores and centerness of every location."""
+        assert isinstance(self.model, FCOS)
+        training = self.training
+        about = {
+            **common_values(self.classes, self.images),
+            **resize_values(training.test_short_side, training.max_long_side),
+        }
+        return DetectorGraphs(self.model, self.normalisation, about, with_nms=options.with_nms)
+
+
+def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> dict[str, Any]:
+    """What a checkpoint holds besides the weights so that :func:`load_detector` can build the network.
+
+    Args:
+        recipe: of the model.
+        decoder: baseline or searched.
+        space: the recipe section of the search space that ``decoder`` is from.
+    """
+    values: dict[str, Any]
+    if isinstance(decoder, Baseline):
+        widths = {"fpn": decoder.fpn_width, "head": decoder.head_width}
+        values = {"kind": decoder.kind.replace("-", "_"), "widths": widths, "depth": decoder.depth}
+        if decoder.kind == "fpn-retinanet":
+            values["anchor_scale"] = decoder.anchor_scale
+    else:
+        values = {"kind": "searched", **describe_searched(decoder)}
+    return {
+        "task": FCOS_MODEL,
+        "detector": recipe.model_dump(mode="json"),
+        "decoder": values,
+        "space": space.model_dump(mode="json"),
+    }
+
+
+def load_detector(path: Path) -> TrainedDetector:
+    """Read a checkpoint and build its detector, on the CPU and in evaluation mode.
+
+    Raises:
+        InputError: unreadable, cut short, of another format or task, or not consistent in itself.
+    """
+    return read_detector(load_task_checkpoint(path, FCOS_MODEL), path)
+
+
+def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
+    """The detector of a checkpoint's content; ``path`` names it in errors.
+
+    Raises:
+        InputError: as :func:`load_detector`.
+    """
+    require_keys(content, _KEYS, path)
+    with described_network(path):
+        recipe = ModelRecipe.model_validate(content["detector"])
+        decoder = read_decoder(content, where=str(path))
+        training = TrainingRecipe.model_validate(content["training"])
+        classes = read_classes(content["classes"], path)
+        model = build_detector(recipe, decoder, len(classes), load_weights=False)
+        model.load_state_dict(content["model"])
+        require_finite_weights(model, path)
+        normalisation = get_normalisation(content["normalisation"])
+        images = read_image_rules(content)
+        step, finished = int(content["step"]), bool(content["finished"])
+    return TrainedDetector(
+        model.eval(), decoder, recipe, training, classes, normalisation, images, step, finished
+    )
+
+
+def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
+    """The decoder that :func:`describe` described; ``where`` names the source in errors.
+
+    Raises:
+        InputError: the space cannot be loaded, or the architecture is not one of its own.
+        KeyError, TypeError, ValidationError: it is no such description.
+    """
+    values = description["decoder"]
+    widths = read_widths(values)
+    for kind in BASELINE_NAMES:
+        if values["kind"] == kind.replace("-", "_"):
+            scale, depth = float(values.get("anchor_scale", 1.0)), int(values["depth"])
+            if not 0 <= depth <= DEEPEST:
+                raise ValueError(f"a depth of {depth}")
+            return Baseline(widths["fpn"], widths["head"], depth, kind, scale)
+    return read_searched(values, description["space"], where)

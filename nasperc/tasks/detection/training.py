@@ -1,0 +1,104 @@
+"""Full training of detectors on images, beside decoders made by hand at the nearest cost (thesis 7.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasperc.assembly.datasets import open_split
+from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, build_detector
+from nasperc.data.dataset import DetectionDataset
+from nasperc.data.normalisation import get_normalisation
+from nasperc.evaluation.coco_ap import coco_ap
+from nasperc.evaluation.cost import measure_cost
+from nasperc.models.detector import Detector
+from nasperc.recipe.root import Recipe
+from nasperc.tasks.detection.baseline import baseline_costs, choose_baseline, cost_size
+from nasperc.tasks.detection.tables import CocoTables
+from nasperc.tasks.detection.trained import describe, read_decoder
+from nasperc.tasks.row import CHECKPOINT, Activity, Job
+from nasperc.tasks.training import Found, Phase, Splits, Training, report_images
+from nasperc.training.detect import detect_dataset
+from nasperc.training.detection import detection_plan
+from nasperc.training.device import to_device
+from nasperc.training.peers import Peers
+
+ON_CPU = "On CPU a BatchNorm in training sees one worker's part of a batch only: the losses differ from one worker's."
+
+
+class DetectionTraining(Training[Detector, DetectionDataset]):
+    """The recipe's sections ``model``, ``fulltrain``, ``baselines`` and ``seed`` count."""
+
+    presentation = CocoTables()
+    examples = "images"
+    rate = "fulltrain.learning_rate"
+
+    def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Found | None) -> None:
+        super().__init__(recipe, prepared, searched, found)
+        self.splits = Splits(recipe.data, lambda role: open_split(recipe.data, role, prepared))
+        self.size = cost_size(recipe.fulltrain.test_short_side)
+        self._classes = self.splits["train"].classes
+        self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
+
+    def check_workers(self, workers: int) -> list[str]:
+        return [ON_CPU] if workers > 1 and not torch.cuda.is_available() else []
+
+    def baselines(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that the recipe names, at the cost of the first entry."""
+        recipe, num_classes, first = self.recipe, len(self._classes), jobs[0].part
+        assert first is not None
+        best = build_detector(recipe.model, first, num_classes, load_weights=False)
+        target = measure_cost(best, self.size).flops
+        found = []
+        for kind in dict.fromkeys(recipe.baselines):
+            like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
+            baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, self.size, like))
+            place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
+            found.append(Job(BASELINE_NAMES[kind], place, baseline))
+        return found
+
+    def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
+        assert job.part is not None
+        model = build_detector(self.recipe.model, job.part, len(self._classes))
+        cost = measure_cost(model, self.size)
+        to_device(model)
+        depth = job.part.depth if isinstance(job.part, Baseline) else None
+        return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        assert job.part is not None
+        return describe(self.recipe.model, job.part, self.recipe.space)
+
+    def part(self, description: Mapping[str, Any], where: str) -> Decoder:
+        return read_decoder(description, where)
+
+    def phases(self, model: Detector, job: Job, peers: Peers | None = None) -> list[Phase]:
+        plan = detection_plan(
+            model,
+            self.splits["train"],
+            self.recipe.fulltrain,
+            seed=self.recipe.seed,
+            normalisation=self._normalisation,
+            description=self.describe(job),
+            peers=peers,
+        )
+        return [Phase(CHECKPOINT, plan)]
+
+    def measure(self, model: Detector, split: str, on_activity: Activity) -> dict[str, Any]:
+        settings, dataset = self.recipe.fulltrain, self.splits[split]
+        found = detect_dataset(
+            model,
+            dataset,
+            self._normalisation,
+            settings.test_short_side,
+            settings.max_long_side,
+            on_image=partial(report_images, on_activity, split, len(dataset)),
+        )
+        return coco_ap(dataset.coco_ground_truth(), found).as_dict()
+
+    def can_measure(self, split: str) -> bool:
+        return self.splits[split].objects() > 0

@@ -1,0 +1,153 @@
+"""A network that was trained in full, as it comes out of its checkpoint: measured, shown and handed over."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from torch import nn
+
+from nasperc.assembly.detector import Searched
+from nasperc.data.image_rules import ImageRules
+from nasperc.errors import InputError
+from nasperc.tasks.exported import Exported
+from nasperc.tasks.presentation import TableText
+
+# Called with what is done and of how many.
+OnProgress = Callable[[int, int], None]
+
+
+def _option(spelling: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"spelling": spelling})
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """``split``: its name, None: test, or val where there is no test. ``format``: of the data set, or "auto".
+    ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs."""
+
+    split: str | None = None
+    format: str = "auto"
+    strict: bool = _option("--strict", False)
+    sequence_length: int | None = _option("--sequence-length")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """``threshold``: lowest score that is written and drawn; None: the task's own."""
+
+    threshold: float | None = _option("--threshold")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """``size``: (H, W) of all images; None: any. ``with_nms``: in ONNX, with NonMaxSuppression."""
+
+    size: tuple[int, int] | None = _option("--size")
+    with_nms: bool = _option("--with-nms", False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured on a split: ``notes`` of reading the data, ``tables`` and ``remarks`` below them to be printed,
+    ``values`` as plain values for JSON."""
+
+    notes: list[str]
+    tables: list[TableText]
+    values: dict[str, Any]
+    remarks: list[str] = field(default_factory=list)
+
+
+class Prediction(NamedTuple):
+    """What was written: ``lines`` that say so; ``unreadable``: one error for each that was passed over of so many
+    ``inputs``; ``others``: what became of the others then."""
+
+    lines: list[str]
+    inputs: int
+    unreadable: list[InputError]
+    others: str
+
+
+class Trained(ABC):
+    """A network from its checkpoint.
+
+    Attributes:
+        model: on the CPU and in evaluation mode.
+        searched: the part that a search found; None: a baseline.
+        classes: names in the order of the labels.
+        images: how those that it was trained on were read.
+        step: iterations that it was trained.
+        finished: False: the schedule had not ended when it was written.
+    """
+
+    # What it is called where an option is none of its own.
+    called: ClassVar[str]
+    # The options that it has, as they are typed.
+    own_options: ClassVar[frozenset[str]] = frozenset()
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    images: ImageRules
+    step: int
+    finished: bool
+
+    @property
+    @abstractmethod
+    def searched(self) -> Searched | None: ...
+
+    @abstractmethod
+    def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
+        """Measure it on a data set with its classes.
+
+        Raises:
+            InputError: the data set cannot be read, the split is missing, other classes.
+        """
+
+    @abstractmethod
+    def predict(
+        self,
+        checkpoint: Path,
+        inputs: Sequence[Path],
+        out: Path,
+        options: PredictOptions,
+        on_progress: OnProgress | None = None,
+    ) -> Prediction:
+        """Write what it sees in images, and pictures of it, into the folder ``out``, made if it is missing.
+
+        Args:
+            checkpoint: that it came from, for what is written.
+            inputs: files, or a folder of frames.
+            out, options, on_progress: see there.
+
+        Raises:
+            InputError: these are no inputs of the task.
+        """
+
+    @abstractmethod
+    def exported(self, options: ExportOptions) -> Exported:
+        """What its exported files compute.
+
+        Raises:
+            InputError: it cannot be exported so.
+        """
+
+    def require_own(self, options: EvaluateOptions | PredictOptions | ExportOptions) -> None:
+        """Refuse options that others have.
+
+        Raises:
+            InputError: one was typed.
+        """
+        for each in fields(options):
+            spelling = each.metadata.get("spelling")
+            if spelling is None or spelling in self.own_options:
+                continue
+            if getattr(options, each.name) != each.default:
+                raise InputError(
+                    f"{spelling} is not for {self.called}",
+                    value=str(getattr(options, each.name)),
+                    where=spelling,
+                    repair="Leave it out.",
+                )
