@@ -18,6 +18,7 @@ from nasperc.fulltrain.jobs import controller_jobs, entry_jobs, random_jobs
 from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_results
 from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.plain_console import PlainConsole
+from nasperc.plugins import name_plugins
 from nasperc.recipe.root import ComponentSection, Recipe
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
@@ -92,7 +93,9 @@ def fulltrain(
         )
     top10 = read_top10(arch)
     if task is not None:
-        overrides = [*overrides, {"task": task_section(task)}]
+        typed = {"task": task_section(task)}
+        name_plugins(typed)
+        overrides = [*overrides, typed]
     recipe = training_recipe(top10, overrides, settings)
     folder = results_folder(arch, task) if folder is None else folder
     if folder.parent == arch.parent:

@@ -84,6 +84,17 @@ def read_classes(values: Sequence[Any], path: Path) -> tuple[str, ...]:
     return names
 
 
+def load_weights(model: nn.Module, content: Mapping[str, Any], path: Path) -> None:
+    """Give a network the weights of a checkpoint's content.
+
+    Raises:
+        InputError: they do not fit; one is NaN or infinite.
+    """
+    with described_network(path):
+        model.load_state_dict(content["model"])
+    require_finite_weights(model, path)
+
+
 def require_finite_weights(model: nn.Module, path: Path) -> None:
     """Check the weights that a network was given by the checkpoint ``path``.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +17,7 @@ class TableText(NamedTuple):
     body: list[list[str]]
 
 
-class Presentation(ABC):
+class Presentation:
     """``metric``: the key of a row's metrics that it is ranked by; ``heading``: what people call it; ``nothing``: why
     it may be undefined on a split."""
 
@@ -26,17 +25,23 @@ class Presentation(ABC):
     heading: ClassVar[str]
     nothing: ClassVar[str]
 
-    @abstractmethod
     def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
         """What must be known to read the tables, in a paragraph."""
+        on = devices(rows)
+        return (
+            f"{self.ranking(rows, selected_on)}.{f' ms: median latency of the network ({on}).' if on else ''}"
+        )
 
-    @abstractmethod
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
         """The tables that follow the summary; ``rows``: those that are done."""
+        return []
 
-    @abstractmethod
     def measured(self, values: Any) -> dict[str, Any] | None:
         """A row's metrics on one split, from these plain values of a file; None if they are none."""
+        shares = isinstance(values, dict) and all(
+            value is None or type(value) in (int, float) for value in values.values()
+        )
+        return values if shares else None
 
     def ranking(self, rows: Sequence[Row], selected_on: str) -> str:
         """What orders the rows, in words: the beginning of a sentence."""

@@ -106,7 +106,6 @@ class Trained(ABC):
             InputError: the data set cannot be read, the split is missing, other classes.
         """
 
-    @abstractmethod
     def predict(
         self,
         checkpoint: Path,
@@ -123,16 +122,25 @@ class Trained(ABC):
             out, options, on_progress: see there.
 
         Raises:
-            InputError: these are no inputs of the task.
+            InputError: these are no inputs of the task, or it shows nothing.
         """
+        raise self._has_no("predictions", "nasperc predict")
 
-    @abstractmethod
     def exported(self, options: ExportOptions) -> Exported:
         """What its exported files compute.
 
         Raises:
-            InputError: it cannot be exported so.
+            InputError: it cannot be exported, or not so.
         """
+        raise self._has_no("exported files", "nasperc export")
+
+    def _has_no(self, what: str, command: str) -> InputError:
+        return InputError(
+            f"{what} are of tasks that have them",
+            value=self.called,
+            where=command,
+            repair="nasperc evaluate measures it.",
+        )
 
     def require_own(self, options: EvaluateOptions | PredictOptions | ExportOptions) -> None:
         """Refuse options that others have.

@@ -19,11 +19,11 @@ from nasperc.tasks.checkpoint_content import (
     describe_searched,
     described_network,
     load_task_checkpoint,
+    load_weights,
     read_classes,
     read_image_rules,
     read_searched,
     read_widths,
-    require_finite_weights,
 )
 from nasperc.tasks.detection.evaluate import evaluate_on
 from nasperc.tasks.detection.graphs import DetectorGraphs
@@ -149,27 +149,52 @@ def load_detector(path: Path) -> TrainedDetector:
     return read_detector(load_task_checkpoint(path, FCOS_MODEL), path)
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a checkpoint says beside the weights, of any network that is built on a detector's parts: see
+    :class:`TrainedDetector`."""
+
+    decoder: Decoder
+    recipe: ModelRecipe
+    training: TrainingRecipe
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    images: ImageRules
+    step: int
+    finished: bool
+
+
+def read_described(content: Mapping[str, Any], path: Path) -> Described:
+    """What stands in a checkpoint as :func:`describe` and the training wrote it; ``path`` names it in errors.
+
+    Raises:
+        InputError: something is missing, or is not what it should be.
+    """
+    require_keys(content, _KEYS, path)
+    with described_network(path):
+        return Described(
+            decoder=read_decoder(content, where=str(path)),
+            recipe=ModelRecipe.model_validate(content["detector"]),
+            training=TrainingRecipe.model_validate(content["training"]),
+            classes=read_classes(content["classes"], path),
+            normalisation=get_normalisation(content["normalisation"]),
+            images=read_image_rules(content),
+            step=int(content["step"]),
+            finished=bool(content["finished"]),
+        )
+
+
 def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
     """The detector of a checkpoint's content; ``path`` names it in errors.
 
     Raises:
         InputError: as :func:`load_detector`.
     """
-    require_keys(content, _KEYS, path)
+    known = read_described(content, path)
     with described_network(path):
-        recipe = ModelRecipe.model_validate(content["detector"])
-        decoder = read_decoder(content, where=str(path))
-        training = TrainingRecipe.model_validate(content["training"])
-        classes = read_classes(content["classes"], path)
-        model = build_detector(recipe, decoder, len(classes), load_weights=False)
-        model.load_state_dict(content["model"])
-        require_finite_weights(model, path)
-        normalisation = get_normalisation(content["normalisation"])
-        images = read_image_rules(content)
-        step, finished = int(content["step"]), bool(content["finished"])
-    return TrainedDetector(
-        model.eval(), decoder, recipe, training, classes, normalisation, images, step, finished
-    )
+        model = build_detector(known.recipe, known.decoder, len(known.classes), load_weights=False)
+    load_weights(model, content, path)
+    return TrainedDetector(model.eval(), **vars(known))
 
 
 def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
