@@ -37,10 +37,18 @@ def own_task(recipe: Recipe) -> type[Task] | None:
     """As :func:`recipe_task`; None: there is neither.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: it cannot be loaded, or has no such model.
     """
     if recipe.task is not None:
-        return _load(recipe.task.name)
+        task, model = _load(recipe.task.name), recipe.task.options.get("model")
+        if model is not None and model not in task.models:
+            raise InputError(
+                f"the model of the task {recipe.task.name} must be one of {', '.join(task.models)}",
+                value=model,
+                where="recipe key task.model",
+                repair="Choose one of them, or leave it out.",
+            )
+        return task
     named: str | None = load_component("proxy", recipe.proxy.name).fulltrain
     return None if named is None else _load(named)
 
