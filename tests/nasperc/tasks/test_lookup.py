@@ -35,10 +35,7 @@ def test_a_proxy_task_names_its_full_training() -> None:
 def test_what_names_none_is_refused_and_never_taken_for_detection(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("op1,score\n0,0.5\n1,0.25\n")
-    document = {
-        "space": {"name": "table", "file": str(table)},
-        "proxy": {"name": "table", "file": str(table)},
-    }
+    document = {"space": {"name": "table", "file": str(table)}, "proxy": {"name": "table"}}
     recipe = parse_recipe(document, where="test")
     assert own_task(recipe) is None
     with pytest.raises(
@@ -61,13 +58,14 @@ def test_a_task_is_typed_by_its_name_or_by_that_of_a_model(typed: str, section: 
 
 
 def test_another_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="one of .*fcos.*video_segmentation, but got boxes"):
+    with pytest.raises(InputError, match=r"one of .*fcos.*video_segmentation, but got boxes"):
         task_section("boxes")
 
 
 def test_an_unknown_model_of_a_task_is_refused() -> None:
-    with pytest.raises(InputError, match="task"):
-        parse_recipe({"task": {"name": "detection", "model": "boxes"}}, where="test")
+    recipe = parse_recipe({"task": {"name": "detection", "model": "boxes"}}, where="test")
+    with pytest.raises(InputError, match="model of the task detection must be one of fcos, but got boxes"):
+        recipe_task(recipe)
 
 
 def test_the_search_s_own_task_has_the_plain_folder(top10: Path) -> None:
