@@ -12,6 +12,7 @@ from torch import nn
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.models.detector import Detector
+from nasperc.models.features import DIVISOR
 from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.detection_losses import detection_losses
@@ -40,7 +41,7 @@ def train(
     """Train a detector in place, as :func:`nasperc.training.loop.train` does.
 
     Args:
-        model: with a submodule ``backbone`` where the recipe's backbone keys are to have an effect.
+        model: a :class:`Detector`.
         dataset: the split to train on.
         recipe: schedule, optimiser and image sizes.
         seed: of batches, augmentation and random layers (not of the initialisation, which the caller did).
@@ -89,14 +90,16 @@ def detection_plan(
         frozen.requires_grad_(False)
     if losses is None:
         losses = partial(detection_losses, size_scale=recipe.sizes_of_interest_scale, reduce=peers.reduce)
-    trained, crowd = dataset, {}
+    trained, crowd, divisor = dataset, {}, DIVISOR
+    if isinstance(model, Detector):
+        divisor = model.divisor
     if isinstance(model, Detector) and model.crowd == "background":
         trained = dataset.without_crowd_regions()
         # Where it makes no difference, older checkpoints, which do not say, are continued.
         crowd = {} if trained is dataset else {"crowd": model.crowd}
     return TrainingPlan(
         settings=_settings(recipe),
-        batches=TrainingBatches(trained, recipe, normalisation, seed, peers),
+        batches=TrainingBatches(trained, recipe, normalisation, seed, peers, divisor),
         optimizers=Optimizers((build_optimizer(model, recipe), partial(learning_rate_factor, recipe))),
         losses=losses,
         identity={

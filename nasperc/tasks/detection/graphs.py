@@ -40,7 +40,7 @@ class ExportedDetector(nn.Module):
         self.normalisation = normalisation
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return decode(self.detector(self.normalisation.apply(image)), self.detector.strides)
+        return decode(self.detector(self.normalisation.apply(image)).head, self.detector.strides)
 
 
 class DetectorGraphs(Exported):
