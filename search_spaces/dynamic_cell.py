@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
-from search_spaces.base import Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
+from search_spaces.base import WIDEST, Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
 from search_spaces.block import block_decisions
 from search_spaces.block_order import read_before, smallest_order
 from search_spaces.cell_aggregations import CELL_AGGREGATION_LABELS, CELL_SYMMETRIC
 from search_spaces.cell_drawing import draw_cell
 from search_spaces.cell_genotype import CELL_INPUTS, POOL, CellGenotype
 from search_spaces.cell_module import SearchedCell
-from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.diagram import Diagram
 from search_spaces.operations import CELL_OPERATIONS, OPERATION_LABELS
 
 PART = "cell"
+_SUFFIX = "_layers"
+
+
+class DynamicCellRecipe(BaseModel):
+    """How the dynamic cell is searched.
+
+    ``variant``: how many layers (blocks) the controller emits; the thesis has ``5_layers`` on CamVid and
+    ``4_layers`` on Cityscapes. ``width``: channels of the blocks, even (two deformable groups). ``overrides``:
+    proxy recipe keys.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: str = Field(default=f"5{_SUFFIX}", pattern=f"^[1-9]{_SUFFIX}$")
+    width: int = Field(default=64, gt=0, le=WIDEST, multiple_of=2)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return int(self.variant.removesuffix(_SUFFIX))
 
 
 class DynamicCell(SearchSpace):

@@ -12,8 +12,7 @@ from nasperc.training.segmentation_recipe import StaticTrainingRecipe, VideoTrai
 from proxy_tasks.base import TaskContext
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_segmentation import VideoSegmentationProxy
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 # (H, W): not a multiple of 32, as CamVid's is not.
 SIZE = (72, 96)

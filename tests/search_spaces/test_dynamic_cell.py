@@ -15,8 +15,7 @@ from nasperc.models.video_segmenter import State
 from nasperc.plugins import load_component
 from search_spaces.base import BuildContext
 from search_spaces.cell_module import SearchedCell
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 SPACES = {name: DynamicCell(DynamicCellRecipe(variant=name, width=8)) for name in ("4_layers", "5_layers")}
 INPUTS = (
