@@ -10,7 +10,7 @@ from torch import nn
 
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
-from search_spaces.base import WIDEST, Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
+from search_spaces.base import WIDEST, Architecture, BuildContext, Decision, Part, SearchSpace, Stage
 from search_spaces.block import block_decisions
 from search_spaces.block_order import read_before, smallest_order
 from search_spaces.cell_aggregations import CELL_AGGREGATION_LABELS, CELL_SYMMETRIC
@@ -48,8 +48,9 @@ class DynamicCell(SearchSpace):
     """One part, ``cell``: four or five layers of (id1, id2, op1, op2, agg).
 
     Ids name the five inputs (layer 4 and dec of the frame before, layers 2, 3 and 4 of this one), then the layers;
-    operations are those of Table 6.1, aggregations those of Table 6.2. Everything is allowed; what no layer
-    consumed becomes the output. There is no cell made by hand, so the part is never ``"original"``.
+    operations are those of Table 6.1, aggregations those of Table 6.2. Everything is allowed: layers are sampled with
+    replacement (6.3.2), and some result is always left for the output, which what no layer consumed becomes. There is
+    no cell made by hand, so the part is never ``"original"``.
     """
 
     name: ClassVar[str] = "dynamic_cell"
@@ -71,10 +72,6 @@ class DynamicCell(SearchSpace):
 
     def decisions(self, part: str) -> tuple[Decision, ...]:
         return self._decisions
-
-    def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
-        """All: layers are sampled with replacement (6.3.2), and some result is always left for the output."""
-        return (True,) * len(self._decisions[len(prefix)].choices)
 
     def validate(self, architecture: Architecture, *, where: str) -> None:
         super().validate(architecture, where=where)
