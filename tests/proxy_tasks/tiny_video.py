@@ -51,7 +51,7 @@ def tiny_context(folder: Path, *, decoder: str = "arch2", seed: int = 0) -> Task
         data=DataRecipe(synthetic_video=SyntheticVideoRecipe(train=4, val=1, test=1, frames=8, size=SIZE)),
         folder=folder,
         seed=seed,
-        video=VideoTrainingRecipe(static=static),
+        sections={"video": VideoTrainingRecipe(static=static)},
     )
 
 
