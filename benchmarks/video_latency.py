@@ -30,8 +30,7 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.assembly.segmenter import build_static, build_video
 from nasperc.evaluation.video_latency import FollowingFrame
 from nasperc.training.freed_memory import keep_freed_memory
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 BOUND = 1.0
 STATIC, ENCODER, TYPICAL_ROW = "static network", "  its encoder alone", "typical cell"

@@ -15,7 +15,6 @@ from controllers.costs import CostName
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.recipe import DataRecipe
 from nasperc.evaluation.latency import Latency
-from nasperc.training.segmentation_recipe import VideoTrainingRecipe
 from search_spaces.base import Architecture, Part, SearchSpace, Stage
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ class TaskContext:
     """What a proxy task stands on.
 
     ``folder``: where prepared files (synthetic data, fine-tuned weights, caches) are kept, shared by runs;
-    each file's name carries the fingerprint of what is in it. ``seed``: the run's. ``video``: how the per-frame network
-    is trained that dynamic cells are put on. ``check``: a driver's, of the caches that it finds; None for workers, who
+    each file's name carries the fingerprint of what is in it. ``seed``: the run's. ``sections``: of the recipe, those
+    that the task's class asks for, by name. ``check``: a driver's, of the caches that it finds; None for workers, who
     take its word. ``began_with``: of a resumed run, the fingerprint of the proxy task that it began with. ``known``: in
     a worker, what the driver's task says in :meth:`ProxyTask.known`.
     """
@@ -45,7 +44,7 @@ class TaskContext:
     data: DataRecipe
     folder: Path
     seed: int
-    video: VideoTrainingRecipe = field(default_factory=VideoTrainingRecipe)
+    sections: Mapping[str, BaseModel] = field(default_factory=dict)
     check: CacheCheck | None = None
     began_with: str | None = None
     known: Mapping[str, Any] | None = None
@@ -77,6 +76,8 @@ class ProxyTask(ABC):
     """
 
     Recipe: ClassVar[type[BaseModel]]
+    # Sections of the recipe that it needs beside ``space``, ``model``, ``data`` and its own.
+    sections: ClassVar[tuple[str, ...]] = ()
     # What it can tell of a candidate's cost, and limits may be set on.
     costs: ClassVar[frozenset[CostName]] = frozenset()
     # Name of the registered task that trains in full what this measured; None: nothing does.

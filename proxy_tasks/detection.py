@@ -85,8 +85,15 @@ class DetectionProxy(CachedTask):
         self, stage: Stage, fixed: Mapping[str, Part], on_progress: Progress = no_progress
     ) -> None:
         """See :meth:`ProxyTask.prepare_stage`: trains and caches the FPN of a stage that searches the head."""
-        if self.recipe.head_stage == "cached_fpn" and stage.free == ("head",):
-            PyramidCache(self.setup, fixed["fpn"], stage.widths).build(self.device, on_progress)
+        neck = self._cached_neck(stage)
+        if neck is not None:
+            PyramidCache(self.setup, fixed[neck], stage.widths).build(self.device, on_progress)
+
+    def _cached_neck(self, stage: Stage) -> str | None:
+        """The part of the neck whose features a stage is searched on; None: candidates train their own neck."""
+        neck, head = self.space.part_of("neck"), self.space.part_of("head")
+        alone = stage.free == (head,) and neck in stage.fixed
+        return neck if alone and self.recipe.head_stage == "cached_fpn" else None
 
     def _training(
         self, candidate: Candidate, modules: dict[str, nn.Module], stopwatch: Stopwatch | None = None
@@ -115,9 +122,10 @@ class DetectionProxy(CachedTask):
     def _pyramid(self, candidate: Candidate) -> DetectionCache | None:
         """The cached features of a candidate's FPN, in a stage that searches heads on them."""
         stage = next((stage for stage in self.space.stages() if stage.name == candidate.stage), None)
-        if self.recipe.head_stage != "cached_fpn" or stage is None or stage.free != ("head",):
+        neck = None if stage is None else self._cached_neck(stage)
+        if neck is None:
             return None
-        pyramid = PyramidCache(self.setup, candidate.architecture.parts["fpn"], candidate.widths)
+        pyramid = PyramidCache(self.setup, candidate.architecture.parts[neck], candidate.widths)
         name = pyramid.path.name
         if name not in self._pyramids:
             # One at a time: stages follow one another, and on a GPU a cache is resident.

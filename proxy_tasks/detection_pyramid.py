@@ -128,10 +128,14 @@ class PyramidCache:
         setup.check_may_build(self.path)
         backbone, attributes = setup.backbone(device, on_progress)
         self._check_backbone(attributes["finetuned_sha256"])
-        architecture = setup.context.space.architecture({"fpn": self._fpn, "head": ORIGINAL})
+        space = setup.context.space
+        neck = space.part_of("neck")
+        architecture = space.architecture(
+            {part: self._fpn if part == neck else ORIGINAL for part in space.parts}
+        )
         detector = finetune(
             backbone,
-            Searched(setup.context.space, architecture, self._widths),
+            Searched(space, architecture, self._widths),
             setup.dataset.subset(setup.split.train),
             setup.normalisation,
             setup.preset,

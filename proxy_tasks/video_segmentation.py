@@ -25,7 +25,7 @@ from proxy_tasks.cached_task import CachedTask, described_data
 from proxy_tasks.stopwatch import Stopwatch
 from proxy_tasks.video_cache import SequenceCache
 from proxy_tasks.video_recipe import VideoProxyRecipe
-from proxy_tasks.video_setup import VideoSetup, check_static
+from proxy_tasks.video_setup import VIDEO, VideoSetup, check_static
 from proxy_tasks.video_training import CellStep, CellTraining, SegmentationMeasurement, count_pixels
 from search_spaces.base import Architecture
 
@@ -41,10 +41,12 @@ class VideoSegmentationProxy(CachedTask):
     fulltrain: ClassVar[str | None] = "video"
     recipe: VideoProxyRecipe
     setup: VideoSetup
+    # How the static network is trained.
+    sections: ClassVar[tuple[str, ...]] = (VIDEO,)
 
     def __init__(self, recipe: BaseModel, context: TaskContext) -> None:
         assert isinstance(recipe, VideoProxyRecipe)
-        if CELL not in context.space.parts:
+        if context.space.part_of(CELL) is None:
             raise InputError(
                 "the proxy task video_segmentation needs a space of dynamic cells",
                 value=context.space.name,

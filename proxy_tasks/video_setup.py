@@ -28,6 +28,7 @@ from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import Segmenter
 from nasperc.old_files import without_new_keys
 from nasperc.torch_files import file_sha256
+from nasperc.training.segmentation_recipe import VideoTrainingRecipe
 from proxy_tasks.base import Progress, TaskContext
 from proxy_tasks.cache_check import prepare_cache
 from proxy_tasks.cached_setup import CachedSetup, DataIdentity
@@ -40,6 +41,9 @@ from proxy_tasks.video_views import FrameViews, split_frames, train_views, val_f
 BUILDER_VERSION = 2
 # Of the last builder before the bytes of images counted.
 OLD_BUILDER_VERSION = 1
+
+# The section of the recipe with the static network's training.
+VIDEO = "video"
 
 Part = Literal["train", "val"]
 # What records of meta-train, and those of meta-val, depend on beside data, static network and sequences.
@@ -54,7 +58,7 @@ class VideoSetup(CachedSetup):
 
     Args:
         recipe: of the proxy task.
-        context: see :class:`TaskContext`; ``video.static`` says how the static network is trained.
+        context: see :class:`TaskContext`; its section ``video`` says how the static network is trained.
     """
 
     CACHES = "frames-train-*.h5"
@@ -62,6 +66,9 @@ class VideoSetup(CachedSetup):
     def __init__(self, recipe: VideoProxyRecipe, context: TaskContext) -> None:
         super().__init__(context)
         self.recipe = recipe
+        video = context.sections[VIDEO]
+        assert isinstance(video, VideoTrainingRecipe)
+        self.static_training = video.static
 
     @cached_property
     def dataset(self) -> VideoDataset:
@@ -129,7 +136,7 @@ class VideoSetup(CachedSetup):
 
     @cached_property
     def _static_contents_without_data(self) -> dict[str, Any]:
-        model, training = self.context.model, self.context.video.static
+        model, training = self.context.model, self.static_training
         return static_contents(model, training, self.dataset, self.recipe.seed, data="")
 
     def path(self, part: Part) -> Path:
@@ -142,7 +149,7 @@ class VideoSetup(CachedSetup):
         Raises:
             InputError: data or weights cannot be used; training diverges.
         """
-        model, training, folder = self.context.model, self.context.video.static, self.context.folder
+        model, training, folder = self.context.model, self.static_training, self.context.folder
         contents = self.static_contents
         # Two searches may need the same network and different caches.
         with folder_lock(folder / LOCK):

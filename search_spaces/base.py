@@ -11,20 +11,17 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import numpy as np
 from pydantic import BaseModel
 from torch import nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import FeatureSpec
-from search_spaces.diagram import Diagram
+from search_spaces.architecture import ORIGINAL, Architecture, Part, Tokens, parse_architecture
+from search_spaces.diagram import Diagram, Panel
 
-Tokens = tuple[int, ...]
-Part = Tokens | Literal["original"]
-ORIGINAL: Literal["original"] = "original"
 # Channels that a file may ask for: more would be a slip of the finger or an attempt on the memory.
 WIDEST = 8192
 
@@ -35,21 +32,6 @@ class Decision(NamedTuple):
     name: str
     kind: str
     choices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A point of a space: for each part its tokens, or ``"original"``."""
-
-    space: str
-    version: int
-    variant: str
-    parts: Mapping[str, Part]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the hash (only the space knows the canonical form)."""
-        parts = {name: part if isinstance(part, str) else list(part) for name, part in self.parts.items()}
-        return {"space": self.space, "version": self.version, "variant": self.variant, "parts": parts}
 
 
 @dataclass(frozen=True)
@@ -71,21 +53,46 @@ class Stage:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a space needs to know of the task to build modules."""
+    """What a space needs to know of the task that its modules are for; the task gives it.
+
+    This one is of tasks without heads. ``num_classes``: K, without background.
+    """
 
     num_classes: int
-    preset: FCOSPreset
+
+    def head(self, towers: nn.Module, levels: tuple[FeatureSpec, ...]) -> nn.Module:
+        """The task's head, with its predictors, on towers that the space has built; it keeps them as ``towers``.
+
+        Args:
+            towers: see :class:`nasperc.models.features.Towers`.
+            levels: what the neck puts out.
+
+        Raises:
+            InputError: the task has no head, or none for these levels.
+        """
+        raise InputError(
+            "towers must be built for a task that has heads on them",
+            value="a task without",
+            where="search space",
+            repair="Choose a space that builds what the task needs, or another task.",
+        )
 
 
 class SearchSpace(ABC):
     """A pluggable search space. ``Recipe`` is the pydantic model of its recipe section.
 
-    ``proxy``: the proxy task that ``--space`` on the command line brings along; None: the recipe's.
+    A space must say what its decisions are; all else has a default: every choice is allowed, every architecture a
+    network of its own, all parts are searched in one stage, and there are no modules: a proxy task of the space's own
+    has to measure it.
+
+    ``proxy``: the proxy task that ``--space`` on the command line brings along; None: the recipe's. ``made_of``: see
+    :meth:`part_of`.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     proxy: ClassVar[str | None] = None
+    made_of: ClassVar[Mapping[str, str]] = {}
     Recipe: ClassVar[type[BaseModel]]
     parts: tuple[str, ...]
     variant: str
@@ -97,19 +104,26 @@ class SearchSpace(ABC):
     def decisions(self, part: str) -> tuple[Decision, ...]:
         """The decisions of a part, in order."""
 
-    @abstractmethod
     def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
         """For the decision after ``prefix``: the choices from which at least one valid completion exists."""
+        return (True,) * len(self.decisions(part)[len(prefix)].choices)
 
-    @abstractmethod
     def canonical(self, architecture: Architecture) -> Architecture:
         """One representative of all architectures that are the same network (see ``docs/design.md``)."""
+        return architecture
 
-    @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """The stages of a search in the recipe's mode."""
+        return (Stage(self.name, self.parts, {}, {}),)
 
-    @abstractmethod
+    def part_of(self, module: str) -> str | None:
+        """The part that a module of :meth:`build` is made of: the one of its name, unless ``made_of`` has another.
+
+        None: there is no such module.
+        """
+        part = self.made_of.get(module, module)
+        return part if part in self.parts else None
+
     def build(
         self,
         architecture: Architecture,
@@ -117,19 +131,43 @@ class SearchSpace(ABC):
         widths: Mapping[str, int],
         context: BuildContext,
     ) -> dict[str, nn.Module]:
-        """Modules of an architecture on the features ``inputs``, e.g. ``neck`` and ``head``.
+        """Modules of an architecture on the features ``inputs``: ``neck`` and ``head``, or ``cell``.
 
         Raises:
-            InputError: the widths or the inputs do not fit the architecture.
+            InputError: the space has no modules; the widths or the inputs do not fit the architecture.
         """
+        self._refuse_modules()
 
-    @abstractmethod
     def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
-        """The parts that built modules really implement, read from the modules themselves."""
+        """The parts that built modules really implement, read from the modules themselves.
 
-    @abstractmethod
+        Raises:
+            InputError: the space has no modules.
+            ValueError: they are none of the space's.
+        """
+        self._refuse_modules()
+
+    def _refuse_modules(self) -> NoReturn:
+        raise InputError(
+            "an architecture must have a network to be trained or exported",
+            value=f"one of the space {self.name}",
+            where="search space",
+            repair="Search a space that builds networks; one without, like a table of scores, compares controllers.",
+        )
+
     def draw(self, architecture: Architecture) -> Diagram:
-        """The diagram of an architecture."""
+        """The diagram of an architecture: by default the choices of each part, one after another."""
+        panels = tuple(self._panel(name, part) for name, part in architecture.parts.items())
+        return Diagram(f"{self.name}, variant {self.variant}", panels)
+
+    def _panel(self, name: str, part: Part) -> Panel:
+        if isinstance(part, str):
+            return Panel.chain(name.capitalize(), {name: part})
+        choices = {
+            decision.name: f"{decision.name} = {decision.choices[token]}"
+            for decision, token in zip(self.decisions(name), part, strict=True)
+        }
+        return Panel.chain(name.capitalize(), choices)
 
     def architecture(self, parts: Mapping[str, Part]) -> Architecture:
         """A validated architecture of this space and variant."""
@@ -222,45 +260,6 @@ class SearchSpace(ABC):
                 repair="The file was edited: remove the hash, or restore the tokens.",
             )
         return architecture
-
-
-def parse_architecture(values: Any, *, where: str) -> Architecture:
-    """An architecture from plain values; its types are checked, its tokens are not (a space does that)."""
-    repair = 'Expected {space, version, variant, parts: {name: [tokens] or "original"}}.'
-    if not isinstance(values, dict) or not isinstance(values.get("parts"), dict):
-        raise InputError(
-            "an architecture must be a JSON object with parts",
-            value=type(values).__name__,
-            where=where,
-            repair=repair,
-        )
-    unknown = set(values) - {"space", "version", "variant", "parts", "hash"}
-    missing = {"space", "version", "variant"} - set(values)
-    if unknown or missing:
-        raise InputError(
-            "an architecture must have exactly its keys",
-            value=f"missing {sorted(missing)}, unknown {sorted(unknown)}",
-            where=where,
-            repair=repair,
-        )
-    parts: dict[str, Part] = {}
-    for name, part in values["parts"].items():
-        if part == ORIGINAL:
-            parts[name] = ORIGINAL
-        elif isinstance(part, list) and all(type(token) is int for token in part):
-            parts[name] = tuple(part)
-        else:
-            raise InputError(
-                'a part must be a list of whole numbers or "original"',
-                value=str(part)[:80],
-                where=f"{where}, part {name}",
-                repair=repair,
-            )
-    if type(values["version"]) is not int:
-        raise InputError(
-            "version must be a whole number", value=values["version"], where=where, repair=repair
-        )
-    return Architecture(str(values["space"]), values["version"], str(values["variant"]), parts)
 
 
 class TokenSpace:

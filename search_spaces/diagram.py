@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 NodeKind = Literal["input", "aggregation", "output", "layer", "skip", "predictor"]
@@ -50,6 +52,12 @@ class Panel:
     edges: tuple[Edge, ...]
     rows: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def chain(cls, title: str, steps: Mapping[str, str]) -> Panel:
+        """Layers one after another; ``steps``: the label of each by its id."""
+        nodes = tuple(Node(id, label, "layer", column, 0) for column, (id, label) in enumerate(steps.items()))
+        return cls(title, nodes, tuple(Edge(one.id, other.id) for one, other in pairwise(nodes)))
 
     def inputs_of(self, node: Node) -> list[tuple[Node, Edge]]:
         """The nodes that ``node`` reads, each with its edge."""

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from nasperc.errors import InputError
 from nasperc.models.features import FeatureSpec
-from search_spaces.base import Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
+from search_spaces.base import WIDEST, Architecture, BuildContext, Decision, Part, SearchSpace, Stage
 from search_spaces.block import block_decisions
 from search_spaces.block_order import read_before, smallest_order
 from search_spaces.cell_aggregations import CELL_AGGREGATION_LABELS, CELL_SYMMETRIC
 from search_spaces.cell_drawing import draw_cell
 from search_spaces.cell_genotype import CELL_INPUTS, POOL, CellGenotype
 from search_spaces.cell_module import SearchedCell
-from search_spaces.cell_recipe import DynamicCellRecipe
 from search_spaces.diagram import Diagram
 from search_spaces.operations import CELL_OPERATIONS, OPERATION_LABELS
 
 PART = "cell"
+_SUFFIX = "_layers"
+
+
+class DynamicCellRecipe(BaseModel):
+    """How the dynamic cell is searched.
+
+    ``variant``: how many layers (blocks) the controller emits; the thesis has ``5_layers`` on CamVid and
+    ``4_layers`` on Cityscapes. ``width``: channels of the blocks, even (two deformable groups). ``overrides``:
+    proxy recipe keys.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: str = Field(default=f"5{_SUFFIX}", pattern=f"^[1-9]{_SUFFIX}$")
+    width: int = Field(default=64, gt=0, le=WIDEST, multiple_of=2)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return int(self.variant.removesuffix(_SUFFIX))
 
 
 class DynamicCell(SearchSpace):
     """One part, ``cell``: four or five layers of (id1, id2, op1, op2, agg).
 
     Ids name the five inputs (layer 4 and dec of the frame before, layers 2, 3 and 4 of this one), then the layers;
-    operations are those of Table 6.1, aggregations those of Table 6.2. Everything is allowed; what no layer
-    consumed becomes the output. There is no cell made by hand, so the part is never ``"original"``.
+    operations are those of Table 6.1, aggregations those of Table 6.2. Everything is allowed: layers are sampled with
+    replacement (6.3.2), and some result is always left for the output, which what no layer consumed becomes. There is
+    no cell made by hand, so the part is never ``"original"``.
     """
 
     name: ClassVar[str] = "dynamic_cell"
@@ -51,10 +72,6 @@ class DynamicCell(SearchSpace):
 
     def decisions(self, part: str) -> tuple[Decision, ...]:
         return self._decisions
-
-    def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
-        """All: layers are sampled with replacement (6.3.2), and some result is always left for the output."""
-        return (True,) * len(self._decisions[len(prefix)].choices)
 
     def validate(self, architecture: Architecture, *, where: str) -> None:
         super().validate(architecture, where=where)

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from torch import nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.head import FCOSHead
 from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
 from nasperc.models.necks.fpn import FPN
@@ -57,6 +56,7 @@ class FcosDecoder(SearchSpace):
     name: ClassVar[str] = "fcos_decoder"
     Recipe: ClassVar[type[BaseModel]] = FcosDecoderRecipe
     parts = ("fpn", "head")
+    made_of: ClassVar[Mapping[str, str]] = {"neck": "fpn"}
 
     def __init__(self, recipe: BaseModel) -> None:
         assert isinstance(recipe, FcosDecoderRecipe)
@@ -152,7 +152,7 @@ class FcosDecoder(SearchSpace):
             towers = FCOSTowers(head_width, head_width, depth=4)
         else:
             towers = SearchedTowers(head_width, HeadGenotype.from_tokens(head), self.recipe.variant)
-        return {"neck": neck, "head": FCOSHead(towers, context.num_classes, context.preset, neck.out)}
+        return {"neck": neck, "head": context.head(towers, neck.out)}
 
     def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
         """The tokens of the built ``neck`` and ``head``.

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
-from torch import nn
 
-from nasperc.errors import InputError
-from nasperc.models.features import FeatureSpec
-from search_spaces.base import Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
-from search_spaces.diagram import Diagram, Edge, Node, Panel
+from search_spaces.base import Architecture, Decision, SearchSpace, Tokens
+from search_spaces.diagram import Diagram
 from search_spaces.score_table import read_score_table
 
 PART = "row"
@@ -75,55 +71,10 @@ class TableSpace(SearchSpace):
     def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
         return self._allowed[prefix]
 
-    def canonical(self, architecture: Architecture) -> Architecture:
-        """The architecture itself."""
-        return architecture
-
-    def stages(self) -> tuple[Stage, ...]:
-        return (Stage("table", (PART,), {}, {}),)
-
     def scores(self, architecture: Architecture) -> dict[str, float]:
         """The score, then the metrics, by the names of their columns."""
         row = self.table.scores[tuple(architecture.parts[PART])]  # type: ignore[arg-type]
         return dict(zip(self.table.columns, row, strict=True))
 
-    def build(
-        self,
-        architecture: Architecture,
-        inputs: tuple[FeatureSpec, ...],
-        widths: Mapping[str, int],
-        context: BuildContext,
-    ) -> dict[str, nn.Module]:
-        """A row of a table has no modules.
-
-        Raises:
-            InputError: always.
-        """
-        self._no_network()
-
-    def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
-        """A row of a table has no modules.
-
-        Raises:
-            InputError: always.
-        """
-        self._no_network()
-
-    def _no_network(self) -> NoReturn:
-        raise InputError(
-            "an architecture must have a network to be trained or exported",
-            value="a row of a table of scores",
-            where=self.file,
-            repair="Search a space that builds networks; a table only serves to compare controllers.",
-        )
-
     def draw(self, architecture: Architecture) -> Diagram:
-        """The choices, one after another."""
-        tokens = architecture.parts[PART]
-        assert not isinstance(tokens, str)
-        nodes = tuple(
-            Node(decision.name, f"{decision.name} = {decision.choices[token]}", "layer", column, 0)
-            for column, (decision, token) in enumerate(zip(self._decisions, tokens, strict=True))
-        )
-        edges = tuple(Edge(one.id, other.id) for one, other in pairwise(nodes))
-        return Diagram(self.file.name, (Panel("Row", nodes, edges),))
+        return replace(super().draw(architecture), title=self.file.name)

@@ -37,7 +37,7 @@ def recipe_decoder(recipe: DecoderRecipe, space: SearchSpace) -> Decoder:
     """The decoder of a recipe; ``space``: of its architecture.
 
     Raises:
-        InputError: the architecture file is missing or unreadable, or none of the space.
+        InputError: the architecture file is missing or unreadable, or none of the space; the space makes no decoder.
     """
     if recipe.name != "searched":
         return Baseline(recipe.fpn_width, recipe.head_width, recipe.depth, recipe.name)
@@ -45,8 +45,20 @@ def recipe_decoder(recipe: DecoderRecipe, space: SearchSpace) -> Decoder:
     values, where = _read(recipe.architecture)
     # An architecture file may say at which widths it was searched; the recipe's count.
     values.pop("widths", None)
-    widths = {"fpn": recipe.fpn_width, "head": recipe.head_width}
-    return Searched(space, space.from_dict(values, where=where), widths)
+    return Searched(space, space.from_dict(values, where=where), _widths(recipe, space))
+
+
+def _widths(recipe: DecoderRecipe, space: SearchSpace) -> dict[str, int]:
+    """Channels, by the parts that the space makes neck and head of."""
+    neck, head = space.part_of("neck"), space.part_of("head")
+    if neck is None or head is None:
+        raise InputError(
+            "the decoder of a detector must be of a space that makes neck and head",
+            value=space.name,
+            where="recipe key space.name",
+            repair="Choose such a space, for example fcos_decoder.",
+        )
+    return {neck: recipe.fpn_width, head: recipe.head_width}
 
 
 def _read(architecture: str) -> tuple[dict[str, Any], str]:

@@ -33,6 +33,8 @@ BASELINE_NAMES: dict[BaselineKind, str] = {
     "deform-fpn-fcos": "DeformFPN-FCOS",
     "fpn-retinanet": "FPN-RetinaNet",
 }
+# What the parts of a baseline are called where widths are given for each.
+BASELINE_PARTS = ("fpn", "head")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Baseline:
     kind: BaselineKind = "fpn-fcos"
     anchor_scale: float = 1.0
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels, by :data:`BASELINE_PARTS`."""
+        return dict(zip(BASELINE_PARTS, (self.fpn_width, self.head_width), strict=True))
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -61,6 +68,16 @@ class Searched:
 Decoder = Baseline | Searched
 
 
+@dataclass(frozen=True)
+class FCOSContext(BuildContext):
+    """Of detectors with the head of FCOS."""
+
+    preset: FCOSPreset
+
+    def head(self, towers: nn.Module, levels: tuple[FeatureSpec, ...]) -> FCOSHead:
+        return FCOSHead(towers, self.num_classes, self.preset, levels)
+
+
 def build_decoder(
     decoder: Decoder, inputs: tuple[FeatureSpec, ...], num_classes: int, preset: FCOSPreset
 ) -> dict[str, nn.Module]:
@@ -72,7 +89,7 @@ def build_decoder(
             return {"neck": neck, "head": RetinaNetHead(*sizes, num_classes, neck.out)}
         towers = FCOSTowers(decoder.fpn_width, decoder.head_width, decoder.depth)
         return {"neck": neck, "head": FCOSHead(towers, num_classes, preset, neck.out)}
-    context = BuildContext(num_classes=num_classes, preset=preset)
+    context = FCOSContext(num_classes, preset)
     return decoder.space.build(decoder.architecture, inputs, decoder.widths, context)
 
 

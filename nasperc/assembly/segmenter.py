@@ -12,7 +12,7 @@ from nasperc.models.segmenter import Segmenter, StaticSegmenter
 from nasperc.models.video_segmenter import VideoSegmenter, initialise_classifier
 from search_spaces.base import BuildContext
 
-# What the part of a space of dynamic cells is called.
+# The module that a space of dynamic cells builds.
 CELL = "cell"
 
 
@@ -44,14 +44,14 @@ def build_video(
     Raises:
         InputError: the space makes no cell, or one of other channels or classes; widths that do not fit.
     """
-    if CELL not in searched.space.parts:
+    if searched.space.part_of(CELL) is None:
         raise InputError(
             "a video segmenter needs an architecture of a space of dynamic cells",
             value=searched.space.name,
             where="architecture",
             repair="Give one of the space dynamic_cell.",
         )
-    context = BuildContext(num_classes=num_classes, preset=model.head_preset())
+    context = BuildContext(num_classes)
     cell = searched.space.build(searched.architecture, static.cell_inputs, searched.widths, context)[CELL]
     initialise_classifier(cell, static.classifier)
     return VideoSegmenter(static, cell)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nasperc.assembly.detector import Searched
+from nasperc.assembly.detector import BASELINE_PARTS, Searched
 from nasperc.cli.console import console, error_console, print_json
 from nasperc.cli.size import parse_size
 from nasperc.errors import InputError
@@ -20,8 +20,6 @@ from nasperc.fulltrain.entries import parse_width
 from nasperc.recipe.reading import load_recipe
 from nasperc.report.cost import ModelCost, TableRow, model_cost, thesis_table
 from nasperc.shown_text import printable
-
-PARTS = ("fpn", "head")
 
 
 def cost(
@@ -58,20 +56,25 @@ def cost(
     overrides["cost"] = {} if size is None else {"size": parse_size(size, multiple=32)}
     if classes is not None:
         overrides["cost"]["classes"] = classes
-    widths = None if width is None else parse_width(width, PARTS)
-    if widths is not None:
+    if width is not None and arch is None:
+        widths = parse_width(width, BASELINE_PARTS)
         overrides["decoder"] = {f"{part}_width": channels for part, channels in widths.items()}
     loaded = load_recipe(recipe or "default", [overrides], set_ or [])
-    decoder = None
-    if arch is not None:
-        file = read_architecture(arch)
-        decoder = Searched(file.space, file.architecture, widths or file.widths or {"fpn": 256, "head": 256})
+    decoder = None if arch is None else _searched(arch, width)
     with _progress(latency) as on_run:
         counted = model_cost(loaded, decoder, latency=latency, on_run=on_run)
     if as_json:
         print_json(counted.to_dict())
     else:
         console.print(_model_table(counted))
+
+
+def _searched(arch: Path, width: str | None) -> Searched:
+    """The decoder of an architecture file, at the widths that were typed, else at those of the file."""
+    space, architecture, widths = read_architecture(arch)
+    if width is not None or not widths:
+        widths = parse_width(width or "256", space.parts)
+    return Searched(space, architecture, widths)
 
 
 @contextmanager

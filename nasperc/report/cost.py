@@ -160,11 +160,8 @@ def thesis_table(name: str, *, latency: bool = False, on_run: OnRun | None = Non
 
 def decoder_name(decoder: Decoder) -> str:
     """For example ``FPN-FCOS@256`` or ``fcos_decoder@128-256`` (FPN and head)."""
-    if isinstance(decoder, Baseline):
-        kind, widths = BASELINE_NAMES[decoder.kind], [decoder.fpn_width, decoder.head_width]
-    else:
-        kind, widths = decoder.space.name, list(decoder.widths.values())
-    return f"{kind}@{'-'.join(str(width) for width in dict.fromkeys(widths))}"
+    kind = BASELINE_NAMES[decoder.kind] if isinstance(decoder, Baseline) else decoder.space.name
+    return f"{kind}@{'-'.join(str(width) for width in dict.fromkeys(decoder.widths.values()))}"
 
 
 def _network(recipe: Recipe, decoder: Decoder) -> nn.Module:

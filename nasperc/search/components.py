@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from controllers.base import Controller
 from controllers.service.plan import SearchPlan
 from controllers.service.resume import ControllerFactory
 from controllers.service.service import ControllerService
 from controllers.service.warm_start import WarmStart
+from nasperc.errors import InputError
 from nasperc.plugins import load_component
 from nasperc.recipe.reading import parse_recipe
 from nasperc.recipe.root import Recipe
@@ -66,6 +69,9 @@ def build_proxy(
         check: a driver's, of the caches that it finds.
         began_with: of a resumed run: the fingerprint of the proxy task that stands in its journal.
         known: in a worker: what the driver's task knows.
+
+    Raises:
+        InputError: unknown proxy task or option; it asks for a section that no recipe has.
     """
     component = load_component("proxy", recipe.proxy.name)
     options = component.Recipe.model_validate(recipe.proxy.options)
@@ -75,13 +81,26 @@ def build_proxy(
         data=recipe.data,
         folder=folder,
         seed=recipe.seed,
-        video=recipe.video,
+        sections={name: _section(recipe, name) for name in component.sections},
         check=check,
         began_with=began_with,
         known=known,
     )
     task: ProxyTask = component(options, context)
     return task
+
+
+def _section(recipe: Recipe, name: str) -> BaseModel:
+    section = getattr(recipe, name, None)
+    if not isinstance(section, BaseModel):
+        known = [each for each in Recipe.model_fields if isinstance(getattr(recipe, each), BaseModel)]
+        raise InputError(
+            "a proxy task may ask for sections of the recipe only",
+            value=name,
+            where=f"proxy task {recipe.proxy.name}",
+            repair=f"Name one of {', '.join(known)}.",
+        )
+    return section
 
 
 def build_plan(recipe: Recipe) -> SearchPlan:

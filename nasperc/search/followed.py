@@ -95,8 +95,9 @@ class FollowedSearch:
             )
         rejected = f"{progress.rejected} rejected, " if progress.rejected else ""
         console.print(
-            f"search ended: {progress.completed} completed, {progress.stopped} stopped, {progress.failed} "
-            f"failed, {rejected}{progress.replayed} replayed in {duration(progress.elapsed(time.monotonic()))}",
+            f"search ended: {progress.completed} completed, {progress.stopped} stopped (pruned), "
+            f"{progress.failed} failed, {rejected}{progress.replayed} replayed in "
+            f"{duration(progress.elapsed(time.monotonic()))}",
             highlight=False,
         )
         for stage in progress.converged:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nasperc.assembly.detector import Baseline, Decoder
+from nasperc.assembly.detector import Decoder
 from nasperc.training.loop import OnStep
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
@@ -35,11 +35,7 @@ class Job:
     @property
     def widths(self) -> dict[str, int]:
         """Channels by part."""
-        if self.part is None:
-            return {}
-        if isinstance(self.part, Baseline):
-            return {"fpn": self.part.fpn_width, "head": self.part.head_width}
-        return dict(self.part.widths)
+        return {} if self.part is None else dict(self.part.widths)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from benchmarks import video_latency
 from benchmarks.video_latency import ENCODER, STATIC, TYPICAL, TYPICAL_ROW, cases, measure, summarise
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.models.backbones.build import BackboneRecipe
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 SMALL = ModelRecipe(backbone=BackboneRecipe(width_mult=0.1))
 

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import BaseModel
-from torch import nn
 
-from nasperc.models.features import FeatureSpec
-from search_spaces.base import (
-    Architecture,
-    BuildContext,
-    Decision,
-    Part,
-    SearchSpace,
-    Stage,
-    Tokens,
-    TokenSpace,
-)
-from search_spaces.diagram import Diagram
+from search_spaces.base import Architecture, Decision, SearchSpace, Stage, Tokens, TokenSpace
 
 
 class ToyRecipe(BaseModel):
@@ -67,21 +53,6 @@ class ToySpace(SearchSpace):
             "joint": Stage("joint", ("body", "head"), {}, {"body": 8}),
         }
         return tuple(known[name] for name in self.recipe.stages)
-
-    def build(
-        self,
-        architecture: Architecture,
-        inputs: tuple[FeatureSpec, ...],
-        widths: Mapping[str, int],
-        context: BuildContext,
-    ) -> dict[str, nn.Module]:
-        raise NotImplementedError
-
-    def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
-        raise NotImplementedError
-
-    def draw(self, architecture: Architecture) -> Diagram:
-        raise NotImplementedError
 
 
 def toy_tokens(**recipe: object) -> TokenSpace:

@@ -56,8 +56,7 @@ def _segmenters() -> list[dict[str, Any]]:
     from nasperc.assembly.recipe import ModelRecipe
     from nasperc.recipe.root import ComponentSection
     from nasperc.tasks.video.trained import describe_segmenter
-    from search_spaces.cell_recipe import DynamicCellRecipe
-    from search_spaces.dynamic_cell import DynamicCell
+    from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
     space = DynamicCell(DynamicCellRecipe(variant="4_layers"))
     cell = Searched(space, space.architecture({"cell": (0, 1, 2, 3, 4) * 4}), {"cell": 32})

@@ -10,8 +10,7 @@ from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.video.trained import describe_segmenter
 from nasperc.training.checkpoint import save_checkpoint
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 MODEL = ModelRecipe(backbone=BackboneRecipe(width_mult=0.1))
 SECTION = ComponentSection(name="dynamic_cell", variant="4_layers")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from controllers.base import Candidate
+from nasperc.models.features import FeatureSpec
 from nasperc.training.recipe import TrainingRecipe
 from proxy_tasks.base import TaskContext
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
-from search_spaces.base import ORIGINAL, Stage
+from search_spaces.base import (
+    ORIGINAL,
+    Architecture,
+    BuildContext,
+    Decision,
+    Part,
+    SearchSpace,
+    Stage,
+    Tokens,
+)
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 
@@ -31,6 +42,49 @@ WIDTHS = {"fpn": 32, "head": 32}
 HEAD_STAGE = Stage("head", ("head",), {"fpn": "best"}, WIDTHS, 0.25)
 # Deformable, conv 3x3, then skips; shared from the first layer on.
 HEAD = (5, 1, 4, 4, 4, 4, 0)
+
+
+FCOS_PARTS = {"pyramid": "fpn", "towers": "head"}
+
+
+class RenamedDecoder(SearchSpace):
+    """The architectures of ``fcos_decoder``, whose parts have other names here."""
+
+    name = "renamed"
+    Recipe = FcosDecoderRecipe
+    parts = tuple(FCOS_PARTS)
+    made_of = {"neck": "pyramid", "head": "towers"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self._fcos = FcosDecoder(FcosDecoderRecipe())
+        self.variant = self._fcos.variant
+
+    def decisions(self, part: str) -> tuple[Decision, ...]:
+        return self._fcos.decisions(FCOS_PARTS[part])
+
+    def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
+        return self._fcos.allowed(FCOS_PARTS[part], prefix)
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("heads", ("towers",), {"pyramid": "best"}, {"pyramid": 32, "towers": 32}),)
+
+    def build(
+        self,
+        architecture: Architecture,
+        inputs: tuple[FeatureSpec, ...],
+        widths: Mapping[str, int],
+        context: BuildContext,
+    ) -> dict[str, nn.Module]:
+        renamed = self._fcos.architecture(
+            {FCOS_PARTS[name]: part for name, part in architecture.parts.items()}
+        )
+        return self._fcos.build(
+            renamed, inputs, {FCOS_PARTS[name]: width for name, width in widths.items()}, context
+        )
+
+    def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
+        read = self._fcos.read_back(modules)
+        return {name: read[part] for name, part in FCOS_PARTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +184,15 @@ def test_without_its_features_a_head_fails_with_the_reason(
     assert result.status == "failed"
     assert result.reason is not None
     assert "must be cached before" in result.reason
+
+
+def test_the_space_says_which_part_is_the_neck(task: DetectionProxy, fpn: tuple[int, ...]) -> None:
+    space = RenamedDecoder()
+    other = DetectionProxy(task.recipe, replace(task.setup.context, space=space))
+    other.prepare()
+    (stage,) = space.stages()
+    other.prepare_stage(stage, {"pyramid": fpn})
+    architecture = space.architecture({"pyramid": fpn, "towers": HEAD})
+    result = other.evaluate(Candidate(0, "heads", architecture, stage.widths, "0", 3))
+    assert result.status == "completed", result.reason
+    assert result.reward == task.evaluate(head_candidate(task, fpn)).reward

@@ -12,8 +12,7 @@ from nasperc.training.segmentation_recipe import StaticTrainingRecipe, VideoTrai
 from proxy_tasks.base import TaskContext
 from proxy_tasks.video_recipe import VideoProxyRecipe
 from proxy_tasks.video_segmentation import VideoSegmentationProxy
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 # (H, W): not a multiple of 32, as CamVid's is not.
 SIZE = (72, 96)
@@ -52,7 +51,7 @@ def tiny_context(folder: Path, *, decoder: str = "arch2", seed: int = 0) -> Task
         data=DataRecipe(synthetic_video=SyntheticVideoRecipe(train=4, val=1, test=1, frames=8, size=SIZE)),
         folder=folder,
         seed=seed,
-        video=VideoTrainingRecipe(static=static),
+        sections={"video": VideoTrainingRecipe(static=static)},
     )
 
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from nasperc.models.features import FeatureSpec
 from nasperc.models.video_segmenter import State as FrameState
 from search_spaces.base import Architecture, Tokens
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 # Layer 4 and dec of the frame before, layers 2, 3 and 4 of this one.
 POOL = 5

@@ -8,9 +8,8 @@ from raw_networks import DIFFERENT, RawNetworks
 from torch import nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
-from search_spaces.base import ORIGINAL, Architecture, BuildContext, SearchSpace, TokenSpace
+from search_spaces.base import ORIGINAL, Architecture, SearchSpace, TokenSpace
 
 
 class SearchSpaceContract:
@@ -20,7 +19,6 @@ class SearchSpaceContract:
     space: SearchSpace
     inputs: tuple[FeatureSpec, ...]
     networks: RawNetworks
-    context = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
     samples = 8
 
     def architectures(self) -> list[Architecture]:
@@ -35,7 +33,7 @@ class SearchSpaceContract:
         return dict(self.space.stages()[0].widths)
 
     def build(self, architecture: Architecture) -> dict[str, nn.Module]:
-        return self.space.build(architecture, self.inputs, self.widths(), self.context)
+        return self.space.build(architecture, self.inputs, self.widths(), self.networks.context)
 
     def test_decisions_are_named_once_and_have_choices(self):
         decisions = [decision for part in self.space.parts for decision in self.space.decisions(part)]
@@ -124,7 +122,7 @@ class SearchSpaceContract:
             assert space.tokens(architecture) == tokens
             for part, fixed in stage.fixed.items():
                 assert architecture.parts[part] == (best[part] if fixed == "best" else fixed)
-            modules = self.space.build(architecture, self.inputs, stage.widths, self.context)
+            modules = self.space.build(architecture, self.inputs, stage.widths, self.networks.context)
             assert self.space.read_back(modules) == architecture.parts
 
     def test_wrong_tokens_are_refused_with_their_position(self):

@@ -13,6 +13,8 @@ from raw_networks import RawNetworks, Rewritten
 from raw_weights import State
 from torch import Tensor, nn
 
+from nasperc.assembly.detector import FCOSContext
+from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
 from search_spaces.base import ORIGINAL, Architecture, Part, Tokens
 from search_spaces.fcos_decoder import FcosDecoder
@@ -30,6 +32,7 @@ class FcosNetworks(RawNetworks):
     """``fcos_decoder`` with an FPN of the smallest width, on a backbone that has the strides of either pool."""
 
     inputs = INPUTS
+    context = FCOSContext(num_classes=3, preset=PRESETS["nas_fcos"])
 
     def __init__(self, variant: str, head_width: int = 32) -> None:
         self.widths = {"fpn": 32, "head": head_width}

@@ -16,7 +16,6 @@ from raw_weights import State, alike_state, place, random_state
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
 from search_spaces.base import ORIGINAL, Architecture, BuildContext, Part, SearchSpace
 
@@ -91,7 +90,7 @@ class RawNetworks(ABC):
     inputs: tuple[FeatureSpec, ...]
     widths: Mapping[str, int]
     rewrites: tuple[Rewrite, ...]
-    context = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
+    context = BuildContext(num_classes=3)
     # Height and width in pixels; not square, and so small that the coarsest feature is one pixel wide.
     image = (64, 32)
 

@@ -15,8 +15,7 @@ from search_spaces.block import Block, read_blocks
 from search_spaces.cell_aggregations import ParamSum, StackedConv3d
 from search_spaces.cell_genotype import POOL, CellGenotype
 from search_spaces.cell_module import SearchedCell
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 SPACE = DynamicCell(DynamicCellRecipe(variant="4_layers", width=8))
 INPUTS = tuple(

@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.features import FeatureSpec
 from nasperc.models.video_segmenter import State
 from nasperc.plugins import load_component
 from search_spaces.base import BuildContext
 from search_spaces.cell_module import SearchedCell
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 
 SPACES = {name: DynamicCell(DynamicCellRecipe(variant=name, width=8)) for name in ("4_layers", "5_layers")}
 INPUTS = (
@@ -25,7 +23,7 @@ INPUTS = (
     FeatureSpec("layer4", 5, 32),
     FeatureSpec("dec", 6, 8),
 )
-CONTEXT = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
+CONTEXT = BuildContext(num_classes=3)
 # Table 6.2 and 6.1.
 SUM, CONCAT, PREDICTIVE, BILINEAR, CONV3D, ATTENTION = range(6)
 SKIP = 4

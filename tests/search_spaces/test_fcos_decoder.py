@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nasperc.assembly.detector import FCOSContext
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
@@ -30,7 +31,7 @@ INPUTS = (
     FeatureSpec("C4", 8, 16),
     FeatureSpec("C5", 10, 32),
 )
-CONTEXT = BuildContext(num_classes=3, preset=PRESETS["nas_fcos"])
+CONTEXT = FCOSContext(num_classes=3, preset=PRESETS["nas_fcos"])
 
 
 def reference():
@@ -74,6 +75,29 @@ class TestJointMode(SearchSpaceContract):
 
 def test_it_is_registered():
     assert load_component("space", "fcos_decoder") is FcosDecoder
+
+
+def test_the_neck_is_made_of_the_fpn():
+    assert [SPACES["nas_fcos"].part_of(module) for module in ("neck", "head", "cell")] == [
+        "fpn",
+        "head",
+        None,
+    ]
+
+
+def test_a_task_without_heads_is_refused():
+    with pytest.raises(InputError, match="a task that has heads"):
+        SPACES["nas_fcos"].build(reference(), INPUTS, {"fpn": 32, "head": 32}, BuildContext(3))
+
+
+def test_the_head_is_the_task_s():
+    class Context(BuildContext):
+        def head(self, towers, levels):
+            return torch.nn.ModuleDict({"towers": towers})
+
+    modules = SPACES["nas_fcos"].build(reference(), INPUTS, {"fpn": 32, "head": 64}, Context(3))
+    assert list(modules["head"].keys()) == ["towers"]
+    assert modules["head"]["towers"].out_channels == 64
 
 
 @pytest.mark.parametrize("variant", SPACES)
@@ -153,7 +177,7 @@ def test_the_reference_costs_what_table_7_2_prints(widths, gflops, params):
     """NAS-FCOS rows with MobileNetV2: BatchNorm of the backbone trainable, stages up to C2 frozen."""
     with torch.device("meta"):
         backbone = MobileNetV2(freeze_at=3, frozen_bn=False)
-        context = BuildContext(num_classes=80, preset=PRESETS["nas_fcos"])
+        context = FCOSContext(num_classes=80, preset=PRESETS["nas_fcos"])
         modules = SPACES["nas_fcos"].build(
             reference(), backbone.out, dict(zip(("fpn", "head"), widths, strict=True)), context
         )

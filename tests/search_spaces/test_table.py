@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.preset import PRESETS
 from search_spaces.base import BuildContext
 from search_spaces.table import TableRecipe, TableSpace
 
@@ -50,7 +49,7 @@ def test_another_table_is_another_variant(space, tmp_path):
 def test_has_no_network(space):
     architecture = space.architecture({"row": (1, 1, 1)})
     with pytest.raises(InputError, match="table of scores"):
-        space.build(architecture, (), {}, BuildContext(3, PRESETS["nas_fcos"]))
+        space.build(architecture, (), {}, BuildContext(3))
     with pytest.raises(InputError, match="table of scores"):
         space.read_back({})
 

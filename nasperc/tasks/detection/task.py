@@ -27,7 +27,7 @@ class DetectionTask(Task):
     @classmethod
     def takes(cls, space: SearchSpace) -> bool:
         """One of necks and heads."""
-        return CELL not in space.parts
+        return space.part_of(CELL) is None
 
     @classmethod
     def read(cls, content: Mapping[str, Any], path: Path) -> TrainedDetector:

@@ -126,8 +126,8 @@ def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> 
     """
     values: dict[str, Any]
     if isinstance(decoder, Baseline):
-        widths = {"fpn": decoder.fpn_width, "head": decoder.head_width}
-        values = {"kind": decoder.kind.replace("-", "_"), "widths": widths, "depth": decoder.depth}
+        kind, widths = decoder.kind.replace("-", "_"), decoder.widths
+        values = {"kind": kind, "widths": widths, "depth": decoder.depth}
         if decoder.kind == "fpn-retinanet":
             values["anchor_scale"] = decoder.anchor_scale
     else:

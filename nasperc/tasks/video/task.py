@@ -27,7 +27,7 @@ class VideoTask(Task):
     @classmethod
     def takes(cls, space: SearchSpace) -> bool:
         """One of dynamic cells."""
-        return CELL in space.parts
+        return space.part_of(CELL) is not None
 
     @classmethod
     def read(cls, content: Mapping[str, Any], path: Path) -> TrainedSegmenter:

@@ -5,8 +5,7 @@ import pytest
 
 from nasperc.report.sampling import plot_sampling, sampling_proportions
 from search_spaces.base import ORIGINAL, SearchSpace
-from search_spaces.cell_recipe import DynamicCellRecipe
-from search_spaces.dynamic_cell import DynamicCell
+from search_spaces.dynamic_cell import DynamicCell, DynamicCellRecipe
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 

@@ -16,14 +16,14 @@ import pytest
 from listening_sockets import listening, reachable, with_descendants
 
 from nasperc.errors import InputError
-from nasperc.recipe.reading import SearchRecipe
+from nasperc.recipe.search_section import SearchRecipe
 from nasperc.search.ray_start import start_ray
 
 # In a process of its own: Ray keeps its settings for as long as its process lives.
 pytestmark = pytest.mark.ray
 PROGRAM = """
 from nasperc.search.ray_start import start_ray
-from nasperc.recipe.reading import SearchRecipe
+from nasperc.recipe.search_section import SearchRecipe
 print("url", start_ray(SearchRecipe(workers=1)).dashboard, flush=True)
 import ray
 from nasperc.search.ray_start import on_one_machine

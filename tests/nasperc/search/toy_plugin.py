@@ -12,15 +12,12 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import nn
 
 from controllers.base import Candidate, Result
 from controllers.costs import COSTS
 from nasperc.evaluation.latency import Latency
-from nasperc.models.features import FeatureSpec
 from proxy_tasks.base import Progress, ProxyTask, TaskContext, no_progress
-from search_spaces.base import Architecture, BuildContext, Decision, Part, SearchSpace, Stage, Tokens
-from search_spaces.diagram import Diagram
+from search_spaces.base import Architecture, Decision, Part, SearchSpace, Stage
 
 
 class ToySpaceRecipe(BaseModel):
@@ -48,9 +45,6 @@ class ToySpace(SearchSpace):
             return tuple(Decision(f"body.op{index}", "op", choices) for index in range(self._recipe.body))
         return tuple(Decision(f"head.flag{index}", "flag", ("off", "on")) for index in range(3))
 
-    def allowed(self, part: str, prefix: Tokens) -> tuple[bool, ...]:
-        return (True,) * len(self.decisions(part)[len(prefix)].choices)
-
     def canonical(self, architecture: Architecture) -> Architecture:
         body = architecture.parts["body"]
         assert not isinstance(body, str)
@@ -62,21 +56,6 @@ class ToySpace(SearchSpace):
             Stage("body", ("body",), {"head": "original"}, {"body": 8}, 0.75),
             Stage("head", ("head",), {"body": "best"}, {"body": 16}, 0.25),
         )
-
-    def build(
-        self,
-        architecture: Architecture,
-        inputs: tuple[FeatureSpec, ...],
-        widths: Mapping[str, int],
-        context: BuildContext,
-    ) -> dict[str, nn.Module]:
-        raise NotImplementedError
-
-    def read_back(self, modules: Mapping[str, nn.Module]) -> dict[str, Part]:
-        raise NotImplementedError
-
-    def draw(self, architecture: Architecture) -> Diagram:
-        raise NotImplementedError
 
 
 class ToyProxyRecipe(BaseModel):
