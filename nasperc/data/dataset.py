@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasperc.data.coco_masks import decode_mask
 from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import read_image
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
+from nasperc.data.object_masks import ObjectMasks
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
 from nasperc.limits import require_names
@@ -95,8 +95,7 @@ class DetectionDataset(Fingerprinted):
         image = read_image(record.file, record.size, self.rules)
         masks = None
         if record.segmentations is not None:
-            stack = [decode_mask(each, record.size) for each in record.segmentations]
-            masks = torch.from_numpy(np.stack(stack) if stack else np.zeros((0, *record.size), bool))
+            masks = ObjectMasks.of(record.segmentations, record.size)
         return Sample(
             image=image,
             meta=Meta(record.image_id, record.file, record.size),
