@@ -23,7 +23,8 @@ _MOST_BITS = 32
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) -> Any | None:
-    """The segmentation if it is well formed, less polygons of under three points; None if nothing is left.
+    """The segmentation if it is well formed, less polygons of under three points; None if nothing is left of it, or
+    run lengths have no pixel.
 
     Args:
         segmentation: a list of polygons ``[x0, y0, x1, y1, ...]``, or ``{"size": [H, W], "counts": ...}``
@@ -52,8 +53,8 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
         return [polygon for polygon in segmentation if len(polygon) >= 6] or None
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), list | str):
         raise InputError(
-            "a COCO segmentation must be polygons or run lengths {size, counts}",
-            value=shown(segmentation),
+            "where masks are asked for, a COCO segmentation must be polygons or run lengths {size, counts}",
+            value="an object without any" if segmentation is None else shown(segmentation),
             where=where,
             repair=_REPAIR,
         )
@@ -77,7 +78,7 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             where=where,
             repair=_REPAIR,
         )
-    return segmentation
+    return segmentation if any(runs[1::2]) else None
 
 
 def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:

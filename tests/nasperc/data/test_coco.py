@@ -105,7 +105,7 @@ def test_masks_of_all_three_kinds_are_the_same_rectangle(tmp_path):
 def test_object_without_a_real_polygon_is_dropped(tmp_path):
     root = write_coco(tmp_path, [annotation([1, 1, 4, 4], segmentation=[[1, 1, 3, 3]])])
     data = read_coco(root, "train", masks=True)
-    assert (len(data.records[0].boxes), data.report.dropped) == (0, 1)
+    assert (len(data.records[0].boxes), data.report.without_mask) == (0, 1)
     assert data[0].masks.bitmaps().shape == (0, 20, 30)
     assert len(read_coco(root, "train").records[0].boxes) == 1
 
