@@ -34,10 +34,12 @@ class ObjectMasks:
     those of the original. Polygons follow it as points, bitmaps as pixels, each the nearest. What lies outside of the
     original image, or was cut off, is nothing, also where the image was padded.
 
-    ``shapes``: of each object its polygons, or compressed run lengths. ``rows``, ``columns``: the sides of the image.
+    ``shapes``: of each object its polygons, or compressed run lengths. ``original``: (H, W) of the image that they were
+    drawn on. ``rows``, ``columns``: the sides of the image as it is now.
     """
 
     shapes: tuple[Polygons | RunLengths, ...]
+    original: tuple[int, int]
     rows: PixelAxis
     columns: PixelAxis
 
@@ -51,7 +53,7 @@ class ObjectMasks:
         """
         height, width = size
         shapes = tuple(map(_shape, segmentations))
-        return cls(shapes, PixelAxis.untouched(height), PixelAxis.untouched(width))
+        return cls(shapes, size, PixelAxis.untouched(height), PixelAxis.untouched(width))
 
     @classmethod
     def of_bitmaps(cls, masks: Tensor | np.ndarray) -> ObjectMasks:
@@ -89,7 +91,7 @@ class ObjectMasks:
         return replace(self, rows=self.rows.padded(top, bottom), columns=self.columns.padded(left, right))
 
     def bitmaps(self) -> Tensor:
-        """(M, H, W) bool. Of a transformed image polygons are filled at its size, as detectron2 does."""
+        """(M, H, W) bool, by pycocotools' rule. Polygons of a resized image are filled at its size (as in detectron2)."""
         masks = np.zeros((len(self), *self.size), bool)
         for mask, shape in zip(masks, self.shapes, strict=True):
             mask[:] = self._bitmap(shape)
@@ -133,10 +135,16 @@ class ObjectMasks:
 
     def _bitmap(self, shape: Polygons | RunLengths) -> np.ndarray:
         """(H, W) of a shape, not zero inside."""
-        if isinstance(shape, dict):
-            return self.columns.take(self.rows.take(decode_mask(shape), 0), 1)
-        shown = np.logical_and.outer(self.rows.shown, self.columns.shown)
-        return decode_mask(fill_polygons([self._placed(points) for points in shape], self.size)) * shown
+        if not isinstance(shape, dict) and self._resized:
+            shown = np.logical_and.outer(self.rows.shown, self.columns.shown)
+            return decode_mask(fill_polygons([self._placed(points) for points in shape], self.size)) * shown
+        drawn = decode_mask(shape if isinstance(shape, dict) else fill_polygons(shape, self.original))
+        return self.columns.take(self.rows.take(drawn, 0), 1)
+
+    @property
+    def _resized(self) -> bool:
+        """Otherwise each pixel is one of the original image, and so it stays."""
+        return not abs(self.rows.scale) == abs(self.columns.scale) == 1
 
     def _placed(self, points: np.ndarray) -> np.ndarray:
         """Points of the original where they are now."""

@@ -124,7 +124,9 @@ def test_videos_of_both_layouts(camvid, cityscapes):
 
 
 def test_layout_that_has_not_what_is_needed(voc, camvid):
-    with pytest.raises(InputError, match=r"with boxes \(format voc, coco\), but got the layout of CamVid"):
+    with pytest.raises(
+        InputError, match=r"with boxes \(format voc, coco, coco_panoptic\), but got the layout of CamVid"
+    ):
         open_dataset(camvid, "train")
     for format in ("auto", "voc"):
         with pytest.raises(
