@@ -91,7 +91,7 @@ class ObjectMasks:
         return replace(self, rows=self.rows.padded(top, bottom), columns=self.columns.padded(left, right))
 
     def bitmaps(self) -> Tensor:
-        """(M, H, W) bool, by pycocotools' rule. Polygons of a resized image are filled at its size (as in detectron2)."""
+        """(M, H, W) bool, by pycocotools' rule; polygons of a resized image are filled at its size."""
         masks = np.zeros((len(self), *self.size), bool)
         for mask, shape in zip(masks, self.shapes, strict=True):
             mask[:] = self._bitmap(shape)

@@ -153,8 +153,8 @@ def test_target_is_the_mask_where_the_box_is_the_image_and_the_side_its_size(sid
     assert torch.equal(as_bitmaps.within(boxes, side), masks.bitmaps())
 
 
-@pytest.mark.parametrize(("kind", "least"), [("polygons", 0.97), ("bitmaps", 0.95)])
-def test_target_of_a_large_region_is_pycocotools_mask_of_it(kind: str, least: float) -> None:
+@pytest.mark.parametrize("kind", ["polygons", "bitmaps"])
+def test_target_of_a_large_region_is_pycocotools_mask_of_it(kind: str) -> None:
     rng = np.random.default_rng(1)
     size, side = (512, 512), 128
     shapes = [[star(rng, size)] for _ in range(12)]
@@ -169,7 +169,7 @@ def test_target_of_a_large_region_is_pycocotools_mask_of_it(kind: str, least: fl
         fine = filled([enlarged.flatten().tolist()], (8 * side, 8 * side))
         # What at least half of each cell is covered by, of 8 x 8 pixels.
         expected = fine.reshape(side, 8, side, 8).mean(axis=(1, 3)) >= 0.5
-        assert iou(mask, expected) >= least
+        assert iou(mask, expected) >= 0.985
 
 
 @pytest.mark.parametrize("side", [28, 56])
