@@ -42,23 +42,33 @@ def read_coco(
     strict: bool = False,
     masks: bool = False,
     rules: ImageRules = AS_STORED,
-    annotations: Path | None = None,
 ) -> DetectionDataset:
     """One split, images in the order of their ids.
 
     Without ``classes`` they are the sorted names of this file's categories. With ``masks`` segmentations are
     kept and checked; an object whose polygons all have less than three points, or whose run lengths have no pixel,
-    is dropped and counted. ``annotations`` is read in place of the split's own file; its images are looked for by
-    their names where those of the split lie, and it need not have annotations (the file of a test server).
+    is dropped and counted.
 
     Raises:
         InputError: a file that is missing or malformed, an unknown category or class, an object without a mask where
             they are asked for, or, with ``strict``, an object that would be dropped or clipped.
     """
-    file = annotations or annotation_file(path, split, "instances")
-    content = load_content(file, without_annotations=annotations is not None)
+    file = annotation_file(path, split, "instances")
+    found = CocoSplit(path, split, file, load_content(file), partial(image_folder, path, split, file=file))
+    return read_instances(found, classes, strict=strict, masks=masks, rules=rules)
+
+
+def read_instances(
+    split: CocoSplit, classes: tuple[str, ...] | None, *, strict: bool, masks: bool, rules: ImageRules
+) -> DetectionDataset:
+    """The data set of a split whose annotations are in the instances format, see :func:`read_coco`.
+
+    Raises:
+        InputError: as :func:`read_coco`.
+    """
+    file = split.file
     check_unique(
-        (field(a, "id", int, file) for a in content["annotations"] if "id" in object_entry(a, file)),
+        (field(a, "id", int, file) for a in split.content["annotations"] if "id" in object_entry(a, file)),
         "annotation id",
         file,
     )
@@ -66,8 +76,4 @@ def read_coco(
     def segmentation_of(annotation: dict[str, Any], size: tuple[int, int]) -> Any | None:
         return check_segmentation(annotation.get("segmentation"), size, file)
 
-    def folder(first: str) -> Path:
-        return image_folder(path, split, first, None if annotations is not None else file)
-
-    found = CocoSplit(path, split, file, content, folder)
-    return read_objects(found, classes, segmentation_of if masks else None, strict=strict, rules=rules)
+    return read_objects(split, classes, segmentation_of if masks else None, strict=strict, rules=rules)

@@ -130,7 +130,7 @@ def check_file_name(entry: Any, file: Path) -> str:
     return stated
 
 
-def image_folder(path: Path, split: str, first: str, file: Path | None) -> Path:
+def image_folder(path: Path, split: str, first: str, *, file: Path | None = None) -> Path:
     """The folder that holds the images of a split.
 
     Args:

@@ -67,7 +67,7 @@ def read_panoptic(
         segment: int = annotation["segment"]
         return segment
 
-    found = CocoSplit(path, split, file, content, lambda first: image_folder(path, split, first, file), maps)
+    found = CocoSplit(path, split, file, content, partial(image_folder, path, split, file=file), maps)
     return read_objects(found, classes, segment_of if masks else None, strict=strict, rules=rules)
 
 

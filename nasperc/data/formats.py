@@ -13,6 +13,7 @@ from nasperc.data.coco import coco_classes, coco_files, coco_splits, read_coco
 from nasperc.data.coco_panoptic import panoptic_classes, panoptic_files, panoptic_splits, read_panoptic
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.image_rules import AS_STORED, ImageRules
+from nasperc.data.other_annotations import read_other_annotations
 from nasperc.data.video import VideoDataset
 from nasperc.data.voc import read_voc, voc_classes, voc_splits
 from nasperc.errors import InputError
@@ -159,7 +160,7 @@ def open_dataset(
     layout = _resolve(path, format, DETECTION, "boxes")
     read, classes_of = _READERS[layout]
     if annotations is not None:
-        read = partial(read_coco, annotations=annotations)
+        read = partial(read_other_annotations, annotations)
     read = partial(read, path, split, strict=strict, masks=masks, rules=rules)
     if one_class:
         own = voc_classes(path, split) if layout == "voc" and annotations is None else None
