@@ -54,7 +54,7 @@ def read_other_annotations(
     folder = partial(image_folder, path, split)
     content["images"] = _named(content["images"], folder)
     own = _own_categories(path, split) if any(map(_is_federated, content["images"])) else {}
-    if own and all(isinstance(each, dict) and each.get("id") in own for each in content["categories"]):
+    if own and all(_id(each) in own for each in content["categories"]):
         content["categories"] = [{"id": key, "name": name} for key, name in own.items()]
     found = CocoSplit(path, split, file, content, folder)
     return read_instances(found, classes, strict=strict, masks=masks, rules=rules)
@@ -85,6 +85,11 @@ def _named(images: list[Any], folder: Callable[[str], Path]) -> list[Any]:
 
 def _name(image: Any) -> Any:
     return image.get("file_name") if isinstance(image, dict) else None
+
+
+def _id(category: Any) -> int | None:
+    number = category.get("id") if isinstance(category, dict) else None
+    return number if type(number) is int else None
 
 
 def _is_federated(image: Any) -> bool:
