@@ -110,6 +110,30 @@ def test_object_without_a_real_polygon_is_dropped(tmp_path):
     assert len(read_coco(root, "train").records[0].boxes) == 1
 
 
+def test_objects_without_a_pixel_are_counted_and_said_once(tmp_path):
+    empty = [
+        {"size": [20, 30], "counts": [600]},
+        {"size": [20, 30], "counts": "hb0"},
+        [],
+        [[1, 1, 3, 3], [5, 5]],
+    ]
+    crowd = {"size": [20, 30], "counts": [100, 40, 460]}
+    objects = [annotation([1, 1, 4, 4], segmentation=each) for each in empty]
+    objects += [
+        annotation([5, 0, 4, 20], segmentation=crowd, iscrowd=1),
+        annotation([1, 1, 4, 4], segmentation=[[1, 1, 5, 1, 5, 5, 1, 5]]),
+    ]
+    root = write_coco(tmp_path, objects)
+    data = read_coco(root, "train", masks=True)
+    assert data.records[0].crowd.tolist() == [True, False]
+    assert data[0].masks.bitmaps().sum(dim=(1, 2)).tolist() == [40, 16]
+    file = root / "annotations" / "instances_train.json"
+    assert data.lines() == [f"4 objects without a mask dropped (first: {file})"]
+    with pytest.raises(InputError, match="a mask must have a pixel, and a polygon three points"):
+        read_coco(root, "train", masks=True, strict=True)
+    assert len(read_coco(root, "train", strict=True).records[0].boxes) == 6
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
