@@ -16,6 +16,8 @@ NEW_KEYS: Mapping[str, Any] = {
     "exif": "ignore",
     "images": {"range": None, "exif": "ignore"},
     "crowd": "ignore",
+    "one_class": False,
+    "annotations": None,
 }
 # Said wherever something of that time goes on.
 PIXELS_NOT_KNOWN = "pixels not known"

@@ -20,16 +20,18 @@ Role = Literal["train", "val", "test"]
 
 
 def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = False) -> DetectionDataset:
-    """The split that plays the part ``split`` in the recipe, e.g. ``train`` -> ``data.train_split``.
+    """The split that plays the part ``split`` in the recipe, e.g. ``train`` -> ``data.train_split``; val and test with
+    the recipe's own annotations, where it names any.
 
     Args:
         data: the recipe's data section.
         split: train, val or test.
         folder: where the synthetic data set is written when ``data.path`` is None; one sub-folder a variant.
-        masks: keep the segmentations.
+        masks: read the shapes of the objects, too.
 
     Raises:
-        InputError: anything wrong with the data set; a train split without an object to learn.
+        InputError: anything wrong with the data set; masks asked for where there are none; a train split without an
+            object to learn.
     """
     dataset = open_dataset(
         data.path if data.path is not None else synthetic_folder(data, folder),
@@ -40,14 +42,17 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
         masks=masks,
         train_split=_split_name(data, "train"),
         rules=data.images,
+        one_class=data.one_class,
+        annotations=None if split == "train" else data.annotations,
     )
     if split == "train" and not dataset.objects():
         # All that there are.
         crowd = sum(len(record.crowd) for record in dataset.records)
         kind = "difficult" if dataset.difficult else "crowd"
+        dropped = dataset.report.dropped + dataset.report.without_mask
         raise InputError(
             "the train split must show at least one object to learn",
-            value=f"none in {len(dataset)} images ({crowd} {kind}, {dataset.report.dropped} dropped)",
+            value=f"none in {len(dataset)} images ({crowd} {kind}, {dropped} dropped)",
             where=f"{data.path} {dataset.split}",
             repair="Annotate it, or name another split with --set data.train_split=NAME.",
         )

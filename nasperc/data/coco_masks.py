@@ -1,21 +1,30 @@
-"""COCO segmentations: polygons, uncompressed and compressed run lengths, to masks."""
+"""COCO segmentations: polygons, uncompressed and compressed run lengths, checked, and made and filled by pycocotools.
+
+The library is imported where it is needed: whoever reads boxes from a cache does without it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from nasperc.data.typed_values import is_number
 from nasperc.errors import InputError, shown
+
+# ``size`` (H, W) and ``counts``: compressed as bytes or text, else a list.
+RunLengths: TypeAlias = dict[str, Any]
 
 _REPAIR = "Mend the annotation."
 _MOST_BITS = 32
 
 
 def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) -> Any | None:
-    """The segmentation if it is well formed, less polygons of under three points; None if nothing is left.
+    """The segmentation if it is well formed, less polygons of under three points; None if nothing is left of it, or
+    run lengths have no pixel.
 
     Args:
         segmentation: a list of polygons ``[x0, y0, x1, y1, ...]``, or ``{"size": [H, W], "counts": ...}``
@@ -44,8 +53,8 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
         return [polygon for polygon in segmentation if len(polygon) >= 6] or None
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), list | str):
         raise InputError(
-            "a COCO segmentation must be polygons or run lengths {size, counts}",
-            value=shown(segmentation),
+            "where masks are asked for, a COCO segmentation must be polygons or run lengths {size, counts}",
+            value="an object without any" if segmentation is None else shown(segmentation),
             where=where,
             repair=_REPAIR,
         )
@@ -69,22 +78,47 @@ def check_segmentation(segmentation: Any, size: tuple[int, int], where: Path) ->
             where=where,
             repair=_REPAIR,
         )
-    return segmentation
+    return segmentation if any(runs[1::2]) else None
 
 
-def decode_mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool mask of a segmentation that :func:`check_segmentation` let pass."""
-    # Where it is needed: whoever reads boxes from a cache does without the library.
+def fill_polygons(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> RunLengths:
+    """The pixels of an image of ``size`` (H, W) that at least one polygon covers, by pycocotools' rule.
+
+    Args:
+        polygons: one or more, each of three points (K, 2) or more as (x, y), which may lie outside.
+        size: of the image.
+    """
     from pycocotools import mask as coco_mask
 
-    height, width = size
-    if isinstance(segmentation, list):
-        run_lengths = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        run_lengths = coco_mask.frPyObjects(segmentation, height, width)
-    else:
-        run_lengths = segmentation
-    return coco_mask.decode(run_lengths).astype(bool)
+    flat = [polygon.reshape(-1) for polygon in polygons]
+    return coco_mask.merge(coco_mask.frPyObjects(flat, *size))
+
+
+def compressed(run_lengths: RunLengths) -> RunLengths:
+    """Run lengths that :func:`check_segmentation` let pass, as pycocotools computes with them."""
+    from pycocotools import mask as coco_mask
+
+    if isinstance(run_lengths["counts"], list):
+        return coco_mask.frPyObjects(run_lengths, *run_lengths["size"])
+    return run_lengths
+
+
+def encode_masks(masks: np.ndarray | Tensor) -> list[RunLengths]:
+    """COCO's run lengths of each of (M, H, W) masks, as plain values of JSON."""
+    from pycocotools import mask as coco_mask
+
+    array = np.asarray(masks)
+    encoded = (
+        coco_mask.encode(np.asfortranarray(array.transpose(1, 2, 0), dtype=np.uint8)) if array.size else []
+    )
+    return [{"size": each["size"], "counts": each["counts"].decode("ascii")} for each in encoded]
+
+
+def decode_mask(run_lengths: RunLengths) -> np.ndarray:
+    """(H, W) uint8 of compressed run lengths."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode(run_lengths)
 
 
 def _runs(counts: str) -> list[int]:

@@ -13,14 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasperc.data.coco_masks import decode_mask
+from nasperc.data.federated import NEGATIVE, NOT_EXHAUSTIVE, FederatedLabels
 from nasperc.data.fingerprinted import Fingerprinted
 from nasperc.data.image import read_image
 from nasperc.data.image_check import ImageCheck
 from nasperc.data.image_rules import AS_STORED, ImageRules
+from nasperc.data.object_masks import ObjectMasks
 from nasperc.data.report import ReadReport
 from nasperc.data.sample import Meta, Sample
+from nasperc.data.segment_map import segment_masks
+from nasperc.errors import InputError
 from nasperc.limits import require_names
+
+# What all categories are where they are not told apart.
+ONE_CLASS = ("object",)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,7 +35,8 @@ class Record:
 
     ``size``: (H, W). ``boxes``: (N, 4) float32, (x1, y1, x2, y2). ``labels``: (N,) int64. ``crowd``: (N,)
     bool. ``areas``: (N,) float64 in square pixels, of the segmentation where the annotation states it, else
-    of the box. ``segmentations``: N COCO segmentations, or None when masks were not asked for.
+    of the box. ``segmentations``: N COCO segmentations, or None when masks were not asked for; where there is a
+    ``segment_map``, ids of its segments. ``federated``: None: the annotation is complete.
     """
 
     image_id: int
@@ -40,6 +47,18 @@ class Record:
     crowd: np.ndarray
     areas: np.ndarray
     segmentations: tuple[Any, ...] | None = None
+    segment_map: Path | None = None
+    federated: FederatedLabels | None = None
+
+    def masks(self) -> tuple[Any, ...] | None:
+        """N COCO segmentations: polygons or run lengths.
+
+        Raises:
+            InputError: the map of segments cannot be read, is of another size, or lacks one of them.
+        """
+        if self.segment_map is None or not self.segmentations:
+            return self.segmentations
+        return tuple(segment_masks(self.segment_map, self.segmentations, self.size))
 
 
 class DetectionDataset(Fingerprinted):
@@ -53,6 +72,7 @@ class DetectionDataset(Fingerprinted):
         report: what the reader mended.
         rules: how images are read.
         difficult: ``crowd`` marks objects that are too difficult to count (VOC), not regions of many (COCO).
+        category_ids: by label, what the annotation file calls it; None: it has no such ids, or not for every class.
 
     Raises:
         InputError: too many classes, or a name that is too long.
@@ -68,6 +88,7 @@ class DetectionDataset(Fingerprinted):
         rules: ImageRules = AS_STORED,
         *,
         difficult: bool = False,
+        category_ids: tuple[int, ...] | None = None,
     ) -> None:
         require_names(classes, where=f"{name} {split}")
         self.name = name
@@ -78,6 +99,7 @@ class DetectionDataset(Fingerprinted):
         self.left_out = self.report.left_out
         self.rules = rules
         self.difficult = difficult
+        self.category_ids = category_ids
 
     def __len__(self) -> int:
         return len(self.records)
@@ -87,23 +109,20 @@ class DetectionDataset(Fingerprinted):
 
         Raises:
             InputError: the image cannot be read, has another size than its annotation states, or is refused by
-                ``rules``.
+                ``rules``; its map of segments cannot be read.
             IndexError: there is no such image.
         """
         record = self.records[index]
         # First the image: what its annotation says of its size may be anything, and masks would be made of it.
         image = read_image(record.file, record.size, self.rules)
-        masks = None
-        if record.segmentations is not None:
-            stack = [decode_mask(each, record.size) for each in record.segmentations]
-            masks = torch.from_numpy(np.stack(stack) if stack else np.zeros((0, *record.size), bool))
+        masks = record.masks()
         return Sample(
             image=image,
             meta=Meta(record.image_id, record.file, record.size),
             boxes=torch.from_numpy(record.boxes.copy()),
             labels=torch.from_numpy(record.labels.copy()),
             crowd=torch.from_numpy(record.crowd.copy()),
-            masks=masks,
+            masks=None if masks is None else ObjectMasks.of(masks, record.size),
         )
 
     def subset(self, indices: Iterable[int]) -> DetectionDataset:
@@ -111,7 +130,8 @@ class DetectionDataset(Fingerprinted):
         chosen = list(indices)
         part = self._of(self.records[i] for i in chosen)
         if self.hashes is not None:
-            part.hashes, part._folder = tuple(self.hashes[i] for i in chosen), self._folder
+            known = dict(zip(self.files(), self.hashes, strict=True))
+            part.hashes, part._folder = tuple(known[file] for file in part.files()), self._folder
         return part
 
     def without_crowd_regions(self) -> DetectionDataset:
@@ -120,6 +140,26 @@ class DetectionDataset(Fingerprinted):
         if self.difficult or not any(record.crowd.any() for record in self.records):
             return self
         part = self._of(map(_without_crowd, self.records))
+        part.hashes = self.hashes
+        return part
+
+    def as_one_class(self) -> DetectionDataset:
+        """The split with every object of the one class "object".
+
+        Raises:
+            InputError: its annotations are complete for some categories only.
+        """
+        if any(record.federated is not None for record in self.records):
+            raise InputError(
+                "annotations that are complete for some categories only must be read with their categories",
+                value="data.one_class: true",
+                where=f"{self.name} {self.split}",
+                repair=f"Leave that key out; or take {NEGATIVE} and {NOT_EXHAUSTIVE} off the file, if it is complete.",
+            )
+        records = [replace(record, labels=np.zeros_like(record.labels)) for record in self.records]
+        part = DetectionDataset(
+            self.name, self.split, ONE_CLASS, records, self.report, self.rules, difficult=self.difficult
+        )
         part.hashes = self.hashes
         return part
 
@@ -138,12 +178,20 @@ class DetectionDataset(Fingerprinted):
 
     def _of(self, records: Iterable[Record]) -> DetectionDataset:
         return DetectionDataset(
-            self.name, self.split, self.classes, records, self.report, self.rules, difficult=self.difficult
+            self.name,
+            self.split,
+            self.classes,
+            records,
+            self.report,
+            self.rules,
+            difficult=self.difficult,
+            category_ids=self.category_ids,
         )
 
     def files(self) -> tuple[Path, ...]:
-        """The images, one a record."""
-        return tuple(record.file for record in self.records)
+        """The images, one a record, then the maps of segments that masks are made of."""
+        maps = (record.segment_map for record in self.records)
+        return (*(record.file for record in self.records), *(each for each in maps if each is not None))
 
     @cached_property
     def described(self) -> str:
@@ -163,9 +211,15 @@ class DetectionDataset(Fingerprinted):
         return self.described
 
     def coco_ground_truth(self) -> dict[str, Any]:
-        """The split in COCO's instances format: category id = label + 1, ``iscrowd`` from the crowd flag."""
+        """The split in COCO's instances format: category id = label + 1, ``iscrowd`` from the crowd flag; with
+        segmentations where masks were asked for.
+
+        Raises:
+            InputError: a map of segments cannot be read.
+        """
         annotations: list[dict[str, Any]] = []
         for record in self.records:
+            masks = record.masks()
             for k, (x1, y1, x2, y2) in enumerate(record.boxes.tolist()):
                 annotation = {
                     "id": len(annotations) + 1,
@@ -175,18 +229,24 @@ class DetectionDataset(Fingerprinted):
                     "area": float(record.areas[k]),
                     "iscrowd": int(record.crowd[k]),
                 }
-                if record.segmentations is not None:
-                    annotation["segmentation"] = record.segmentations[k]
+                if masks is not None:
+                    annotation["segmentation"] = masks[k]
                 annotations.append(annotation)
         return {
             "info": {"description": f"{self.name} {self.split}"},
-            "images": [
-                {"id": r.image_id, "file_name": r.file.name, "height": r.size[0], "width": r.size[1]}
-                for r in self.records
-            ],
+            "images": list(map(_image_entry, self.records)),
             "categories": [{"id": k + 1, "name": name} for k, name in enumerate(self.classes)],
             "annotations": annotations,
         }
+
+
+def _image_entry(record: Record) -> dict[str, Any]:
+    height, width = record.size
+    entry = {"id": record.image_id, "file_name": record.file.name, "height": height, "width": width}
+    if record.federated is not None:
+        entry[NEGATIVE] = [label + 1 for label in record.federated.negative]
+        entry[NOT_EXHAUSTIVE] = [label + 1 for label in record.federated.not_exhaustive]
+    return entry
 
 
 def _without_crowd(record: Record) -> Record:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nasperc.data.camvid import camvid_splits, read_camvid
 from nasperc.data.cityscapes import cityscapes_splits, read_cityscapes
 from nasperc.data.coco import coco_classes, coco_files, coco_splits, read_coco
+from nasperc.data.coco_panoptic import panoptic_classes, panoptic_files, panoptic_splits, read_panoptic
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.image_rules import AS_STORED, ImageRules
+from nasperc.data.other_annotations import read_other_annotations
 from nasperc.data.video import VideoDataset
 from nasperc.data.voc import read_voc, voc_classes, voc_splits
 from nasperc.errors import InputError
@@ -43,6 +46,20 @@ DETECTION = {
         coco_splits,
         coco_files,
     ),
+    "coco_panoptic": Layout(
+        "COCO panoptic",
+        "annotations/panoptic_<split>.json, annotations/panoptic_<split>/ and <split>/ or images/",
+        # COCO's folders hold both, and the instances of the other file overlap as objects do.
+        lambda path: bool(panoptic_files(path)) and not any((path / "annotations").glob("instances_*.json")),
+        panoptic_splits,
+        panoptic_files,
+    ),
+}
+# Of each layout with boxes: the reader of a split, and the reader of the names of its classes.
+_READERS: dict[str, tuple[Callable[..., DetectionDataset], Callable[[Path, str], tuple[str, ...]]]] = {
+    "voc": (read_voc, voc_classes),
+    "coco": (read_coco, coco_classes),
+    "coco_panoptic": (read_panoptic, panoptic_classes),
 }
 VIDEO = {
     "camvid": Layout(
@@ -118,31 +135,43 @@ def open_dataset(
     masks: bool = False,
     train_split: str = "train",
     rules: ImageRules = AS_STORED,
+    one_class: bool = False,
+    annotations: Path | None = None,
 ) -> DetectionDataset:
     """Read one split of a data set with boxes.
 
     Args:
         path: the data set's folder.
         split: its name; a COCO split may carry its year or not.
-        format: "voc", "coco" or "auto".
+        format: "voc", "coco", "coco_panoptic" or "auto".
         classes: names in the order of the labels. None: the sorted names of ``train_split``, or of ``split``
             itself where there is no such split. Pass another split's classes to save reading ``train_split``.
         strict: boxes that would be dropped or clipped are errors.
-        masks: keep the segmentations and decode them with each sample.
+        masks: read the shapes of the objects, too.
         train_split: the split that says which classes there are.
         rules: how images are read.
+        one_class: every object is one "object", whatever its category; ``classes`` are not asked.
+        annotations: a file in COCO's instances format that is read in place of the split's own annotations.
 
     Raises:
-        InputError: anything wrong with the files, an unknown class included; a layout without boxes.
+        InputError: anything wrong with the files, an unknown class included; a layout without boxes; masks asked for
+            where there are none.
     """
     layout = _resolve(path, format, DETECTION, "boxes")
-    voc = layout == "voc"
+    read, classes_of = _READERS[layout]
+    if annotations is not None:
+        read = partial(read_other_annotations, annotations)
+    read = partial(read, path, split, strict=strict, masks=masks, rules=rules)
+    if one_class:
+        own = voc_classes(path, split) if layout == "voc" and annotations is None else None
+        return read(own).as_one_class()
     if classes is None:
-        source = train_split if has_split(path, train_split, layout) else split
+        named = has_split(path, train_split, layout)
+        source = train_split if named else split
         # A COCO file can be large and names its own classes: the train split is not read twice.
-        if not voc and source == split:
-            return read_coco(path, split, strict=strict, masks=masks, rules=rules)
-        classes = (voc_classes if voc else coco_classes)(path, source)
+        if not named if annotations is not None else layout != "voc" and source == split:
+            return read(None)
+        classes = classes_of(path, source)
         if not classes:
             raise InputError(
                 "the train split must show at least one object",
@@ -150,7 +179,7 @@ def open_dataset(
                 where=path,
                 repair="Annotate it, or list the classes in a file and pass it as --classes FILE.",
             )
-    return (read_voc if voc else read_coco)(path, split, classes, strict=strict, masks=masks, rules=rules)
+    return read(classes)
 
 
 def open_video(

@@ -59,22 +59,7 @@ class LabelIds:
         Raises:
             InputError: the file is missing, no image, coloured, of another size, or has an unknown id.
         """
-        try:
-            with open_image(file) as picture:
-                mode = picture.mode
-                # One of another size is not decoded: it may be one that fills the memory.
-                check_size((picture.height, picture.width), size, file)
-                ids = np.asarray(picture.convert("L") if mode == "1" else picture)
-        except InputError:
-            raise
-        # Bytes that are no image make pillow's decoders fail in every way there is.
-        except Exception as error:
-            raise InputError(
-                "an annotation must be a readable image",
-                value=str(error) or type(error).__name__,
-                where=file,
-                repair="Replace the file, or take its image off the split.",
-            ) from error
+        mode, ids = read_map(file, size)
         if mode not in _MODES:
             raise InputError(
                 "a label map must be a grey or palette image of class ids",
@@ -92,6 +77,34 @@ class LabelIds:
                 repair="Mend the map, or name all classes in a file and pass it as --classes FILE.",
             )
         return torch.from_numpy(labels)
+
+
+def read_map(file: Path, size: tuple[int, int]) -> tuple[str, np.ndarray]:
+    """Pillow's mode and the values (H, W) or (H, W, C) of an annotation that is an image; of a palette the indices.
+
+    Args:
+        file: of any format that images have.
+        size: (H, W) of its image.
+
+    Raises:
+        InputError: the file is missing, no image, or of another size.
+    """
+    try:
+        with open_image(file) as picture:
+            mode = picture.mode
+            # One of another size is not decoded: it may be one that fills the memory.
+            check_size((picture.height, picture.width), size, file)
+            return mode, np.asarray(picture.convert("L") if mode == "1" else picture)
+    except InputError:
+        raise
+    # Bytes that are no image make pillow's decoders fail in every way there is.
+    except Exception as error:
+        raise InputError(
+            "an annotation must be a readable image",
+            value=str(error) or type(error).__name__,
+            where=file,
+            repair="Replace the file, or take its image off the split.",
+        ) from error
 
 
 def check_size(found: tuple[int, ...], size: tuple[int, int], file: Path) -> None:

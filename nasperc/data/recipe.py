@@ -46,9 +46,14 @@ class DataRecipe(ImageRules):
     path: Path | None = None
     """Folder in VOC or COCO layout, for video segmentation in that of CamVid or Cityscapes; None is the synthetic
     data set of the task."""
-    format: Literal["auto", "voc", "coco", "camvid", "cityscapes"] = "auto"
+    format: Literal["auto", "voc", "coco", "coco_panoptic", "camvid", "cityscapes"] = "auto"
     classes: Path | None = None
     """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
+    one_class: bool = False
+    """Every object is one "object", whatever its category."""
+    annotations: Path | None = None
+    """A file in COCO's instances format in place of the data set's own annotations wherever a split is measured (val
+    and test, not train); its images are looked for by their names where those of the split lie."""
     strict: bool = False
     """Degenerate boxes, boxes that reach outside their image and areas that are no numbers above 0 are errors."""
     train_split: _Split = "train"

@@ -1,4 +1,5 @@
-"""What a reader mended: degenerate boxes dropped, boxes that reach outside the image clipped, areas replaced."""
+"""What a reader mended: degenerate boxes and objects without a mask dropped, boxes that reach outside the image
+clipped, areas replaced."""
 
 from __future__ import annotations
 
@@ -27,6 +28,8 @@ class ReadReport:
     first_area: Path | None = None
     notes: tuple[str, ...] = ()
     left_out: str | None = None
+    without_mask: int = 0
+    first_without_mask: Path | None = None
 
     def lines(self) -> list[str]:
         """A line for each kind, for the user, to be printed once."""
@@ -34,6 +37,11 @@ class ReadReport:
         if self.dropped:
             lines.append(
                 f"{self.dropped} degenerate {_boxes(self.dropped)} dropped (first: {self.first_dropped})"
+            )
+        if self.without_mask:
+            objects = "object" if self.without_mask == 1 else "objects"
+            lines.append(
+                f"{self.without_mask} {objects} without a mask dropped (first: {self.first_without_mask})"
             )
         if self.clipped:
             lines.append(
@@ -53,7 +61,7 @@ def _boxes(count: int) -> str:
 
 
 class BoxCheck:
-    """Drops and clips boxes of one split and counts both; with ``strict`` the first such box is an error.
+    """Drops and clips objects of one split and counts both; with ``strict`` the first such object is an error.
 
     ``notes``, ``left_out``: what else the reader mended, for the report.
     """
@@ -62,10 +70,11 @@ class BoxCheck:
         self, strict: bool = False, notes: tuple[str, ...] = (), left_out: str | None = None
     ) -> None:
         self._strict, self._notes, self._left_out = strict, notes, left_out
-        self._dropped = self._clipped = self._areas = 0
+        self._dropped = self._clipped = self._areas = self._without_mask = 0
         self._first_dropped: Path | None = None
         self._first_clipped: Path | None = None
         self._first_area: Path | None = None
+        self._first_without_mask: Path | None = None
 
     def drop(self, rule: str, value: object, where: Path) -> None:
         """Count one degenerate object.
@@ -76,6 +85,16 @@ class BoxCheck:
         self._refuse_if_strict(rule, value, where)
         self._dropped += 1
         self._first_dropped = self._first_dropped or where
+
+    def drop_without_mask(self, rule: str, value: object, where: Path) -> None:
+        """Count one object of which no pixel is left.
+
+        Raises:
+            InputError: with ``strict``, saying ``rule``.
+        """
+        self._refuse_if_strict(rule, value, where)
+        self._without_mask += 1
+        self._first_without_mask = self._first_without_mask or where
 
     def replace_area(self, rule: str, value: object, where: Path) -> None:
         """Count one stated area that no object has.
@@ -125,6 +144,8 @@ class BoxCheck:
             self._first_area,
             self._notes,
             self._left_out,
+            self._without_mask,
+            self._first_without_mask,
         )
 
     def _refuse_if_strict(self, rule: str, value: object, where: Path) -> None:

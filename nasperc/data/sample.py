@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from nasperc.data.object_masks import ObjectMasks
+from nasperc.models.instances import Instances
+
 SEMANTIC_IGNORE = 255
 PANOPTIC_VOID = 0
 
@@ -29,7 +32,7 @@ class Sample:
     ``image``: (3, H, W) uint8 RGB. ``boxes``: (N, 4) float32, (x1, y1, x2, y2) in pixels, x2 and y2 exclusive
     edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in
     training and evaluation (COCO crowd, VOC difficult; a preset may leave COCO's out of the training).
-    ``masks``: (N, H, W) bool. ``semantic``: (H, W) int64, classes from 0, 255 where nothing is trained or
+    ``masks``: the shapes of the N objects. ``semantic``: (H, W) int64, classes from 0, 255 where nothing is trained or
     measured. ``panoptic``: (H, W) int64, 0 is void. A sequence is a list of samples.
     """
 
@@ -38,9 +41,20 @@ class Sample:
     boxes: Tensor | None = None
     labels: Tensor | None = None
     crowd: Tensor | None = None
-    masks: Tensor | None = None
+    masks: ObjectMasks | None = None
     semantic: Tensor | None = None
     panoptic: Tensor | None = None
+
+    @property
+    def instances(self) -> Instances:
+        """The annotated objects.
+
+        Raises:
+            ValueError: the data set has none.
+        """
+        if self.boxes is None:
+            raise ValueError(f"{self.meta.file} has no boxes")
+        return Instances(self.boxes, self.labels, self.crowd, masks=self.masks)
 
     def with_fields(self, **fields: Any) -> Sample:
         """A copy with some fields replaced."""

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasperc.data.object_masks import ObjectMasks
+from nasperc.data.pixel_axis import nearest_pixels
 from nasperc.data.sample import PANOPTIC_VOID, SEMANTIC_IGNORE, Sample
 
 # The maps of a sample, and what stands where there is no image.
-_MAP_FILL = {"masks": 0, "semantic": SEMANTIC_IGNORE, "panoptic": PANOPTIC_VOID}
+_MAP_FILL = {"semantic": SEMANTIC_IGNORE, "panoptic": PANOPTIC_VOID}
 
 
 class Transform(ABC):
@@ -147,7 +149,8 @@ class HorizontalFlip(Transform):
         if boxes is not None:
             width = sample.image.shape[-1]
             boxes = torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), dim=1)
-        return _mapped(sample, lambda field: field.flip(-1)).with_fields(boxes=boxes)
+        flipped = _mapped(sample, lambda field: field.flip(-1), ObjectMasks.mirrored)
+        return flipped.with_fields(boxes=boxes)
 
 
 class Pad(Transform):
@@ -206,7 +209,11 @@ class RandomCrop(Transform):
     def apply(self, sample: Sample, params: tuple[int, int]) -> Sample:
         top, left = params
         bottom, right = top + self.size[0], left + self.size[1]
-        sample = _mapped(sample, lambda field: field[..., top:bottom, left:right])
+        sample = _mapped(
+            sample,
+            lambda field: field[..., top:bottom, left:right],
+            lambda masks: masks.cropped(top, left, bottom, right),
+        )
         if self.pad:
             below, beside = (n - m for n, m in zip(self.size, sample.image.shape[-2:], strict=True))
             sample = _padded(sample, (0, beside, 0, below), (0, 0, 0))
@@ -220,7 +227,7 @@ class RandomCrop(Transform):
         boxes = boxes.flatten(1)
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         if sample.masks is not None:
-            keep &= sample.masks.flatten(1).any(dim=1)
+            keep &= sample.masks.visible()
         return sample.with_fields(
             boxes=boxes[keep],
             labels=None if sample.labels is None else sample.labels[keep],
@@ -233,7 +240,7 @@ class RandomCrop(Transform):
             return np.zeros(0, np.int64)
         keep = torch.ones(len(sample.boxes), dtype=torch.bool) if sample.crowd is None else ~sample.crowd
         if sample.masks is not None:
-            keep = keep & sample.masks.flatten(1).any(dim=1)
+            keep = keep & sample.masks.visible()
         return keep.nonzero().flatten().numpy()
 
     def _keeps_one(self, sample: Sample, objects: np.ndarray, top: int, left: int) -> bool:
@@ -244,11 +251,12 @@ class RandomCrop(Transform):
         inside = (x > left) & (x < right) & (y > top) & (y < bottom)
         if sample.masks is None:
             return bool(inside.any())
-        return bool(sample.masks[objects[inside.numpy()], top:bottom, left:right].any())
+        masks = sample.masks[torch.from_numpy(objects)[inside]]
+        return bool(masks.cropped(top, left, bottom, right).visible().any())
 
     def _point(self, sample: Sample, index: int, rng: np.random.Generator) -> tuple[float, float]:
         if sample.masks is not None:
-            pixels = sample.masks[index].nonzero()
+            pixels = sample.masks[torch.tensor([index])].bitmaps()[0].nonzero()
             y, x = pixels[int(rng.integers(len(pixels)))].tolist()
             return y + 0.5, x + 0.5
         assert sample.boxes is not None
@@ -260,14 +268,21 @@ class RandomCrop(Transform):
         return min(max(int(centre - extent / 2), 0), room)
 
 
-def _mapped(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
-    """``change`` applied to the image and every map (..., H, W) that is set."""
-    return _mapped_maps(sample, change).with_fields(image=change(sample.image))
+def _mapped(
+    sample: Sample, change: Callable[[Tensor], Tensor], change_masks: Callable[[ObjectMasks], ObjectMasks]
+) -> Sample:
+    """``change`` applied to the image and every map (..., H, W) that is set, ``change_masks`` to the masks."""
+    return _mapped_maps(sample, change, change_masks).with_fields(image=change(sample.image))
 
 
-def _mapped_maps(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+def _mapped_maps(
+    sample: Sample, change: Callable[[Tensor], Tensor], change_masks: Callable[[ObjectMasks], ObjectMasks]
+) -> Sample:
     maps = {name: getattr(sample, name) for name in _MAP_FILL}
-    return sample.with_fields(**{name: change(each) for name, each in maps.items() if each is not None})
+    masks = None if sample.masks is None else change_masks(sample.masks)
+    return sample.with_fields(
+        masks=masks, **{name: change(each) for name, each in maps.items() if each is not None}
+    )
 
 
 def _padded(sample: Sample, margins: tuple[int, int, int, int], colour: tuple[int, int, int]) -> Sample:
@@ -278,6 +293,7 @@ def _padded(sample: Sample, margins: tuple[int, int, int, int], colour: tuple[in
     maps = {name: (getattr(sample, name), fill) for name, fill in _MAP_FILL.items()}
     return sample.with_fields(
         image=torch.stack([F.pad(channel, margins, value=fill) for channel, fill in channels]),
+        masks=None if sample.masks is None else sample.masks.padded(*margins),
         **{name: F.pad(each, margins, value=fill) for name, (each, fill) in maps.items() if each is not None},
     )
 
@@ -304,7 +320,7 @@ def _scaled(sample: Sample, scale: float) -> Sample:
 
 
 def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Images: bilinear with antialiasing. Masks, semantic and panoptic maps: nearest.
+    """Images: bilinear with antialiasing. Semantic and panoptic maps: nearest.
 
     The aspect ratio is kept up to rounding to whole pixels, and boxes follow the rounded size.
     """
@@ -313,7 +329,8 @@ def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
         return sample
     image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     ratios = (size[1] / width, size[0] / height)
-    return _mapped_maps(sample, lambda each: _nearest(each, size)).with_fields(
+    resized = _mapped_maps(sample, lambda each: _nearest(each, size), lambda masks: masks.resized(size))
+    return resized.with_fields(
         image=image, boxes=None if sample.boxes is None else sample.boxes * torch.tensor(ratios * 2)
     )
 
@@ -321,6 +338,5 @@ def _resized(sample: Sample, size: tuple[int, int]) -> Sample:
 def _nearest(field: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest neighbour by pixel centres, exact for any dtype (interpolate takes no bool and no int64)."""
     height, width = field.shape[-2:]
-    rows = ((torch.arange(size[0]) + 0.5) * (height / size[0])).long()
-    columns = ((torch.arange(size[1]) + 0.5) * (width / size[1])).long()
+    rows, columns = nearest_pixels(height, size[0]), nearest_pixels(width, size[1])
     return field[..., rows, :][..., columns]

@@ -1,11 +1,13 @@
 """The PASCAL VOC layout.
 
 ``ImageSets/Main/<split>.txt`` lists the stems of ``Annotations/<stem>.xml`` and ``JPEGImages/<stem>.jpg``
-(or another suffix).
+(or another suffix). Where masks are asked for, ``ImageSets/Segmentation/<split>.txt``, if there is one, lists those
+that have a map ``SegmentationObject/<stem>.png``.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -21,12 +23,14 @@ from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.report import Box, BoxCheck
 from nasperc.data.split_list import read_split_list
 from nasperc.data.typed_values import read_flag, read_number
+from nasperc.data.voc_masks import masks_of_boxes
 from nasperc.errors import InputError
 from nasperc.plain_files import read_bounded
 
 _REPAIR = "Mend the annotation."
 # An image's objects take kilobytes.
 MOST_XML_BYTES = 16 << 20
+MAPS = "SegmentationObject"
 
 
 def voc_splits(path: Path) -> tuple[str, ...]:
@@ -60,24 +64,19 @@ def read_voc(
     """One split. A box is (xmin - 1, ymin - 1, xmax, ymax): VOC counts from 1 and includes the last pixel.
 
     ``difficult`` objects count as crowd. The image id is the place in the split's list, from 1. Where the XML
-    states no size, or 0, the image's header is asked.
+    states no size, or 0, the image's header is asked. With ``masks`` areas are those of the masks, and objects that
+    have none are dropped and counted.
 
     Raises:
-        InputError: a file that is missing or malformed, an unknown class, masks asked for (this layout is
-            read for boxes only), or, with ``strict``, a box that would be dropped or clipped.
+        InputError: a file that is missing or malformed, an unknown class, an image without a map of objects where masks
+            are asked for, or, with ``strict``, an object that would be dropped or clipped.
     """
-    if masks:
-        raise InputError(
-            "masks are read from COCO files",
-            value="the VOC layout",
-            where=path,
-            repair="Convert the annotations to annotations/instances_<split>.json.",
-        )
     label_of = labels_by_name(classes, path)
     images = images_by_stem(path / "JPEGImages")
     check = BoxCheck(strict)
     records = []
-    for number, stem in enumerate(_stems(path, split), start=1):
+    maps = path / MAPS if masks else None
+    for number, stem in enumerate(_stems(path, split, masks=masks), start=1):
         file = path / "Annotations" / f"{stem}.xml"
         if stem not in images:
             raise InputError(
@@ -86,14 +85,20 @@ def read_voc(
                 where=path / "JPEGImages",
                 repair=f"Add the image, or take it off ImageSets/Main/{split}.txt.",
             )
-        records.append(_record(number, images[stem], file, label_of, check, rules))
+        records.append(_record(number, images[stem], file, label_of, check, rules, maps))
     return DetectionDataset(
         path.resolve().name, split, classes, records, check.report(), rules, difficult=True
     )
 
 
 def _record(
-    number: int, image: Path, file: Path, label_of: dict[str, int], check: BoxCheck, rules: ImageRules
+    number: int,
+    image: Path,
+    file: Path,
+    label_of: dict[str, int],
+    check: BoxCheck,
+    rules: ImageRules,
+    maps: Path | None,
 ) -> Record:
     root = _parse(file)
     size = _size(root, file) or read_size(image, rules)
@@ -117,8 +122,33 @@ def _record(
             difficult.append(_flag(item, "difficult", file))
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
     areas = (array[:, 2:] - array[:, :2]).prod(axis=1, dtype=np.float64)
-    return Record(
+    record = Record(
         number, image, size, array, np.asarray(labels, np.int64), np.asarray(difficult, bool), areas
+    )
+    return record if maps is None else _with_masks(record, boxes, maps / f"{file.stem}.png", check, file)
+
+
+def _with_masks(record: Record, boxes: list[Box], segments: Path, check: BoxCheck, file: Path) -> Record:
+    """The objects that have a mask in a map of objects."""
+    if boxes and not segments.is_file():
+        raise InputError(
+            f"where masks are asked for, an image must have a map {MAPS}/<stem>.png",
+            value="no such file",
+            where=segments,
+            repair="List the images that have one in ImageSets/Segmentation/<split>.txt, or use a task of boxes.",
+        )
+    masks = masks_of_boxes(segments, boxes, record.size) if boxes else []
+    kept = [place for place, mask in enumerate(masks) if mask is not None]
+    for _ in range(len(boxes) - len(kept)):
+        check.drop_without_mask("an object must have pixels in the map of its image", "none", file)
+    found = [mask for mask in masks if mask is not None]
+    return replace(
+        record,
+        boxes=record.boxes[kept],
+        labels=record.labels[kept],
+        crowd=record.crowd[kept],
+        areas=np.asarray([mask.area for mask in found], np.float64),
+        segmentations=tuple(mask.run_lengths for mask in found),
     )
 
 
@@ -134,8 +164,11 @@ def _box(item: Element, size: tuple[int, int], file: Path, check: BoxCheck) -> B
     return check.clip((xmin - 1, ymin - 1, xmax, ymax), size, file)
 
 
-def _stems(path: Path, split: str) -> list[str]:
-    return read_split_list(path / "ImageSets" / "Main" / f"{split}.txt", "VOC", voc_splits(path))
+def _stems(path: Path, split: str, *, masks: bool = False) -> list[str]:
+    lists = path / "ImageSets"
+    segmented = lists / "Segmentation" / f"{split}.txt"
+    file = segmented if masks and segmented.is_file() else lists / "Main" / f"{split}.txt"
+    return read_split_list(file, "VOC", voc_splits(path))
 
 
 def _parse(file: Path) -> Element:

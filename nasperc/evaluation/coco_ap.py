@@ -1,4 +1,4 @@
-"""COCO average precision of boxes by pycocotools: its twelve numbers, and AP by class."""
+"""COCO average precision of boxes or masks by pycocotools: its twelve numbers, and AP by class."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from nasperc.data.coco_masks import encode_masks
+from nasperc.errors import InputError
+from nasperc.evaluation.federated import FederatedEvaluation, is_federated, of_known_categories
+
+Kind = Literal["bbox", "segm"]
 
 _NUMBERS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -45,7 +52,9 @@ class CocoMetrics:
         return asdict(self)
 
 
-def detections_to_coco(image_id: int, boxes: Any, scores: Any, labels: Any) -> list[dict[str, Any]]:
+def detections_to_coco(
+    image_id: int, boxes: Any, scores: Any, labels: Any, masks: Any = None
+) -> list[dict[str, Any]]:
     """Detections of one image in COCO's result format.
 
     Args:
@@ -53,8 +62,9 @@ def detections_to_coco(image_id: int, boxes: Any, scores: Any, labels: Any) -> l
         boxes: (N, 4) tensor or array, (x1, y1, x2, y2) in pixels of the original image.
         scores: (N,).
         labels: (N,) from 0; the category id is the label + 1.
+        masks: (N, H, W) bool tensor or array of the original image, or N masks as COCO's run lengths.
     """
-    return [
+    results = [
         {
             "image_id": image_id,
             "category_id": int(label) + 1,
@@ -63,30 +73,69 @@ def detections_to_coco(image_id: int, boxes: Any, scores: Any, labels: Any) -> l
         }
         for (x1, y1, x2, y2), score, label in zip(_list(boxes), _list(scores), _list(labels), strict=True)
     ]
+    if masks is not None:
+        run_lengths = encode_masks(masks) if hasattr(masks, "shape") else masks
+        for result, segmentation in zip(results, run_lengths, strict=True):
+            result["segmentation"] = segmentation
+    return results
 
 
-def coco_ap(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) -> CocoMetrics:
-    """Evaluate boxes. Neither argument is changed; no detections, and images without objects, are fine.
+def coco_results(
+    detections: Sequence[dict[str, Any]], category_ids: Sequence[int] | None, *, where: str
+) -> list[dict[str, Any]]:
+    """Results as a test server takes them: with the category ids of the data set's own annotation file.
+
+    Args:
+        detections: as :func:`detections_to_coco` gives them.
+        category_ids: by label (``DetectionDataset.category_ids``).
+        where: the data set, for the message.
+
+    Raises:
+        InputError: the data set has no ids of its own, or not for all of its classes.
+    """
+    if category_ids is None:
+        raise InputError(
+            "results for a test server need the data set's own id of every class",
+            value="none, or not of all",
+            where=where,
+            repair="Use a data set in COCO's format that lists all classes, each as a class of its own.",
+        )
+    return [{**each, "category_id": category_ids[each["category_id"] - 1]} for each in detections]
+
+
+def coco_ap(
+    ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]], kind: Kind = "bbox"
+) -> CocoMetrics:
+    """Evaluate boxes or masks. Neither argument is changed; no detections, and images without objects, are fine.
+
+    Where images say which categories are annotated in them (``neg_category_ids``, ``not_exhaustive_category_ids``),
+    the rules of :mod:`nasperc.evaluation.federated` hold.
 
     Args:
         ground_truth: COCO instances format (``DetectionDataset.coco_ground_truth()``).
         detections: COCO result format, for images of the ground truth.
+        kind: "bbox", or "segm": of both then ``segmentation`` is compared, and a detection's area is its mask's.
 
     Raises:
-        ValueError: a detection names an image that is not in the ground truth.
+        ValueError: a detection names an image that is not in the ground truth; one without a mask where masks are
+            evaluated.
     """
     known = {image["id"] for image in ground_truth["images"]}
     stray = sorted({d["image_id"] for d in detections} - known)
     if stray:
         raise ValueError(f"detections name images that are not in the ground truth: {stray[:5]}")
+    for name, objects in (("a detection", detections), ("an object", ground_truth["annotations"])):
+        if kind == "segm" and not all("segmentation" in each for each in objects):
+            raise ValueError(f"{name} has no mask")
+    federated = is_federated(ground_truth)
+    if federated:
+        detections = of_known_categories(ground_truth, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(ground_truth, ground_truth["annotations"])
         # loadRes fails on an empty list; what it would add to each box is added here.
-        results = [
-            {**d, "id": k, "area": d["bbox"][2] * d["bbox"][3], "iscrowd": 0}
-            for k, d in enumerate(detections, 1)
-        ]
-        evaluation = COCOeval(truth, _index(ground_truth, results), "bbox")
+        results = [{**d, "id": k, "area": _area(d, kind), "iscrowd": 0} for k, d in enumerate(detections, 1)]
+        evaluate = FederatedEvaluation if federated else COCOeval
+        evaluation = evaluate(truth, _index(ground_truth, results), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -99,6 +148,13 @@ def coco_ap(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) 
     }
     numbers = {name: _defined(value) for name, value in zip(_NUMBERS, evaluation.stats, strict=True)}
     return CocoMetrics(**numbers, per_class=per_class)
+
+
+def _area(detection: dict[str, Any], kind: Kind) -> float:
+    if kind == "segm":
+        return float(coco_mask.area(detection["segmentation"]))
+    width, height = detection["bbox"][2:]
+    return float(width * height)
 
 
 def _defined(value: float) -> float | None:

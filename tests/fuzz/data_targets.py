@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from image_targets import picture
 from target import Read, dump
+
+if TYPE_CHECKING:
+    from nasperc.data.dataset import DetectionDataset
 
 
 def open_voc(folder: Path) -> Read:
@@ -116,7 +120,98 @@ def open_coco(folder: Path) -> Read:
         dataset = read_coco(folder, "train", masks=True)
         dataset.fingerprint()
         json.dumps(dataset.coco_ground_truth())
-        for index in range(len(dataset)):
-            dataset[index]
+        _look_at_masks(dataset)
+
+    return read
+
+
+def _look_at_masks(dataset: DetectionDataset) -> None:
+    for index in range(len(dataset)):
+        instances = dataset[index].instances
+        instances.masks.bitmaps()
+        instances.masks.within(instances.boxes, 14)
+
+
+def lvis_seeds() -> list[bytes]:
+    content = json.loads(coco_seeds()[0])
+    content["categories"] = content["categories"][1:3]
+    content["annotations"] = content["annotations"][:1]
+    for image in content["images"]:
+        image |= {"neg_category_ids": [8], "not_exhaustive_category_ids": [7]}
+    test_server = {
+        "images": [dict(image) for image in content["images"]],
+        "categories": content["categories"],
+    }
+    for image in test_server["images"]:
+        image["coco_url"] = f"http://images.org/train/{image.pop('file_name')}"
+    return [dump(content), dump(test_server)]
+
+
+def open_other_annotations(folder: Path) -> Read:
+    from nasperc.data.formats import open_dataset
+
+    open_coco(folder)
+    own = json.loads(coco_seeds()[0])
+    own["annotations"] = []
+    own["categories"] = [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}]
+    (folder / "annotations" / "instances_train.json").write_bytes(dump(own))
+
+    def read(data: bytes) -> None:
+        (folder / "other.json").write_bytes(data)
+        dataset = open_dataset(folder, "train", annotations=folder / "other.json", masks=True)
+        json.dumps(dataset.coco_ground_truth())
+        _look_at_masks(dataset)
+
+    return read
+
+
+def panoptic_seeds() -> list[bytes]:
+    content = json.loads(coco_seeds()[0])
+    segments = [
+        {"id": 5, "category_id": 1, "bbox": [1, 1, 4, 3], "area": 12, "iscrowd": 0},
+        {"id": 66_000, "category_id": 7, "area": "9", "iscrowd": "1"},
+        {"id": 300, "category_id": 8, "bbox": [0, 0, 8, 1], "area": 8},
+    ]
+    things = [{"isthing": 1}, {"isthing": "1"}, {"isthing": 0}]
+    categories = [
+        {**each, "name": f"{each['name']}{k}", **things[k]}
+        for k, each in enumerate(content["categories"][:3])
+    ]
+    annotation = {"image_id": 1, "file_name": "a.png", "segments_info": segments}
+    return [dump({**content, "categories": categories, "annotations": [annotation]})]
+
+
+def open_panoptic(folder: Path) -> Read:
+    import numpy as np
+    from PIL import Image
+
+    from nasperc.data.formats import open_dataset
+
+    open_coco(folder)
+    (folder / "annotations" / "panoptic_train").mkdir()
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[1:4, 1:5], pixels[4:, 5:], pixels[0] = (5, 0, 0), (208, 1, 1), (44, 1, 0)
+    Image.fromarray(pixels).save(folder / "annotations" / "panoptic_train" / "a.png")
+
+    def read(data: bytes) -> None:
+        (folder / "annotations" / "panoptic_train.json").write_bytes(data)
+        dataset = open_dataset(folder, "train", format="coco_panoptic", masks=True)
+        dataset.fingerprint()
+        json.dumps(dataset.coco_ground_truth())
+        _look_at_masks(dataset)
+
+    return read
+
+
+def open_map_of_objects(folder: Path) -> Read:
+    from nasperc.data.formats import open_dataset
+
+    open_voc(folder)
+    (folder / "Annotations" / "a.xml").write_bytes(VOC)
+    (folder / "SegmentationObject").mkdir()
+
+    def read(data: bytes) -> None:
+        (folder / "SegmentationObject" / "a.png").write_bytes(data)
+        _look_at_masks(open_dataset(folder, "train", masks=True))
 
     return read

@@ -14,10 +14,15 @@ import mutations
 from data_targets import (
     VOC,
     coco_seeds,
+    lvis_seeds,
     open_classes,
     open_coco,
+    open_map_of_objects,
+    open_other_annotations,
+    open_panoptic,
     open_voc,
     open_voc_list,
+    panoptic_seeds,
 )
 from document_targets import (
     open_architecture,
@@ -92,6 +97,11 @@ TARGETS: dict[str, Target] = {
     "VOC annotation": Target(lambda: [VOC], open_voc, mutations.xml_text),
     "VOC split": Target(lambda: [b"a\nb\n"], open_voc_list, mutations.cells),
     "COCO": Target(coco_seeds, open_coco, mutations.json_text),
+    "COCO in place of its own": Target(lvis_seeds, open_other_annotations, mutations.json_text),
+    "COCO panoptic": Target(panoptic_seeds, open_panoptic, mutations.json_text),
+    "VOC map of objects": Target(
+        lambda: [*label_map_seeds(), *label_maps()], open_map_of_objects, binary_mutations.metadata
+    ),
     "classes": Target(lambda: [b"cat\ndog\ntraffic light\n"], open_classes, mutations.cells),
     "image": Target(lambda: [*image_seeds(), *hurtful_pictures()], open_image, binary_mutations.metadata),
     "label map": Target(

@@ -89,3 +89,30 @@ def test_a_train_split_of_void_alone_is_refused(tmp_path):
     write_label_map(last, np.eye(32) * 255)
     assert val.shows_class(val.annotated())
     assert not val.shows_class(val.annotated()[:-1])
+
+
+def test_other_annotations_are_read_where_a_split_is_measured(tmp_path):
+    folder = write_synthetic(
+        tmp_path / "coco", images={"train": 2, "val": 1}, size=(64, 64), formats=("coco",)
+    )
+    content = json.loads((folder / "annotations/instances_val.json").read_text())
+    content["annotations"] = content["annotations"][:1]
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    data = DataRecipe(path=folder, annotations=tmp_path / "mine.json")
+    assert [open_split(data, split, tmp_path).objects() for split in ("train", "val")] == [
+        open_split(DataRecipe(path=folder), "train", tmp_path).objects(),
+        1,
+    ]
+    found = open_split(data, "val", tmp_path, masks=True)[0].masks
+    assert (len(found), found.visible().tolist()) == (1, [True])
+
+
+def test_one_class_is_the_recipes_to_choose(tmp_path):
+    recipe = {"train": 2, "val": 1, "test": 1, "size": (64, 64)}
+    several = DataRecipe(synthetic=recipe)
+    one = DataRecipe(synthetic=recipe, one_class=True)
+    for split in ("train", "val"):
+        data = open_split(one, split, tmp_path)
+        assert data.classes == ("object",)
+        assert data.objects() == open_split(several, split, tmp_path).objects()
+    assert len(open_split(several, "train", tmp_path).classes) > 1

@@ -96,7 +96,7 @@ def test_masks_of_all_three_kinds_are_the_same_rectangle(tmp_path):
     ]
     box = [10, 4, 6, 4]
     root = write_coco(tmp_path, [annotation(box, segmentation=kind) for kind in kinds])
-    masks = read_coco(root, "train", masks=True)[0].masks
+    masks = read_coco(root, "train", masks=True)[0].masks.bitmaps()
     assert masks.shape == (4, 20, 30)
     for mask in masks.numpy():
         np.testing.assert_array_equal(mask, rectangle)
@@ -105,9 +105,33 @@ def test_masks_of_all_three_kinds_are_the_same_rectangle(tmp_path):
 def test_object_without_a_real_polygon_is_dropped(tmp_path):
     root = write_coco(tmp_path, [annotation([1, 1, 4, 4], segmentation=[[1, 1, 3, 3]])])
     data = read_coco(root, "train", masks=True)
-    assert (len(data.records[0].boxes), data.report.dropped) == (0, 1)
-    assert data[0].masks.shape == (0, 20, 30)
+    assert (len(data.records[0].boxes), data.report.without_mask) == (0, 1)
+    assert data[0].masks.bitmaps().shape == (0, 20, 30)
     assert len(read_coco(root, "train").records[0].boxes) == 1
+
+
+def test_objects_without_a_pixel_are_counted_and_said_once(tmp_path):
+    empty = [
+        {"size": [20, 30], "counts": [600]},
+        {"size": [20, 30], "counts": "hb0"},
+        [],
+        [[1, 1, 3, 3], [5, 5]],
+    ]
+    crowd = {"size": [20, 30], "counts": [100, 40, 460]}
+    objects = [annotation([1, 1, 4, 4], segmentation=each) for each in empty]
+    objects += [
+        annotation([5, 0, 4, 20], segmentation=crowd, iscrowd=1),
+        annotation([1, 1, 4, 4], segmentation=[[1, 1, 5, 1, 5, 5, 1, 5]]),
+    ]
+    root = write_coco(tmp_path, objects)
+    data = read_coco(root, "train", masks=True)
+    assert data.records[0].crowd.tolist() == [True, False]
+    assert data[0].masks.bitmaps().sum(dim=(1, 2)).tolist() == [40, 16]
+    file = root / "annotations" / "instances_train.json"
+    assert data.lines() == [f"4 objects without a mask dropped (first: {file})"]
+    with pytest.raises(InputError, match="a mask must have a pixel, and a polygon three points"):
+        read_coco(root, "train", masks=True, strict=True)
+    assert len(read_coco(root, "train", strict=True).records[0].boxes) == 6
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def test_videos_of_both_layouts(camvid, cityscapes):
 
 
 def test_layout_that_has_not_what_is_needed(voc, camvid):
-    with pytest.raises(InputError, match=r"with boxes \(format voc, coco\), but got the layout of CamVid"):
+    with pytest.raises(
+        InputError, match=r"with boxes \(format voc, coco, coco_panoptic\), but got the layout of CamVid"
+    ):
         open_dataset(camvid, "train")
     for format in ("auto", "voc"):
         with pytest.raises(
@@ -156,3 +158,31 @@ def test_every_layout_reads_its_images_by_the_rules(voc, coco, camvid, cityscape
         assert len(dataset.lines()) == 1
         with pytest.raises(InputError, match="mode I;16"):
             opened(root, split)[0]
+
+
+def test_all_categories_as_one_class(voc, coco):
+    for root, split, objects in ((voc, "train", 2), (voc, "test", 1), (coco, "val", 1)):
+        own = open_dataset(root, split, classes=("ant", "wolf", "zebra"))
+        data = open_dataset(root, split, one_class=True)
+        assert data.classes == ("object",)
+        assert [record.labels.tolist() for record in data.records] == [
+            [0] * len(record.labels) for record in own.records
+        ]
+        assert data.objects() == objects
+        assert data.difficult == (root is voc)
+        assert data.category_ids is None
+        assert data.fingerprint() != own.fingerprint()
+        # What a checkpoint of such a training names.
+        assert open_dataset(root, split, one_class=True, classes=("object",)).classes == ("object",)
+
+
+def test_annotations_in_place_of_those_of_voc(voc, coco):
+    file = voc / "mine.json"
+    content = json.loads((coco / "annotations/instances_val2017.json").read_text())
+    content["images"][0]["file_name"] = "c.png"
+    file.write_text(json.dumps(content))
+    data = open_dataset(voc, "val", annotations=file)
+    assert (len(data), data.records[0].file, data.difficult) == (1, voc / "JPEGImages" / "c.png", False)
+    # The classes are those of the data set's train split.
+    assert data.classes == ("ant", "zebra")
+    assert data.records[0].labels.tolist() == [1]

@@ -41,8 +41,9 @@ def test_masks_are_disjoint_and_boxes_go_around_them(folder):
     data = open_dataset(folder / "coco", "train", masks=True)
     for sample, record in zip(data, data.records, strict=True):
         assert sample.image.shape == (3, 96, 128)
-        assert sample.masks.sum(dim=0).max() == 1
-        for mask, box, area in zip(sample.masks, sample.boxes.int().tolist(), record.areas, strict=True):
+        masks = sample.masks.bitmaps()
+        assert masks.sum(dim=0).max() == 1
+        for mask, box, area in zip(masks, sample.boxes.int().tolist(), record.areas, strict=True):
             x1, y1, x2, y2 = box
             assert mask.sum() == mask[y1:y2, x1:x2].sum() == area
             window = mask[y1:y2, x1:x2]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from nasperc.data.object_masks import ObjectMasks
 from nasperc.data.sample import Meta, Sample
 from nasperc.data.transforms import (
     Compose,
@@ -41,10 +42,15 @@ def scene(height: int, width: int, count: int = 3, seed: int = 0, masks: bool = 
         boxes=torch.from_numpy(boxes),
         labels=torch.arange(count),
         crowd=torch.zeros(count, dtype=torch.bool),
-        masks=torch.from_numpy(stack) if masks else None,
+        masks=ObjectMasks.of_bitmaps(stack) if masks else None,
         semantic=torch.from_numpy(semantic),
         panoptic=torch.from_numpy(semantic * 1000),
     )
+
+
+def tensor(sample: Sample, name: str) -> torch.Tensor:
+    value = getattr(sample, name)
+    return value.bitmaps() if isinstance(value, ObjectMasks) else value
 
 
 def tight_boxes(masks: torch.Tensor) -> list[list[float]]:
@@ -65,10 +71,10 @@ def test_flip_maps_every_field_and_is_its_own_inverse(sample):
     flip = HorizontalFlip(p=1.0)
     rng = np.random.default_rng(0)
     once = flip(sample, rng)
-    assert once.boxes.tolist() == tight_boxes(once.masks)
+    assert once.boxes.tolist() == tight_boxes(once.masks.bitmaps())
     twice = flip(once, rng)
     for name in ("image", "boxes", "labels", "masks", "semantic", "panoptic"):
-        assert torch.equal(getattr(twice, name), getattr(sample, name)), name
+        assert torch.equal(tensor(twice, name), tensor(sample, name)), name
     width = sample.image.shape[-1]
     assert torch.equal(once.image[:, :, 0], sample.image[:, :, width - 1])
     assert torch.equal(once.panoptic, once.semantic * 1000)
@@ -88,7 +94,7 @@ def test_crop_maps_boxes_as_masks_and_keeps_an_object(sample, size, seed, attemp
     out = crop.apply(sample, (top, left))
     assert out.image.shape == (3, *size)
     assert len(out.boxes) == len(out.labels) == len(out.crowd) == len(out.masks) >= 1
-    assert out.boxes.tolist() == tight_boxes(out.masks)
+    assert out.boxes.tolist() == tight_boxes(out.masks.bitmaps())
     height, width = (min(a, b) for a, b in zip(size, sample.image.shape[-2:], strict=True))
     inside = (slice(top, top + height), slice(left, left + width))
     assert torch.equal(out.image[:, :height, :width], sample.image[(slice(None), *inside)])
@@ -99,9 +105,9 @@ def test_crop_maps_boxes_as_masks_and_keeps_an_object(sample, size, seed, attemp
     assert (out.semantic[height:] == 255).all()
     assert (out.panoptic[:, width:] == 0).all()
     assert torch.equal(
-        out.masks,
+        out.masks.bitmaps(),
         torch.nn.functional.pad(
-            sample.masks[(out.labels, *inside)], (0, size[1] - width, 0, size[0] - height)
+            sample.masks.bitmaps()[(out.labels, *inside)], (0, size[1] - width, 0, size[0] - height)
         ),
     )
 
@@ -140,13 +146,13 @@ def test_crop_of_a_hollow_object_keeps_its_mask():
         boxes=torch.tensor([[2.0, 2.0, 38.0, 38.0]]),
         labels=torch.tensor([0]),
         crowd=torch.tensor([False]),
-        masks=mask,
+        masks=ObjectMasks.of_bitmaps(mask),
     )
     rng = np.random.default_rng(0)
     for _ in range(20):
         out = RandomCrop((8, 8), 3)(sample, rng)
         assert len(out.boxes) == 1
-        assert out.masks.any()
+        assert out.masks.visible().any()
 
 
 @properties
@@ -160,7 +166,7 @@ def test_resize_keeps_the_ratio_and_the_limit(height, width, seed, short, longes
     assert abs(new_height / height - new_width / width) <= 0.5 / height + 0.5 / width + 0.5 / min(
         height, width
     )
-    assert out.masks.shape[-2:] == out.semantic.shape == out.panoptic.shape == (new_height, new_width)
+    assert out.masks.size == out.semantic.shape == out.panoptic.shape == (new_height, new_width)
     scale = torch.tensor([new_width / width, new_height / height] * 2)
     torch.testing.assert_close(out.boxes, sample.boxes * scale)
     assert torch.equal(out.panoptic, out.semantic * 1000)
@@ -209,7 +215,7 @@ def test_long_side_rounds_halves_to_even():
 def test_boxes_and_masks_agree_after_whole_enlargement(seed, factor):
     sample = scene(12, 16, seed=seed)
     out = Resize(12 * factor, 1000)(sample, np.random.default_rng(0))
-    assert out.boxes.tolist() == tight_boxes(out.masks)
+    assert out.boxes.tolist() == tight_boxes(out.masks.bitmaps())
     expected = sample.semantic.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     assert torch.equal(out.semantic, expected)
 
@@ -241,7 +247,7 @@ def test_calling_is_drawing_and_applying(sample, seed):
     params = pipeline().draw(sample, np.random.default_rng(seed))
     applied = pipeline().apply(sample, params)
     for name in ("image", "boxes", "labels", "masks", "semantic"):
-        assert torch.equal(getattr(called, name), getattr(applied, name)), name
+        assert torch.equal(tensor(called, name), tensor(applied, name)), name
 
 
 def test_frames_of_a_sequence_get_the_same_map():
@@ -262,7 +268,7 @@ def test_scaling_draws_within_the_range_and_keeps_the_ratio(sample, seed):
     assert 0.5 <= factor < 2.0
     out = RandomScale(0.5, 2.0)(sample, np.random.default_rng(seed))
     size = tuple(round(n * factor) for n in sample.image.shape[-2:])
-    assert out.image.shape[-2:] == out.masks.shape[-2:] == out.semantic.shape == size
+    assert out.image.shape[-2:] == out.masks.size == out.semantic.shape == size
     # Labels are copied, never mixed.
     assert set(out.semantic.unique().tolist()) <= set(sample.semantic.unique().tolist())
 
@@ -282,20 +288,20 @@ def test_padding_goes_around_and_moves_boxes_with_the_masks(sample, size):
     top, left = ((new - old) // 2 for new, old in zip(out.semantic.shape, (height, width), strict=True))
     window = (..., slice(top, top + height), slice(left, left + width))
     for name in ("image", "masks", "semantic", "panoptic"):
-        assert torch.equal(getattr(out, name)[window], getattr(sample, name)), name
+        assert torch.equal(tensor(out, name)[window], tensor(sample, name)), name
     outside = torch.ones(out.semantic.shape, dtype=torch.bool)
     outside[window] = False
     assert (out.image[:, outside] == torch.tensor([[10], [20], [30]], dtype=torch.uint8)).all()
     assert (out.semantic[outside] == 255).all()
     assert not out.panoptic[outside].any()
-    assert out.boxes.tolist() == tight_boxes(out.masks)
+    assert out.boxes.tolist() == tight_boxes(out.masks.bitmaps())
 
 
 def test_window_without_padding_ends_with_the_image():
     sample = scene(30, 50)
     out = RandomCrop((40, 40), pad=False)(sample, np.random.default_rng(0))
     assert out.image.shape[-2:] == out.semantic.shape == (30, 40)
-    assert out.boxes.tolist() == tight_boxes(out.masks)
+    assert out.boxes.tolist() == tight_boxes(out.masks.bitmaps())
 
 
 def test_recipe_of_the_thesis_on_a_sequence_draws_once():
