@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from nasperc.models.backbones.build import BackboneRecipe, build_backbone
 from nasperc.models.fcos.preset import FCOSPreset
-from nasperc.models.fcos.targets import FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
 from nasperc.models.features import FeatureSpec
+from nasperc.models.targets import stack_targets
 from nasperc.training.averaging import reestimate_batch_norm
 from proxy_tasks.detection_cache import CHUNK, STRIDES, TARGETS, DetectionCache, level_sizes
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
@@ -93,8 +94,8 @@ def _records(
             for spec, level in zip(features, maps, strict=True)
         }
         each = [_targets(*pair, preset, recipe) for pair in zip(boxes, labels, strict=True)]
-        targets = [field.to(device) for field in stack_targets(each)]
-        yield start, records | dict(zip(TARGETS, targets, strict=True))
+        targets = stack_targets(each)
+        yield start, records | {name: getattr(targets, name).to(device) for name in TARGETS}
 
 
 def _boxes(count: int, crop: int) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,9 @@ from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
 from nasperc.errors import InputError
 from nasperc.models.fcos.preset import FCOSPreset
-from nasperc.models.fcos.targets import FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
 from nasperc.models.features import FeatureSpec
+from nasperc.models.targets import stack_targets
 from proxy_tasks.base import Progress
 from proxy_tasks.cached_records import CachedRecords
 from proxy_tasks.detection_recipe import DetectionProxyRecipe
@@ -121,7 +122,7 @@ def write_cache(
             found = (targets.labels >= 0).sum(dim=1)
             positives["meta-train"] += int(found[: max(0, of_train - done)].sum())
             positives["meta-val"] += int(found[max(0, of_train - done) :].sum())
-            records |= dict(zip(TARGETS, targets, strict=True))
+            records |= {name: getattr(targets, name) for name in TARGETS}
             records |= _ground_truth(samples, most_boxes)
             writer.append(records)
             done += len(samples)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import SEMANTIC_IGNORE, Sample
+from nasperc.models.features import DIVISOR
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Batch:
 def collate(
     samples: Sequence[Sample],
     normalisation: Normalisation,
-    divisor: int = 32,
+    divisor: int = DIVISOR,
     size: tuple[int, int] | None = None,
 ) -> Batch:
     """Normalise, then pad with zeros (the mean colour) to the largest image, rounded up to ``divisor``.
@@ -38,7 +39,7 @@ def collate(
     Args:
         samples: one or more.
         normalisation: the backbone's.
-        divisor: H and W become multiples of it (the largest stride that halves exactly).
+        divisor: H and W become multiples of it; the network says of which (a detector by its ``divisor``).
         size: (H, W) of the batch instead of the largest image's.
 
     Raises:

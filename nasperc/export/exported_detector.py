@@ -39,7 +39,7 @@ class ExportedDetector(nn.Module):
         self.normalisation = normalisation
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return decode(self.detector(self.normalisation.apply(image)), self.detector.strides)
+        return decode(self.detector(self.normalisation.apply(image)).head, self.detector.strides)
 
 
 def example(smallest: int) -> tuple[tuple[Tensor], dict[str, Any]]:

@@ -154,6 +154,8 @@ def _objects(detector: TrainedDetector, sample: Sample, threshold: float) -> lis
     found = detect(
         detector.model, [sample], detector.normalisation, training.test_short_side, training.max_long_side
     )[0]
+    assert found.scores is not None
+    assert found.labels is not None
     return [
         {"class": detector.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
         for box, score, label in zip(

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.models.fcos.decode import Detections
-from nasperc.models.fcos.preset import Crowd
-from nasperc.models.features import FeatureSpec
+from nasperc.models.features import DIVISOR, FeatureSpec
+from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce, reduce_alone
+from nasperc.models.targets import Crowd, stack_targets
 
-_DIVISOR = 32
+
+class DetectorOutput(NamedTuple):
+    """All that a detector computed of N images, for what is built on it: bases read features, top layers towers.
+
+    ``backbone`` and ``neck``: lists by level of (N, C, H, W), in the order of ``backbone.out`` and ``neck.out``.
+    ``head``: a named tuple of the detector's own.
+    """
+
+    backbone: list[Tensor]
+    neck: list[Tensor]
+    head: Any
 
 
 class Detector(nn.Module, ABC):
     """A detector of any backbone, neck and head that keep the contracts of ``features.py``.
 
-    Full training, evaluation and prediction know this class only. Its output and its targets are named tuples
-    of the subclass's own; an output has ``class_logits``, a list by level of (N, ..., H, W).
+    Full training, evaluation and prediction know this class only. What its head puts out, and its targets, are named
+    tuples of the subclass's own.
+
+    ``divisor``: H and W of a batch are multiples of it; whoever makes a batch pads it to that. A subclass, or an
+    instance of it, may have another one.
     """
+
+    divisor: int = DIVISOR
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -46,47 +61,52 @@ class Detector(nn.Module, ABC):
     def crowd(self) -> Crowd:
         """What COCO's crowd regions are to the training: those that are background are left out of the data."""
 
-    def forward(self, images: Tensor) -> Any:
-        """Head output of normalised ``images`` (N, 3, H, W).
+    def forward(self, images: Tensor) -> DetectorOutput:
+        """Of normalised ``images`` (N, 3, H, W).
 
         Raises:
-            InputError: H or W is not a multiple of 32.
+            InputError: H or W is not a multiple of ``divisor``.
         """
         height, width = images.shape[-2:]
-        if height % _DIVISOR or width % _DIVISOR:
+        if height % self.divisor or width % self.divisor:
             raise InputError(
-                f"height and width of the images must be multiples of {_DIVISOR}",
+                f"height and width of the images must be multiples of {self.divisor}",
                 value=f"{height} x {width}",
                 where="input of the detector",
                 repair="Pad the images at the bottom and at the right.",
             )
         return self.forward_features(self.backbone(images))
 
-    def forward_features(self, features: list[Tensor]) -> Any:
-        """Head output of backbone features, e.g. cached ones."""
-        return self.head(self.neck(features))
+    def forward_features(self, features: list[Tensor]) -> DetectorOutput:
+        """Of backbone features, e.g. cached ones."""
+        levels = self.neck(features)
+        return DetectorOutput(features, levels, self.head(levels))
 
     @abstractmethod
     def targets(
-        self,
-        boxes: Tensor,
-        labels: Tensor,
-        crowd: Tensor,
-        level_sizes: Sequence[tuple[int, int]],
-        size_scale: float = 1.0,
+        self, instances: Instances, level_sizes: Sequence[tuple[int, int]], size_scale: float = 1.0
     ) -> Any:
-        """What one image should give, as a named tuple of tensors; those of a batch are stacked.
+        """What one image should give, as a named tuple of tensors.
+
+        Its field ``owner`` (P,) int64 says which object a place belongs to: an index into ``instances``, -1 where
+        there is none.
 
         Args:
-            boxes: (M, 4) as (x1, y1, x2, y2) in input pixels.
-            labels: (M,) int64.
-            crowd: (M,) bool; such a box is no object, but what lies inside is not background either.
-            level_sizes: (H, W) of each level.
+            instances: M annotations with ``boxes`` in input pixels, ``labels`` and ``crowd``; what is crowd is no
+                object, but what lies inside is not background either. On the device of the result.
+            level_sizes: (H, W) of each level of the neck.
             size_scale: size of the objects relative to those that the head is made for (thesis 7.4.1).
         """
 
+    def stack(self, targets: Sequence[Any]) -> Any:
+        """Targets of the images of a batch as :meth:`losses` takes them.
+
+        A detector whose targets are not of one size for every image (masks) says here what is done with them.
+        """
+        return stack_targets(targets)
+
     @abstractmethod
-    def losses(self, output: Any, targets: Any, reduce: Reduce = reduce_alone) -> Any:
+    def losses(self, output: DetectorOutput, targets: Any, reduce: Reduce = reduce_alone) -> Any:
         """Losses of a batch against stacked targets, as a named tuple of scalars.
 
         ``reduce``: where this is one process's part of a batch, the sum of the normalisers over all of them; the
@@ -94,5 +114,8 @@ class Detector(nn.Module, ABC):
         """
 
     @abstractmethod
-    def detect(self, output: Any, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detections of each image in input pixels; ``image_sizes`` (h, w) without padding."""
+    def detect(self, output: DetectorOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        """Detections of each image by descending score: ``boxes`` in input pixels, ``labels`` and ``scores``.
+
+        ``image_sizes``: (h, w) of each, without padding.
+        """

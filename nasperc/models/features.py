@@ -9,6 +9,10 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+# Height and width of a batch are multiples of it, unless the network asks for another one: the largest stride that
+# halves exactly.
+DIVISOR = 32
+
 
 class FeatureSpec(NamedTuple):
     """One feature level: ``stride`` in input pixels, e.g. ``FeatureSpec("C3", 32, 8)``."""

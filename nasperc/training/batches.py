@@ -15,6 +15,7 @@ from nasperc.data.batch import Batch, collate
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.transforms import Compose, HorizontalFlip, MultiScaleResize, RandomCrop, Transform
+from nasperc.models.features import DIVISOR
 from nasperc.training.peers import Peers
 from nasperc.training.recipe import TrainingRecipe
 from nasperc.training.sampler import batch_indices
@@ -65,7 +66,10 @@ class Batches(ABC):
 
 
 class TrainingBatches(Batches):
-    """Of a detector. Of several processes each makes its part, with the images and augmentation of one alone."""
+    """Of a detector, whose ``divisor`` they are padded to.
+
+    Of several processes each makes its part, with the images and augmentation of one alone.
+    """
 
     def __init__(
         self,
@@ -74,8 +78,10 @@ class TrainingBatches(Batches):
         normalisation: Normalisation,
         seed: int,
         peers: Peers | None = None,
+        divisor: int = DIVISOR,
     ) -> None:
         self._dataset, self._recipe, self._normalisation, self._seed = dataset, recipe, normalisation, seed
+        self._divisor = divisor
         self._part = (peers or Peers()).part(recipe.batch_size)
         self._transform = training_transform(recipe)
 
@@ -85,4 +91,4 @@ class TrainingBatches(Batches):
             self._transform(self._dataset[indices[place]], np.random.default_rng([self._seed, step, place]))
             for place in self._part
         ]
-        return collate(samples, self._normalisation)
+        return collate(samples, self._normalisation, self._divisor)

@@ -14,7 +14,7 @@ from nasperc.data.sample import Sample
 from nasperc.data.transforms import Resize
 from nasperc.evaluation.coco_ap import detections_to_coco
 from nasperc.models.detector import Detector
-from nasperc.models.fcos.decode import Detections, rescale
+from nasperc.models.instances import Instances
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def detect(
     normalisation: Normalisation,
     short_side: int,
     max_long_side: int,
-) -> list[Detections]:
+) -> list[Instances]:
     """Detections of each sample; boxes in pixels of ``sample.meta.size``, clipped to it, empty ones dropped.
 
     Args:
@@ -35,11 +35,11 @@ def detect(
         max_long_side: bound on their long side.
     """
     resize = Resize(short_side, max_long_side)
-    batch = collate([resize.apply(sample, short_side) for sample in samples], normalisation)
+    batch = collate([resize.apply(sample, short_side) for sample in samples], normalisation, model.divisor)
     device = next(model.parameters()).device
     found = model.detect(model(batch.images.to(device)), batch.sizes)
     return [
-        rescale(each, size, sample.meta.size)
+        each.rescale(size, sample.meta.size)
         for each, size, sample in zip(found, batch.sizes, samples, strict=True)
     ]
 

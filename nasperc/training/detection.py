@@ -42,7 +42,7 @@ def train(
     """Train a detector in place, as :func:`nasperc.training.loop.train` does.
 
     Args:
-        model: with a submodule ``backbone`` where the recipe's backbone keys are to have an effect.
+        model: a :class:`Detector`.
         dataset: the split to train on.
         recipe: schedule, optimiser and image sizes.
         seed: of batches, augmentation and random layers (not of the initialisation, which the caller did).
@@ -93,19 +93,20 @@ def _run(
     peers: Peers,
     losses: LossFunction | None,
 ) -> TrainingRun:
-    frozen = getattr(model, "backbone", None) if recipe.freeze_backbone else None
+    assert isinstance(model, Detector)
+    frozen = model.backbone if recipe.freeze_backbone else None
     if frozen is not None:
         frozen.requires_grad_(False)
     if losses is None:
         losses = partial(detection_losses, size_scale=recipe.sizes_of_interest_scale, reduce=peers.reduce)
     trained, crowd = dataset, {}
-    if isinstance(model, Detector) and model.crowd == "background":
+    if model.crowd == "background":
         trained = dataset.without_crowd_regions()
         # Where it makes no difference, older checkpoints, which do not say, are continued.
         crowd = {} if trained is dataset else {"crowd": model.crowd}
     plan = TrainingPlan(
         settings=_settings(recipe),
-        batches=TrainingBatches(trained, recipe, normalisation, seed, peers),
+        batches=TrainingBatches(trained, recipe, normalisation, seed, peers, model.divisor),
         optimizers=Optimizers((build_optimizer(model, recipe), partial(learning_rate_factor, recipe))),
         losses=losses,
         identity={

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
-from nasperc.models.detector import Detector
-from nasperc.models.fcos.targets import stack_targets
+from nasperc.models.detector import Detector, DetectorOutput
+from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce, reduce_alone
 
 
@@ -21,13 +21,13 @@ def detection_losses(
     """
     assert isinstance(model, Detector)
     device = next(model.parameters()).device
-    output = model(batch.images.to(device))
-    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in output.class_logits]
+    output: DetectorOutput = model(batch.images.to(device))
+    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in output.neck]
     targets = []
     for sample in batch.samples:
         if sample.boxes is None or sample.labels is None or sample.crowd is None:
             raise ValueError(f"{sample.meta.file} has no boxes to train on")
-        fields = (sample.boxes.to(device), sample.labels.to(device), sample.crowd.to(device))
-        targets.append(model.targets(*fields, level_sizes, size_scale))
-    losses: dict[str, Tensor] = model.losses(output, stack_targets(targets), reduce)._asdict()
+        instances = Instances(sample.boxes, sample.labels, sample.crowd).to(device)
+        targets.append(model.targets(instances, level_sizes, size_scale))
+    losses: dict[str, Tensor] = model.losses(output, model.stack(targets), reduce)._asdict()
     return losses

@@ -16,8 +16,9 @@ from nasperc.data.dataset import DetectionDataset, Record
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
 from nasperc.models.fcos.preset import PRESETS
-from nasperc.models.fcos.targets import IGNORE, fcos_targets
+from nasperc.models.fcos.targets import fcos_targets
 from nasperc.models.features import FeatureSpec
+from nasperc.models.targets import IGNORE
 from proxy_tasks.base import TaskContext, no_progress
 from proxy_tasks.detection import DetectionProxy
 from proxy_tasks.detection_cache import STRIDES, level_sizes, write_cache

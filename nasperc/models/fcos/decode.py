@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nasperc.models.fcos.losses import flatten_levels
+from nasperc.models.detections import drop_empty, keep_best
 from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.ops.boxes import box_area, clip_boxes, distances_to_boxes, locations
-from nasperc.ops.nms import batched_nms
-
-
-class Detections(NamedTuple):
-    """D detections of one image by descending score.
-
-    ``boxes`` (D, 4) as (x1, y1, x2, y2) in pixels, ``scores`` (D,) in 0..1, ``labels`` (D,) int64.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
+from nasperc.models.instances import Instances
+from nasperc.models.targets import flatten_levels
+from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
 
 
 def decode(output: HeadOutput, strides: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +28,8 @@ def detect(
     strides: Sequence[int],
     image_sizes: Sequence[tuple[int, int]],
     preset: FCOSPreset,
-) -> list[Detections]:
+    top: Sequence[Tensor] | None = None,
+) -> list[Instances]:
     """Detections of each image, in pixels of the network's input; see :class:`FCOSPreset` for the rules.
 
     Args:
@@ -47,6 +37,7 @@ def detect(
         strides: of the levels, in input pixels.
         image_sizes: (h, w) of each image without its padding.
         preset: of the head.
+        top: what a top layer predicts, (N, D, H, W) by level; each detection gets what stands at its location.
     """
     levels = [
         (
@@ -58,48 +49,24 @@ def detect(
             output.boxes, output.class_logits, output.centerness, strides, strict=True
         )
     ]
+    tops = [None] * len(levels) if top is None else top
     found = []
     for image, size in enumerate(image_sizes):
         parts = [
-            _candidates(boxes[image], class_scores[image], centerness[image], preset)
-            for boxes, class_scores, centerness in levels
+            _candidates(
+                boxes[image],
+                class_scores[image],
+                centerness[image],
+                preset,
+                None if level_top is None else level_top[image],
+            )
+            for (boxes, class_scores, centerness), level_top in zip(levels, tops, strict=True)
         ]
-        boxes, scores, labels = (torch.cat(field) for field in zip(*parts, strict=True))
+        candidates = Instances.cat(parts)
         if preset.clip_before_nms:
-            boxes = clip_boxes(boxes, size)
-            # What lies in the padding altogether is no detection: it must not take one of the places.
-            inside = box_area(boxes) > 0
-            boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
-        found.append(keep_best(boxes, scores, labels, preset.nms_iou, preset.detections))
+            candidates = drop_empty(candidates.with_fields(boxes=clip_boxes(candidates.boxes, size)))
+        found.append(keep_best(candidates, preset.nms_iou, preset.detections))
     return found
-
-
-def keep_best(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float, count: int) -> Detections:
-    """What class-wise suppression leaves of the candidates of one image, the ``count`` best of it.
-
-    All that tie with the last of them stay too.
-    """
-    kept = batched_nms(boxes, scores, labels, nms_iou)
-    if len(kept) > count:
-        kept = kept[scores[kept] >= scores[kept[count - 1]]]
-    return Detections(boxes[kept], scores[kept], labels[kept])
-
-
-def rescale(
-    detections: Detections, network_size: tuple[int, int], original_size: tuple[int, int]
-) -> Detections:
-    """Detections in pixels of the original image: scaled, clipped, empty boxes dropped.
-
-    Args:
-        detections: in pixels of the network's input.
-        network_size: (h, w) of the image as the network saw it, without padding.
-        original_size: (h, w) of the image on disk.
-    """
-    y_scale, x_scale = (after / before for after, before in zip(original_size, network_size, strict=True))
-    factors = detections.boxes.new_tensor((x_scale, y_scale, x_scale, y_scale))
-    boxes = clip_boxes(detections.boxes * factors, original_size)
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return Detections(boxes[kept], detections.scores[kept], detections.labels[kept])
 
 
 def _corners(distances: Tensor, stride: int) -> Tensor:
@@ -109,17 +76,23 @@ def _corners(distances: Tensor, stride: int) -> Tensor:
 
 
 def _candidates(
-    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and labels of the candidates of one level of one image.
+    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset, top: Tensor | None
+) -> Instances:
+    """Those of one level of one image, unclipped.
 
-    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1).
+    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1), ``top`` (D, H, W).
     """
     product = class_scores * centerness
     tested = class_scores if preset.threshold_on == "class" else product
     location, label = (tested > preset.score_threshold).nonzero(as_tuple=True)
     score = product[location, label]
     if len(score) > preset.pre_nms_top:
-        score, top = score.topk(preset.pre_nms_top, sorted=False)
-        location, label = location[top], label[top]
-    return boxes[location], score.sqrt() if preset.sqrt_score else score, label
+        score, best = score.topk(preset.pre_nms_top, sorted=False)
+        location, label = location[best], label[best]
+    return Instances(
+        boxes[location],
+        labels=label,
+        scores=score.sqrt() if preset.sqrt_score else score,
+        # A map of hundreds of channels: only what is asked for is copied, whatever its memory format.
+        top=None if top is None else top.flatten(1).T[location],
+    )

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nasperc.models.fcos.positives import Normalisers, Positives, fcos_normalisers, fcos_positives
 from nasperc.models.fcos.preset import FCOSPreset
-from nasperc.models.fcos.targets import BACKGROUND, FCOSTargets
+from nasperc.models.fcos.targets import FCOSTargets
 from nasperc.models.features import HeadOutput
 from nasperc.models.reduction import Reduce, reduce_alone
+from nasperc.models.targets import BACKGROUND, flatten_levels
 from nasperc.ops.losses import iou_loss, sigmoid_focal_loss
 
 
@@ -26,11 +28,6 @@ class FCOSLosses(NamedTuple):
     def total(self) -> Tensor:
         """The sum, all weights 1."""
         return self.classification + self.box + self.centerness
-
-
-def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
-    """Maps (N, C, H_l, W_l) of all levels as (N, P, C), in the order of the targets."""
-    return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
 
 
 def fcos_losses(
@@ -51,19 +48,33 @@ def fcos_losses(
         targets: batched, (N, P, ...).
         preset: of the head.
         strides: of the levels, in input pixels.
-        reduce: where ``output`` and ``targets`` are one process's part of a batch, the sum of the normalisers
-            (3,) over all of them: the losses, and their gradients, then add up to those of the whole batch.
+        reduce: see :func:`fcos_normalisers`.
     """
-    terms = _terms(output, targets, preset, strides)
-    positives = len(terms.image)
-    images = len(targets.labels) if preset.focal_normaliser == "positives_and_images" else 0
-    # new_full fills on the device; a tensor made of Python numbers would be copied there, and waited for.
-    counts = [terms.weight.new_full((), count) for count in (positives + images, positives)]
-    by_focal, by_positives, by_weight = reduce(torch.stack([*counts, terms.weight.sum()]))
+    positives = fcos_positives(targets)
+    normalisers = fcos_normalisers(positives, len(targets.labels), preset, reduce)
+    return fcos_losses_at(positives, normalisers, output, targets, preset, strides)
+
+
+def fcos_losses_at(
+    positives: Positives,
+    normalisers: Normalisers,
+    output: HeadOutput,
+    targets: FCOSTargets,
+    preset: FCOSPreset,
+    strides: Sequence[int],
+) -> FCOSLosses:
+    """:func:`fcos_losses` for who has a further loss at the same positives, over the same sums.
+
+    Args:
+        positives: of ``targets``.
+        normalisers: of the whole batch.
+        output, targets, preset, strides: see there.
+    """
+    terms = _terms(positives, output, targets, preset, strides)
     return FCOSLosses(
-        classification=terms.focal.sum() / by_focal.clamp(min=1),
-        box=terms.weighted_box.sum() / by_weight.clamp(min=1e-6),
-        centerness=terms.centerness.sum() / by_positives.clamp(min=1),
+        classification=terms.focal.sum() / normalisers.focal,
+        box=terms.weighted_box.sum() / normalisers.weight,
+        centerness=terms.centerness.sum() / normalisers.positives,
     )
 
 
@@ -75,17 +86,18 @@ def fcos_losses_per_image(
     This is what the reward (thesis equation 7.2) averages: an image's losses do not depend on the images
     beside it. Without positives the focal loss is divided by 1 and the others are 0.
     """
-    terms = _terms(output, targets, preset, strides)
+    positives = fcos_positives(targets)
+    terms = _terms(positives, output, targets, preset, strides)
     images = len(targets.labels)
 
     def by_image(values: Tensor) -> Tensor:
-        return values.new_zeros(images).index_add(0, terms.image, values)
+        return values.new_zeros(images).index_add(0, positives.image, values)
 
-    positives = by_image(torch.ones_like(terms.weight)).clamp(min=1)
+    count = by_image(torch.ones_like(positives.weight)).clamp(min=1)
     return FCOSLosses(
-        classification=terms.focal / positives,
-        box=by_image(terms.weighted_box) / by_image(terms.weight).clamp(min=1e-6),
-        centerness=by_image(terms.centerness) / positives,
+        classification=terms.focal / count,
+        box=by_image(terms.weighted_box) / by_image(positives.weight).clamp(min=1e-6),
+        centerness=by_image(terms.centerness) / count,
     )
 
 
@@ -93,16 +105,18 @@ class _Terms(NamedTuple):
     """Unnormalised: ``focal`` (N,); the others for each of the Q positives of the batch."""
 
     focal: Tensor
-    image: Tensor
     weighted_box: Tensor
-    weight: Tensor
     centerness: Tensor
 
 
-def _terms(output: HeadOutput, targets: FCOSTargets, preset: FCOSPreset, strides: Sequence[int]) -> _Terms:
-    # The one place where the host waits for a GPU: how many positives there are.
-    image, location = (targets.labels >= 0).nonzero(as_tuple=True)
-    weight = targets.centerness[image, location]
+def _terms(
+    positives: Positives,
+    output: HeadOutput,
+    targets: FCOSTargets,
+    preset: FCOSPreset,
+    strides: Sequence[int],
+) -> _Terms:
+    image, location, _, weight = positives
     # float32 whatever the network computed in: the logarithms and sums below need it.
     predicted = flatten_levels(output.boxes)[image, location].float()
     wanted = targets.distances[image, location]
@@ -112,9 +126,7 @@ def _terms(output: HeadOutput, targets: FCOSTargets, preset: FCOSPreset, strides
     logits = flatten_levels(output.centerness)[image, location, 0].float()
     return _Terms(
         focal=_focal(flatten_levels(output.class_logits).float(), targets.labels, image, location, preset),
-        image=image,
         weighted_box=iou_loss(predicted, wanted, preset.box_loss) * weight,
-        weight=weight,
         centerness=F.binary_cross_entropy_with_logits(logits, weight, reduction="none"),
     )
 

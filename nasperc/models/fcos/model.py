@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import Tensor
-
-from nasperc.models.detector import Detector
-from nasperc.models.fcos.decode import Detections, detect
-from nasperc.models.fcos.losses import FCOSLosses, fcos_losses
-from nasperc.models.fcos.preset import Crowd, FCOSPreset
-from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
-from nasperc.models.features import HeadOutput
+from nasperc.models.detector import Detector, DetectorOutput
+from nasperc.models.fcos.decode import detect
+from nasperc.models.fcos.losses import fcos_losses
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.fcos.targets import fcos_targets
+from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce, reduce_alone
+from nasperc.models.targets import Crowd
 
 
 class FCOS(Detector):
-    """A one-stage detector without anchors; its head is an FCOS head on any towers."""
+    """A one-stage detector without anchors; its head is an FCOS head on any towers.
+
+    An instance segmenter is a subclass that repeats nothing of it:
+
+    * ``__init__``: beside backbone, neck and head, modules of its own, e.g. a bottom module and a top layer.
+    * ``forward_features``: ``output = super().forward_features(features)``; what its modules make of
+      ``output.backbone``, ``output.neck`` and ``output.head.box_tower`` goes with ``output.head`` into a named tuple of
+      its own, ``output._replace(head=...)``.
+    * ``targets``: ``super().targets(...)`` knows the owner of each location; masks go beside it, and ``stack`` says
+      what becomes of them in a batch.
+    * ``losses``: ``fcos_positives`` and ``fcos_normalisers``, once; ``fcos_losses_at`` with both; then its own loss at
+      the same positives, over the same sums.
+    * ``detect``: :func:`nasperc.models.fcos.decode.detect` with ``top``: each detection has what its top layer
+      predicted at its location.
+    """
 
     @property
     def preset(self) -> FCOSPreset:
@@ -29,19 +43,16 @@ class FCOS(Detector):
         return self.preset.crowd
 
     def targets(
-        self,
-        boxes: Tensor,
-        labels: Tensor,
-        crowd: Tensor,
-        level_sizes: Sequence[tuple[int, int]],
-        size_scale: float = 1.0,
-    ) -> FCOSTargets:
-        """Targets of one image; ``size_scale`` is a factor on the sizes of interest."""
+        self, instances: Instances, level_sizes: Sequence[tuple[int, int]], size_scale: float = 1.0
+    ) -> Any:
+        """``FCOSTargets`` of one image; ``size_scale`` is a factor on the sizes of interest."""
+        assert instances.labels is not None
+        assert instances.crowd is not None
         preset = self.preset
         return fcos_targets(
-            boxes,
-            labels,
-            crowd,
+            instances.boxes,
+            instances.labels,
+            instances.crowd,
             level_sizes,
             self.strides,
             preset.sizes_of_interest,
@@ -49,9 +60,9 @@ class FCOS(Detector):
             size_scale,
         )
 
-    def losses(self, output: HeadOutput, targets: FCOSTargets, reduce: Reduce = reduce_alone) -> FCOSLosses:
-        """Losses of a batch against ``targets`` (N, P, ...); ``reduce`` as in :func:`fcos_losses`."""
-        return fcos_losses(output, targets, self.preset, self.strides, reduce)
+    def losses(self, output: DetectorOutput, targets: Any, reduce: Reduce = reduce_alone) -> Any:
+        """``FCOSLosses`` of a batch against ``FCOSTargets`` (N, P, ...); ``reduce`` as in :func:`fcos_normalisers`."""
+        return fcos_losses(output.head, targets, self.preset, self.strides, reduce)
 
-    def detect(self, output: HeadOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        return detect(output, self.strides, image_sizes, self.preset)
+    def detect(self, output: DetectorOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        return detect(output.head, self.strides, image_sizes, self.preset)

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nasperc.errors import InputError
+from nasperc.models.targets import Crowd
 
-Crowd = Literal["ignore", "background"]
 SizesOfInterest = tuple[tuple[float, float], ...]
 
 SIZES_OF_INTEREST: SizesOfInterest = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nasperc.models.fcos.preset import SizesOfInterest
+from nasperc.models.targets import BACKGROUND, IGNORE, NO_OWNER
 from nasperc.ops.boxes import boxes_to_distances, locations
-
-Targets = TypeVar("Targets", bound=tuple[Tensor, ...])
-
-BACKGROUND = -1
-IGNORE = -2
 
 
 class FCOSTargets(NamedTuple):
@@ -22,12 +18,14 @@ class FCOSTargets(NamedTuple):
 
     ``labels`` (P,) int64: class, ``BACKGROUND``, or ``IGNORE`` (inside a crowd region and no positive).
     ``distances`` (P, 4) float32 to left, top, right, bottom in input pixels, 0 where not positive.
-    ``centerness`` (P,) float32, 0 where not positive.
+    ``centerness`` (P,) float32, 0 where not positive. ``owner`` (P,) int64: index of the box that a location belongs
+    to, -1 where not positive; None: not known, as in a feature cache, which has no use for it.
     """
 
     labels: Tensor
     distances: Tensor
     centerness: Tensor
+    owner: Tensor | None = None
 
 
 def fcos_targets(
@@ -48,7 +46,8 @@ def fcos_targets(
     Args:
         boxes: (M, 4) as (x1, y1, x2, y2) in input pixels.
         labels: (M,) int64.
-        crowd: (M,) bool; such a box is no object, but what lies inside is not background either.
+        crowd: (M,) bool; such a box is no object, but what lies inside is not background either. It counts in the
+            numbering of the owners.
         level_sizes: (H, W) of each level.
         strides: of each level, in input pixels.
         sizes_of_interest: (low, high) of each level, in pixels of a full-size image.
@@ -58,20 +57,21 @@ def fcos_targets(
             (thesis 7.4.1).
     """
     points, strides_at, low, high = _location_table(level_sizes, strides, sizes_of_interest, boxes.device)
-    objects, crowds = boxes[~crowd].float(), boxes[crowd].float()
-    object_labels = labels[~crowd]
+    index = (~crowd).nonzero()[:, 0]
+    objects, crowds = boxes[index].float(), boxes[crowd].float()
     in_crowd = _inside(points, crowds).any(dim=0)
     out_labels = torch.full((len(points),), BACKGROUND, dtype=torch.int64, device=boxes.device)
     out_labels[in_crowd] = IGNORE
     distances = torch.zeros(len(points), 4, device=boxes.device)
     centerness = torch.zeros(len(points), device=boxes.device)
+    owner = torch.full_like(out_labels, NO_OWNER)
     if len(objects) == 0:
-        return FCOSTargets(out_labels, distances, centerness)
+        return FCOSTargets(out_labels, distances, centerness, owner)
 
-    # By ascending area, stable: then the owner of a location is its first candidate.
+    # By ascending area, stable: then a location belongs to its first candidate.
     area = (objects[:, 2] - objects[:, 0]) * (objects[:, 3] - objects[:, 1])
     order = torch.sort(area, stable=True).indices
-    objects, object_labels = objects[order], object_labels[order]
+    objects, index = objects[order], index[order]
     to_sides = boxes_to_distances(points, objects[:, None])
     longest = to_sides.amax(dim=-1)
     candidate = (longest >= low * size_scale) & (longest <= high * size_scale)
@@ -79,13 +79,14 @@ def fcos_targets(
     if centre_sampling_radius is not None:
         candidate &= _near_centre(points, strides_at * centre_sampling_radius, objects)
     rank = torch.arange(len(objects), device=boxes.device)[:, None]
-    owner = torch.where(candidate, rank, len(objects)).amin(dim=0)
-    positive = owner < len(objects)
-    owner = owner[positive]
-    out_labels[positive] = object_labels[owner].to(torch.int64)
-    distances[positive] = to_sides[owner, positive.nonzero()[:, 0]]
+    first = torch.where(candidate, rank, len(objects)).amin(dim=0)
+    positive = first < len(objects)
+    first = first[positive]
+    owner[positive] = index[first]
+    out_labels[positive] = labels[index[first]].to(torch.int64)
+    distances[positive] = to_sides[first, positive.nonzero()[:, 0]]
     centerness[positive] = centerness_of(distances[positive])
-    return FCOSTargets(out_labels, distances, centerness)
+    return FCOSTargets(out_labels, distances, centerness, owner)
 
 
 def centerness_of(distances: Tensor) -> Tensor:
@@ -94,11 +95,6 @@ def centerness_of(distances: Tensor) -> Tensor:
     horizontal = torch.minimum(left, right) / torch.maximum(left, right)
     vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)
     return (horizontal * vertical).sqrt()
-
-
-def stack_targets(targets: Sequence[Targets]) -> Targets:
-    """Targets of N images of one size as one, with a leading N; named tuples of tensors of any detector."""
-    return type(targets[0])(*(torch.stack(field) for field in zip(*targets, strict=True)))
 
 
 def _location_table(

@@ -41,6 +41,17 @@ def anchors(
     return torch.cat(by_level)
 
 
+def by_anchor(levels: Sequence[Tensor]) -> Tensor:
+    """Maps (N, A * C, H_l, W_l) of all levels, A anchors at a location, as (N, P, C), in the order of the anchors."""
+    return torch.cat(
+        [
+            level.permute(0, 2, 3, 1).reshape(len(level), -1, level.shape[1] // ANCHORS_PER_LOCATION)
+            for level in levels
+        ],
+        dim=1,
+    )
+
+
 def _shapes(side: float, device: torch.device | str | None) -> Tensor:
     """Width and height (A, 2) of the anchors of one level."""
     return torch.tensor(

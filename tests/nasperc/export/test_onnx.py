@@ -106,7 +106,7 @@ def test_who_follows_the_metadata_gets_the_boxes_of_torch(
     found = session.run(list(outputs), {"image": given[None].numpy()})
     padded = collate([Sample(pixels, Meta(1, path, (80, 100)))], module.normalisation).images
     with torch.no_grad():
-        expected = decode(module.detector(padded), module.detector.strides)
+        expected = decode(module.detector(padded).head, module.detector.strides)
     # The padding's colour is rounded to whole numbers.
     torch.testing.assert_close(torch.from_numpy(found[0]), expected[0], rtol=0, atol=0.5)
     torch.testing.assert_close(torch.from_numpy(found[1]), expected[1], rtol=0, atol=0.01)

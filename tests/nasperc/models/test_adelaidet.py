@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from nasperc.data.batch import collate
 from nasperc.data.normalisation import get_normalisation
 from nasperc.data.sample import Meta, Sample
-from nasperc.models.fcos.decode import detect, rescale
+from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.losses import fcos_losses
 from nasperc.models.fcos.preset import PRESETS
-from nasperc.models.fcos.targets import fcos_targets, stack_targets
+from nasperc.models.fcos.targets import fcos_targets
 from nasperc.models.features import HeadOutput
+from nasperc.models.targets import stack_targets
 
 ADELAIDET = PRESETS["adelaidet"]
 CLASSES = 2
@@ -78,7 +79,7 @@ def test_detections(seed: int, size: tuple[int, int], classes: int) -> None:
     levels = random_levels(seed, padded, classes=classes)
     original = (3 * size[0] // 2, 2 * size[1])  # factors without rounding: a box on the border stays empty
     (found,) = detect(output_of(levels), STRIDES, [size], ADELAIDET)
-    found = rescale(found, size, original)
+    found = found.rescale(size, original)
     wanted = detections(levels, 0, size, original)
     assert len(wanted) > 50
     assert found.labels.tolist() == [each.label for each in wanted]
@@ -103,12 +104,12 @@ def test_empty_boxes_take_places_and_are_dropped_at_the_end() -> None:
     (found,) = detect(output_of(levels), STRIDES, [(128, 128)], ADELAIDET)
     # 16 empty ones before 224 that tie: all of these tie with the 100th.
     assert len(found.scores) == 240
-    assert len(rescale(found, (128, 128), (128, 128)).scores) == 224
+    assert len(found.rescale((128, 128), (128, 128)).scores) == 224
     levels[0].logits[0, 0, 1:8] += torch.linspace(0.1, 0.9, 7 * 16).view(7, 16)
     (found,) = detect(output_of(levels), STRIDES, [(128, 128)], ADELAIDET)
     assert len(found.scores) == 100
     assert (
-        len(rescale(found, (128, 128), (128, 128)).scores)
+        len(found.rescale((128, 128), (128, 128)).scores)
         == 84
         == len(detections(levels, 0, *[(128, 128)] * 2))
     )

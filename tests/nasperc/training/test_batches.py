@@ -55,6 +55,16 @@ def test_multi_scale_and_crop(dataset, recipe):
     assert all(len(sample.boxes) for step in range(4) for sample in cropped[step].samples)
 
 
+@pytest.mark.parametrize(("divisor", "size"), [(4, (48, 60)), (32, (64, 64)), (128, (128, 128))])
+def test_images_are_padded_to_the_divisor(dataset, recipe, divisor, size):
+    small = recipe.model_copy(update={"short_sides": (48,)})
+    batch = TrainingBatches(dataset, small, NORMALISATION, seed=0, divisor=divisor)[0]
+    assert batch.sizes == [(48, 60)] * 2
+    assert batch.images.shape[-2:] == size
+    assert not batch.images[:, :, 48:].any()
+    assert not batch.images[:, :, :, 60:].any()
+
+
 def test_a_reader_that_stops_early_leaves_no_thread_waiting(dataset, recipe):
     stream = TrainingBatches(dataset, recipe, NORMALISATION, seed=0).ahead(0, 1000)
     next(stream)

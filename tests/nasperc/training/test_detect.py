@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from nasperc.data.normalisation import get_normalisation
-from nasperc.models.fcos.decode import Detections
+from nasperc.models.instances import Instances
 from nasperc.training.detect import detect, detect_dataset
 
 TF = get_normalisation("tf")
@@ -10,8 +11,9 @@ TF = get_normalisation("tf")
 class Oracle(torch.nn.Module):
     """Stands in for a detector: knows where the objects are in the resized image, from its size."""
 
-    def __init__(self, boxes):
+    def __init__(self, boxes, divisor=32):
         super().__init__()
+        self.divisor = divisor
         self.anchor = torch.nn.Parameter(torch.zeros(()))
         self.boxes, self.seen = boxes, []
 
@@ -20,7 +22,8 @@ class Oracle(torch.nn.Module):
         return images
 
     def detect(self, output, sizes):
-        return [Detections(self.boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 1, 1])) for _ in sizes]
+        labels, scores = torch.tensor([0, 1, 1]), torch.tensor([0.9, 0.8, 0.7])
+        return [Instances(self.boxes, labels=labels, scores=scores) for _ in sizes]
 
 
 def test_boxes_come_back_in_original_pixels(dataset):
@@ -32,6 +35,14 @@ def test_boxes_come_back_in_original_pixels(dataset):
     assert model.seen == [(1, 3, 32, 64)]
     torch.testing.assert_close(found.boxes, torch.tensor([[4.0, 8.0, 20.0, 40.0], [60.0, 20.0, 80.0, 64.0]]))
     assert found.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("divisor", "size"), [(4, (32, 40)), (128, (128, 128))])
+def test_images_are_padded_to_the_divisor_of_the_model(dataset, divisor, size):
+    model = Oracle(torch.tensor([[2.0, 4.0, 10.0, 20.0]] * 3), divisor)
+    (found,) = detect(model, [dataset[0]], TF, 32, 64)
+    assert model.seen == [(1, 3, *size)]
+    torch.testing.assert_close(found.boxes[0], torch.tensor([4.0, 8.0, 20.0, 40.0]))
 
 
 def test_results_in_coco_form_and_batches(dataset):

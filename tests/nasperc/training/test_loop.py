@@ -73,6 +73,20 @@ def test_sizes_of_interest_are_scaled_by_the_recipe(make_detector, dataset, reci
     assert first_losses(make_detector(), 0.08) != first_losses(make_detector(), 1.0)
 
 
+def test_batches_are_padded_to_the_divisor_of_the_model(make_detector, dataset, recipe):
+    seen = set()
+
+    def losses(model, batch):
+        seen.add(tuple(batch.images.shape[-2:]))
+        return detection_losses(model, batch)
+
+    model = make_detector()
+    model.divisor = 4
+    small = recipe.model_copy(update={"short_sides": (48,)})
+    train(model, dataset, small, seed=0, normalisation=TF, losses=losses)
+    assert seen == {(48, 60)}
+
+
 def with_crowd(dataset, **more):
     """Every image's first object as crowd."""
     records = [

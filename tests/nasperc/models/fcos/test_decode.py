@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from nasperc.models.fcos.decode import Detections, decode, detect, rescale
+from nasperc.models.fcos.decode import decode, detect
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
 from nasperc.models.features import HeadOutput
 
@@ -85,6 +86,63 @@ def test_it_agrees_with_the_loop(seed: int, name: str, overrides: dict[str, obje
         torch.testing.assert_close(found[image].boxes, torch.tensor([box for _, _, box in wanted]))
 
 
+def coordinates(images: int) -> list[Tensor]:
+    """A top layer that predicts image, level, row and column of each location."""
+    maps = []
+    for level, (height, width) in enumerate(SIZES):
+        fields = torch.meshgrid(
+            torch.arange(images),
+            torch.tensor([level]),
+            torch.arange(height),
+            torch.arange(width),
+            indexing="ij",
+        )
+        maps.append(torch.stack([field[:, 0] for field in fields], dim=1).float())
+    return maps
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("pre_nms_top", [10, 1000])
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_each_detection_has_what_the_top_layer_predicts_at_its_location(
+    name: str, pre_nms_top: int, memory_format: torch.memory_format
+) -> None:
+    preset = PRESETS[name].model_copy(update={"pre_nms_top": pre_nms_top, "clip_before_nms": False})
+    output, sizes = example(3), [(48, 64), (40, 50)]
+    top = [level.contiguous(memory_format=memory_format) for level in coordinates(images=2)]
+    with_top, without = (detect(output, STRIDES, sizes, preset, each) for each in (top, None))
+    for image, (found, plain) in enumerate(zip(with_top, without, strict=True)):
+        assert plain.top is None
+        assert found.top is not None
+        assert torch.equal(found.boxes, plain.boxes)
+        assert len(found) > 5
+        for box, label, score, (at, level, row, column) in zip(
+            found.boxes, found.labels, found.scores, found.top.long().tolist(), strict=True
+        ):
+            assert at == image
+            stride = STRIDES[level]
+            x, y = stride // 2 + column * stride, stride // 2 + row * stride
+            left, upper, right, lower = output.boxes[level][image, :, row, column]
+            torch.testing.assert_close(box, torch.stack((x - left, y - upper, x + right, y + lower)))
+            there = (output.class_logits[level][image, label], output.centerness[level][image, 0])
+            torch.testing.assert_close(
+                score**2, there[0][row, column].sigmoid() * there[1][row, column].sigmoid()
+            )
+
+
+def test_what_the_top_layer_predicts_stays_with_clipped_boxes() -> None:
+    output, top = example(4), coordinates(images=2)
+    preset = PRESETS["nas_fcos"]
+    for image, found in enumerate(detect(output, STRIDES, [(40, 40)] * 2, preset, top)):
+        assert found.top is not None
+        for box, (_, level, row, column) in zip(found.boxes, found.top.long().tolist(), strict=True):
+            stride = STRIDES[level]
+            x, y = stride // 2 + column * stride, stride // 2 + row * stride
+            left, upper, right, lower = output.boxes[level][image, :, row, column].tolist()
+            whole = torch.tensor([x - left, y - upper, x + right, y + lower])
+            torch.testing.assert_close(box, whole.clamp(0, 40))
+
+
 def test_all_that_tie_with_the_last_one_stay() -> None:
     output = example(0, images=1)
     for x in (*output.class_logits, *output.centerness):
@@ -142,15 +200,3 @@ def test_decoding() -> None:
     torch.testing.assert_close(boxes[0, 54], torch.stack((40 - left, 24 - top, 40 + right, 24 + bottom)))
     torch.testing.assert_close(scores[0, 54], output.class_logits[1][0, :, 1, 2].sigmoid())
     torch.testing.assert_close(centerness[0, 54], output.centerness[1][0, 0, 1, 2].sigmoid())
-
-
-def test_rescaling_clips_and_drops_what_is_outside() -> None:
-    found = Detections(
-        boxes=torch.tensor([[10.0, 10, 30, 20], [-5, -5, 5, 5], [110, 0, 130, 10], [0, 60, 10, 60]]),
-        scores=torch.tensor([0.9, 0.8, 0.7, 0.6]),
-        labels=torch.tensor([0, 1, 2, 0]),
-    )
-    scaled = rescale(found, (50, 100), (100, 300))
-    assert scaled.boxes.tolist() == [[30, 20, 90, 40], [0, 0, 15, 10]]
-    assert scaled.labels.tolist() == [0, 1]
-    torch.testing.assert_close(scaled.scores, torch.tensor([0.9, 0.8]))

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasperc.models.fcos.losses import FCOSLosses, fcos_losses, fcos_losses_per_image, flatten_levels
+from nasperc.models.fcos.losses import FCOSLosses, fcos_losses, fcos_losses_per_image
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
-from nasperc.models.fcos.targets import BACKGROUND, IGNORE, FCOSTargets
+from nasperc.models.fcos.targets import FCOSTargets
 from nasperc.models.features import HeadOutput
+from nasperc.models.targets import BACKGROUND, IGNORE, NO_OWNER, flatten_levels
 
 STRIDES = (8, 16)
 SIZES = ((2, 3), (1, 2))
@@ -26,7 +27,10 @@ def example(images: int = 2, seed: int = 0) -> tuple[HeadOutput, FCOSTargets]:
     positive = labels >= 0
     distances = torch.rand(images, LOCATIONS, 4) * 20 + 1
     centerness = torch.rand(images, LOCATIONS) * 0.9 + 0.05
-    return HeadOutput(*maps), FCOSTargets(labels, distances * positive[..., None], centerness * positive)
+    owner = torch.where(positive, labels, NO_OWNER)
+    return HeadOutput(*maps), FCOSTargets(
+        labels, distances * positive[..., None], centerness * positive, owner
+    )
 
 
 def location(index: int) -> tuple[int, int, int]:
@@ -152,7 +156,9 @@ def test_losses_and_gradients_of_the_parts_of_a_batch_add_up_to_its_own(name: st
 
 def without_positives(targets: FCOSTargets) -> FCOSTargets:
     labels = torch.full_like(targets.labels, BACKGROUND)
-    return FCOSTargets(labels, torch.zeros_like(targets.distances), torch.zeros_like(targets.centerness))
+    nowhere = torch.full_like(targets.labels, NO_OWNER)
+    zeros = (torch.zeros_like(targets.distances), torch.zeros_like(targets.centerness))
+    return FCOSTargets(labels, *zeros, nowhere)
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -196,13 +202,3 @@ def test_half_precision_outputs_are_summed_in_float32() -> None:
     found = fcos_losses(rounded, targets, PRESETS["nas_fcos"], STRIDES)
     assert all(x.dtype == torch.float32 for x in found)
     assert values(found) == pytest.approx(values(fcos_losses(wanted, targets, PRESETS["nas_fcos"], STRIDES)))
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_flattening_goes_level_by_level_and_row_by_row(memory_format: torch.memory_format) -> None:
-    levels = [torch.randn(2, 5, *size).contiguous(memory_format=memory_format) for size in SIZES]
-    flat = flatten_levels(levels)
-    assert flat.shape == (2, LOCATIONS, 5)
-    for index in range(LOCATIONS):
-        level, row, column = location(index)
-        assert torch.equal(flat[:, index], levels[level][:, :, row, column])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nasperc.models.fcos.preset import SIZES_OF_INTEREST
-from nasperc.models.fcos.targets import BACKGROUND, IGNORE, FCOSTargets, fcos_targets, stack_targets
+from nasperc.models.fcos.targets import FCOSTargets, fcos_targets
+from nasperc.models.targets import BACKGROUND, IGNORE, NO_OWNER
 
 SIZES = ((-1.0, 8.0), (8.0, 16.0), (16.0, math.inf))
 STRIDES = (4, 8, 16)
@@ -18,8 +19,8 @@ LEVEL_SIZES = [(8, 10), (4, 5), (2, 3)]
 
 def slow_targets(
     boxes: list[list[float]], labels: list[int], crowd: list[bool], radius: float | None, scale: float
-) -> list[tuple[int, tuple[float, ...], float]]:
-    """One location and one box at a time, in the order of the definition."""
+) -> list[tuple[int, tuple[float, ...], float, int]]:
+    """One location and one box at a time, in the order of the definition: label, distances, centerness, owner."""
     result = []
     for (height, width), stride, (low, high) in zip(LEVEL_SIZES, STRIDES, SIZES, strict=True):
         for row in range(height):
@@ -42,12 +43,14 @@ def slow_targets(
                     key = ((x2 - x1) * (y2 - y1), index)
                     best = key if best is None else min(best, key)
                 if best is None:
-                    result.append((IGNORE if ignored else BACKGROUND, (0.0, 0.0, 0.0, 0.0), 0.0))
+                    label = IGNORE if ignored else BACKGROUND
+                    result.append((label, (0.0, 0.0, 0.0, 0.0), 0.0, NO_OWNER))
                     continue
                 x1, y1, x2, y2 = boxes[best[1]]
                 left, top, right, bottom = x - x1, y - y1, x2 - x, y2 - y
                 centerness = min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom)
-                result.append((labels[best[1]], (left, top, right, bottom), math.sqrt(centerness)))
+                sides = (left, top, right, bottom)
+                result.append((labels[best[1]], sides, math.sqrt(centerness), best[1]))
     return result
 
 
@@ -87,6 +90,8 @@ def test_it_agrees_with_the_loop(
     assert found.labels.tolist() == [each[0] for each in wanted]
     assert found.distances.tolist() == [list(each[1]) for each in wanted]
     torch.testing.assert_close(found.centerness, torch.tensor([each[2] for each in wanted]))
+    assert found.owner is not None
+    assert found.owner.tolist() == [each[3] for each in wanted]
 
 
 def one_level(
@@ -124,6 +129,16 @@ def test_the_smaller_box_wins_and_the_first_of_equals() -> None:
     assert positives(one_level([[0, 0, 8, 32], [0, 0, 32, 8]]))[0, 0] == 0
 
 
+def test_crowds_count_in_the_numbering_of_the_owners() -> None:
+    boxes = [[0.0, 0.0, 32.0, 32.0], [0.0, 0.0, 32.0, 32.0], [0.0, 0.0, 16.0, 16.0], [24.0, 24.0, 32.0, 32.0]]
+    crowd = torch.tensor([True, False, True, False])
+    targets = fcos_targets(torch.tensor(boxes), torch.tensor([5, 6, 7, 5]), crowd, [(4, 4)], [8], ((-1, 64),))
+    assert targets.owner is not None
+    # The one at (28, 28) belongs to the smaller box; crowd owns nothing.
+    assert targets.owner.tolist() == [1] * 15 + [3]
+    assert targets.labels.tolist() == [6] * 15 + [5]
+
+
 def test_the_sizes_of_interest_shrink_with_the_proxy() -> None:
     box = [[0.0, 0.0, 32.0, 32.0]]
     assert (one_level(box, (-1, 64)).labels == 0).all()
@@ -141,6 +156,8 @@ def test_an_image_without_objects_is_background() -> None:
     assert (targets.labels == BACKGROUND).all()
     assert targets.labels.dtype == torch.int64
     assert targets.distances.shape == (len(targets.labels), 4)
+    assert targets.owner is not None
+    assert (targets.owner == NO_OWNER).all()
 
 
 @pytest.mark.parametrize(("side", "level"), [(64, 0), (128, 1), (256, 2), (512, 3), (1024, 4)])
@@ -153,11 +170,3 @@ def test_each_level_takes_its_sizes(side: int, level: int) -> None:
     targets = fcos_targets(square, label, crowd, sizes, strides, SIZES_OF_INTEREST)
     positive = [bool((part == 3).any()) for part in targets.labels.split([h * w for h, w in sizes])]
     assert positive == [each == level for each in range(5)]
-
-
-def test_stacking() -> None:
-    one, two = targets_of([[0, 0, 20, 20]], [1], [False], None, 1.0), targets_of([], [], [], None, 1.0)
-    batch = stack_targets([one, two])
-    assert torch.equal(batch.labels[0], one.labels)
-    assert torch.equal(batch.distances[1], two.distances)
-    assert batch.centerness.shape == (2, len(one.labels))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nasperc.models.detector import DetectorOutput
 from nasperc.models.features import FeatureSpec
 from nasperc.models.retinanet.anchors import anchors
 from nasperc.models.retinanet.head import AnchorOutput
@@ -28,11 +29,12 @@ def iou(a: list[float], b: list[float]) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-def slow_targets(boxes: Tensor, labels: Tensor, crowd: Tensor, references: Tensor) -> tuple[list[int], list]:
+def slow_targets(boxes: Tensor, labels: Tensor, crowd: Tensor, references: Tensor) -> tuple[list, list, list]:
     objects = [(b, int(k)) for b, k, c in zip(boxes.tolist(), labels, crowd, strict=True) if not c]
     crowds = [b for b, c in zip(boxes.tolist(), crowd, strict=True) if c]
     table = [[iou(box, anchor) for anchor in references.tolist()] for box, _ in objects]
-    out_labels, deltas = [], []
+    index_of = [index for index, each in enumerate(crowd.tolist()) if not each]
+    out_labels, deltas, owners = [], [], []
     for index, (x1, y1, x2, y2) in enumerate(references.tolist()):
         overlaps = [row[index] for row in table]
         best = max(overlaps, default=0.0)
@@ -43,11 +45,13 @@ def slow_targets(boxes: Tensor, labels: Tensor, crowd: Tensor, references: Tenso
             steps = [((a1 + a2) / 2 - cx) / w, ((b1 + b2) / 2 - cy) / h]
             deltas.append([*steps, math.log((a2 - a1) / w), math.log((b2 - b1) / h)])
             out_labels.append(label)
+            owners.append(index_of[overlaps.index(best)])
             continue
         deltas.append([0.0] * 4)
+        owners.append(-1)
         in_crowd = any(b[0] < cx < b[2] and b[1] < cy < b[3] for b in crowds)
         out_labels.append(-2 if best >= 0.4 or in_crowd else -1)
-    return out_labels, deltas
+    return out_labels, deltas, owners
 
 
 # Whole pixels: no IoU lies within rounding of 0.4 or 0.5 but those that are exactly there.
@@ -64,7 +68,7 @@ def test_matching_against_loops(objects: list) -> None:
     crowd = torch.tensor([c for _, _, c in objects], dtype=torch.bool)
     references = anchors(SIZES, STRIDES).round()
     targets = anchor_targets(boxes, labels, crowd, references)
-    wanted_labels, wanted_deltas = slow_targets(boxes, labels, crowd, references)
+    wanted_labels, wanted_deltas, wanted_owners = slow_targets(boxes, labels, crowd, references)
     # Equal overlaps in exact arithmetic may differ in the last bit of float32: leave ties of the best out.
     sure = torch.ones(len(references), dtype=torch.bool)
     kept = [b for b, _, c in objects if not c]
@@ -77,6 +81,7 @@ def test_matching_against_loops(objects: list) -> None:
         sure &= ~near
     assert targets.labels[sure].tolist() == torch.tensor(wanted_labels)[sure].tolist()
     torch.testing.assert_close(targets.deltas[sure], torch.tensor(wanted_deltas)[sure])
+    assert targets.owner[sure].tolist() == torch.tensor(wanted_owners)[sure].tolist()
 
 
 def test_thresholds_at_their_edges() -> None:
@@ -154,18 +159,19 @@ def test_losses_against_loops() -> None:
                     d = abs(a - b)
                     box += 0.5 * d * d / 0.1 if d < 0.1 else d - 0.05
     positives = int((labels >= 0).sum())
-    losses = detector().losses(output, AnchorTargets(labels, deltas))
+    of_images = DetectorOutput([], [], output)
+    losses = detector().losses(of_images, AnchorTargets(labels, deltas))
     assert losses.classification.item() == pytest.approx(focal / positives, rel=1e-4)
     assert losses.box.item() == pytest.approx(box / positives, rel=1e-4)
     # Of two processes that share a batch, each gives its part.
-    parts = detector().losses(output, AnchorTargets(labels, deltas), lambda count: 2 * count)
+    parts = detector().losses(of_images, AnchorTargets(labels, deltas), lambda count: 2 * count)
     assert parts.total().item() == pytest.approx((focal + box) / positives / 2, rel=1e-4)
 
 
 def test_detections_against_loops() -> None:
     output, size = random_output(2, spread=1.5), (30, 44)
     references = anchors(SIZES, STRIDES).tolist()
-    for image, found in enumerate(detector().detect(output, [size, size])):
+    for image, found in enumerate(detector().detect(DetectorOutput([], [], output), [size, size])):
         candidates = []
         first = 0
         for logits, deltas in zip(output.class_logits, output.deltas, strict=True):
