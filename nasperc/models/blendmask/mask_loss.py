@@ -9,20 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasperc.models.reduction import Reduce, reduce_alone
 
-
-def mask_loss(logits: Tensor, masks: Tensor, weights: Tensor, reduce: Reduce = reduce_alone) -> Tensor:
+def mask_loss(logits: Tensor, masks: Tensor, weights: Tensor, total_weight: Tensor) -> Tensor:
     """Cross-entropy, mean over R x R, weighted by location and divided by the sum of the weights (AdelaiDet).
 
     Args:
         logits: (Q, R, R).
         masks: (Q, R, R) bool, the objects inside of the same boxes.
         weights: (Q,), the centerness targets of the locations.
-        reduce: of the processes that share a batch, for the sum of the weights.
+        total_weight: their sum over all processes that share the batch, above 0.
     """
     losses = F.binary_cross_entropy_with_logits(logits.float(), masks.float(), reduction="none").mean((1, 2))
-    return (losses * weights).sum() / reduce(weights.sum()).clamp(min=1e-6)
+    return (losses * weights).sum() / total_weight
 
 
 def most_central(image: Tensor, weights: Tensor, count: int) -> Tensor:

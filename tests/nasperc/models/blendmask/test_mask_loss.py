@@ -23,22 +23,24 @@ def test_the_loss_read_slowly() -> None:
             for value, inside in zip(row, wanted, strict=True)
         ]
         total += weight * sum(pixels) / 16
-    assert mask_loss(logits, masks, weights).item() == pytest.approx(total / weights.sum().item(), rel=1e-5)
+    assert mask_loss(logits, masks, weights, weights.sum()).item() == pytest.approx(
+        total / weights.sum().item(), rel=1e-5
+    )
 
 
 def test_the_losses_of_parts_of_a_batch_add_up_to_that_of_the_whole() -> None:
     logits, masks, weights = batch()
     parts = [
-        mask_loss(logits[part], masks[part], weights[part], lambda _: weights.sum())
+        mask_loss(logits[part], masks[part], weights[part], weights.sum())
         for part in (slice(0, 2), slice(2, 5), slice(5, 5))
     ]
-    torch.testing.assert_close(torch.stack(parts).sum(), mask_loss(logits, masks, weights))
+    torch.testing.assert_close(torch.stack(parts).sum(), mask_loss(logits, masks, weights, weights.sum()))
 
 
 def test_no_positive_is_a_loss_of_zero_with_gradients_of_zero() -> None:
     logits, masks, weights = (field[:0] for field in batch())
     logits = logits.clone().requires_grad_()
-    loss = mask_loss(logits, masks, weights)
+    loss = mask_loss(logits, masks, weights, torch.tensor(1e-6))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None
@@ -46,9 +48,9 @@ def test_no_positive_is_a_loss_of_zero_with_gradients_of_zero() -> None:
 
 def test_half_precision_is_summed_in_single() -> None:
     logits, masks, weights = batch()
-    half = mask_loss(logits.bfloat16(), masks, weights)
+    half = mask_loss(logits.bfloat16(), masks, weights, weights.sum())
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, mask_loss(logits.bfloat16().float(), masks, weights))
+    torch.testing.assert_close(half, mask_loss(logits.bfloat16().float(), masks, weights, weights.sum()))
 
 
 def test_the_most_central_locations_of_each_image() -> None:
