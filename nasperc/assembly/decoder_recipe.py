@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nasperc.assembly.detector import DEEPEST, Baseline, BaselineKind, Decoder, Searched
 from nasperc.errors import InputError
+from nasperc.models.necks.fpn import FCOS_ENDS, PyramidEnds
 from nasperc.plain_files import parse_json, read_json
 from search_spaces.base import WIDEST, SearchSpace
 
 
 class DecoderRecipe(BaseModel):
     """``name``: a baseline, or ``searched`` with its ``architecture``: a file (.json), or the name of a package file
-    under ``experiments``. ``depth``: layers of a tower of a baseline."""
+    under ``experiments``. Of baselines only: ``depth``, layers of a tower; ``ends``, the finest and the coarsest level
+    of the pyramid; ``merged_tower``, one tower for class and box."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,11 +27,21 @@ class DecoderRecipe(BaseModel):
     fpn_width: int = Field(default=256, ge=32, le=WIDEST, multiple_of=32)
     head_width: int = Field(default=256, ge=32, le=WIDEST, multiple_of=32)
     depth: int = Field(default=4, ge=1, le=DEEPEST)
+    ends: PyramidEnds = FCOS_ENDS
+    merged_tower: bool = False
 
     @model_validator(mode="after")
     def _architecture_belongs_to_searched(self) -> Self:
         if (self.name == "searched") != (self.architecture is not None):
             raise ValueError("a decoder named searched has an architecture, and no other one has")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_fit_the_decoder(self) -> Self:
+        if self.name == "searched" and self.ends != FCOS_ENDS:
+            raise ValueError("a searched pyramid has the levels P3 to P7: leave ends away")
+        if self.name in ("searched", "fpn-retinanet") and self.merged_tower:
+            raise ValueError(f"the two towers of {self.name} cannot be merged: leave merged_tower away")
         return self
 
 
@@ -40,7 +52,14 @@ def recipe_decoder(recipe: DecoderRecipe, space: SearchSpace) -> Decoder:
         InputError: the architecture file is missing or unreadable, or none of the space; the space makes no decoder.
     """
     if recipe.name != "searched":
-        return Baseline(recipe.fpn_width, recipe.head_width, recipe.depth, recipe.name)
+        return Baseline(
+            recipe.fpn_width,
+            recipe.head_width,
+            recipe.depth,
+            recipe.name,
+            ends=recipe.ends,
+            merged_tower=recipe.merged_tower,
+        )
     assert recipe.architecture is not None
     values, where = _read(recipe.architecture)
     # An architecture file may say at which widths it was searched; the recipe's count.

@@ -18,13 +18,15 @@ from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import FeatureSpec
 from nasperc.models.necks.deform_fpn import DeformFPN
-from nasperc.models.necks.fpn import FPN
+from nasperc.models.necks.fpn import FCOS_ENDS, FPN, PyramidEnds
 from nasperc.models.retinanet.head import RetinaNetHead
 from nasperc.models.retinanet.model import RetinaNet
 from search_spaces.base import Architecture, BuildContext, SearchSpace
 
 # Layers of a tower; a file may ask for any number.
 DEEPEST = 64
+# Of the finest level that a head looks at: a P2 is for what reads the pyramid beside it.
+_HEAD_STRIDE = 8
 
 BaselineKind = Literal["fpn-fcos", "deform-fpn-fcos", "fpn-retinanet"]
 # As the thesis calls them.
@@ -41,7 +43,8 @@ BASELINE_PARTS = ("fpn", "head")
 class Baseline:
     """A decoder made by hand: what every comparison has as a row. Widths in channels, depth in layers of a tower.
 
-    ``anchor_scale``: of the anchors of FPN-RetinaNet, see :class:`RetinaNet`.
+    ``anchor_scale``: of the anchors of FPN-RetinaNet, see :class:`RetinaNet`. ``ends``: of the pyramid; the levels of
+    the head begin with P3, whether or not there is a P2. ``merged_tower``: of FCOS, see :class:`FCOSTowers`.
     """
 
     fpn_width: int = 256
@@ -49,6 +52,8 @@ class Baseline:
     depth: int = 4
     kind: BaselineKind = "fpn-fcos"
     anchor_scale: float = 1.0
+    ends: PyramidEnds = FCOS_ENDS
+    merged_tower: bool = False
 
     @property
     def widths(self) -> dict[str, int]:
@@ -83,12 +88,14 @@ def build_decoder(
 ) -> dict[str, nn.Module]:
     """``neck`` and ``head`` on backbone features ``inputs``."""
     if isinstance(decoder, Baseline):
-        neck = (DeformFPN if decoder.kind == "deform-fpn-fcos" else FPN)(inputs, decoder.fpn_width)
+        fpn = DeformFPN if decoder.kind == "deform-fpn-fcos" else FPN
+        neck = fpn(inputs, decoder.fpn_width, ends=decoder.ends)
+        levels = tuple(spec for spec in neck.out if spec.stride >= _HEAD_STRIDE)
+        sizes = (decoder.fpn_width, decoder.head_width, decoder.depth)
         if decoder.kind == "fpn-retinanet":
-            sizes = (decoder.fpn_width, decoder.head_width, decoder.depth)
-            return {"neck": neck, "head": RetinaNetHead(*sizes, num_classes, neck.out)}
-        towers = FCOSTowers(decoder.fpn_width, decoder.head_width, decoder.depth)
-        return {"neck": neck, "head": FCOSHead(towers, num_classes, preset, neck.out)}
+            return {"neck": neck, "head": RetinaNetHead(*sizes, num_classes, levels)}
+        towers = FCOSTowers(*sizes, merged=decoder.merged_tower)
+        return {"neck": neck, "head": FCOSHead(towers, num_classes, preset, levels)}
     context = FCOSContext(num_classes, preset)
     return decoder.space.build(decoder.architecture, inputs, decoder.widths, context)
 

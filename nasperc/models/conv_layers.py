@@ -57,11 +57,12 @@ class GlobalPooling(nn.Sequential):
     """Mean over H and W, 1x1, BN, ReLU, and back to the size of the input: (N, C, H, W) -> (N, O, H, W).
 
     Bilinear upsampling of a single pixel repeats it, so that is what is done; the result is a view in which all
-    pixels share their memory. In training BN sees N values a channel, so N must be at least 2.
+    pixels share their memory. In training BN sees N values a channel, so N must be at least 2; where a batch may be
+    one image, ``norm`` is ``nn.Identity``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(*ConvNormReLU(in_channels, out_channels, 1))
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> None:
+        super().__init__(*ConvNormReLU(in_channels, out_channels, 1, norm=norm))
 
     def forward(self, input: Tensor) -> Tensor:
         pooled = super().forward(input.mean((2, 3), keepdim=True))

@@ -47,8 +47,8 @@ class Detector(nn.Module, ABC):
 
     @property
     def levels(self) -> tuple[FeatureSpec, ...]:
-        """What the neck puts out."""
-        levels: tuple[FeatureSpec, ...] = self.neck.out  # type: ignore[assignment]
+        """What the head looks at: the coarsest levels of the neck. A P2 is for what reads the neck beside it."""
+        levels: tuple[FeatureSpec, ...] = self.head.levels  # type: ignore[assignment]
         return levels
 
     @property
@@ -80,7 +80,7 @@ class Detector(nn.Module, ABC):
     def forward_features(self, features: list[Tensor]) -> DetectorOutput:
         """Of backbone features, e.g. cached ones."""
         levels = self.neck(features)
-        return DetectorOutput(features, levels, self.head(levels))
+        return DetectorOutput(features, levels, self.head(levels[-len(self.levels) :]))
 
     @abstractmethod
     def targets(
@@ -94,7 +94,7 @@ class Detector(nn.Module, ABC):
         Args:
             instances: M annotations with ``boxes`` in input pixels, ``labels`` and ``crowd``; what is crowd is no
                 object, but what lies inside is not background either. On the device of the result.
-            level_sizes: (H, W) of each level of the neck.
+            level_sizes: (H, W) of each of ``levels``.
             size_scale: size of the objects relative to those that the head is made for (thesis 7.4.1).
         """
 

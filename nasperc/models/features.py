@@ -62,9 +62,10 @@ class Towers(Protocol):
 
 
 class Head(Protocol):
-    """A dense head: ``forward(levels) -> HeadOutput``."""
+    """A dense head: ``forward(levels) -> HeadOutput``; ``levels`` are the neck's, its coarsest where not all."""
 
     out_channels: int
+    levels: tuple[FeatureSpec, ...]
     towers: nn.Module
 
     def __call__(self, levels: list[Tensor]) -> HeadOutput: ...

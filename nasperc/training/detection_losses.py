@@ -22,7 +22,8 @@ def detection_losses(
     assert isinstance(model, Detector)
     device = next(model.parameters()).device
     output: DetectorOutput = model(batch.images.to(device))
-    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in output.neck]
+    levels = output.neck[-len(model.levels) :]
+    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
     targets = []
     for sample in batch.samples:
         if sample.boxes is None or sample.labels is None or sample.crowd is None:

@@ -6,26 +6,29 @@ import torch
 from torch import Tensor, nn
 
 from nasperc.errors import InputError
-from nasperc.models.conv_layers import ConvNormReLU, GlobalPooling, SeparableConv
+from nasperc.models.conv_layers import ConvNormReLU, GlobalPooling, Norm, SeparableConv
 from nasperc.models.features import FeatureSpec
 from nasperc.models.segmenter import DecoderOutput
 from nasperc.ops.resize import resize_to
 
 # The paper's rates 6, 12 and 18 are for an encoder of stride 16.
 _RATES = (3, 6, 9)
-_LOW_LEVEL_CHANNELS = 48
+LOW_LEVEL_CHANNELS = 48
 
 
 class SpatialPyramidPooling(nn.Module):
-    """ASPP: 1x1, three dilated separable 3x3 and global pooling side by side, then a 1x1."""
+    """ASPP: 1x1, three dilated separable 3x3 and global pooling side by side, then a 1x1.
 
-    def __init__(self, in_channels: int, width: int) -> None:
+    ``pooled_norm``: of the pooling, which has one value an image to normalise, see :class:`GlobalPooling`.
+    """
+
+    def __init__(self, in_channels: int, width: int, pooled_norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             [
                 ConvNormReLU(in_channels, width, 1),
                 *(SeparableConv(in_channels, width, 3, rate) for rate in _RATES),
-                GlobalPooling(in_channels, width),
+                GlobalPooling(in_channels, width, pooled_norm),
             ]
         )
         self.project = ConvNormReLU(len(self.branches) * width, width, 1)
@@ -59,9 +62,9 @@ class DeepLabV3PlusDecoder(nn.Module):
             )
         low, middle, high = inputs[-3:]
         self.pyramid = SpatialPyramidPooling(high.channels, width)
-        self.low_level = ConvNormReLU(low.channels, _LOW_LEVEL_CHANNELS, 1)
+        self.low_level = ConvNormReLU(low.channels, LOW_LEVEL_CHANNELS, 1)
         self.refine = nn.Sequential(
-            SeparableConv(width + _LOW_LEVEL_CHANNELS, width, 3), SeparableConv(width, width, 3)
+            SeparableConv(width + LOW_LEVEL_CHANNELS, width, 3), SeparableConv(width, width, 3)
         )
         self.out = FeatureSpec("dec", width, low.stride)
         self.auxiliary_channels = (middle.channels,)

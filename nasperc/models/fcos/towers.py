@@ -13,13 +13,14 @@ _GROUPS = 32
 class FCOSTowers(nn.Module):
     """``forward(levels) -> (cls_tower, box_tower)``, each a list by level of (N, ``width``, H, W).
 
-    ``depth`` x (3x3 convolution with bias, GroupNorm of 32 groups, ReLU), separate for class and box.
+    ``depth`` x (3x3 convolution with bias, GroupNorm of 32 groups, ReLU), separate for class and box; ``merged``: one
+    tower that is both (thesis 4.4.2, BlendMask-RT).
 
     Raises:
         InputError: ``width`` is not a multiple of 32; ``depth`` is less than 1.
     """
 
-    def __init__(self, in_channels: int, width: int, depth: int = 4) -> None:
+    def __init__(self, in_channels: int, width: int, depth: int = 4, *, merged: bool = False) -> None:
         super().__init__()
         if width % _GROUPS or depth < 1:
             raise InputError(
@@ -29,10 +30,17 @@ class FCOSTowers(nn.Module):
                 repair="Choose a width of 32, 64, 128 or 256 and a depth of 1 to 4.",
             )
         self.out_channels = width
-        self.cls_tower = _tower(in_channels, width, depth)
-        self.box_tower = _tower(in_channels, width, depth)
+        self.merged = merged
+        if merged:
+            self.tower = _tower(in_channels, width, depth)
+        else:
+            self.cls_tower = _tower(in_channels, width, depth)
+            self.box_tower = _tower(in_channels, width, depth)
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        if self.merged:
+            tower = [self.tower(level) for level in levels]
+            return tower, tower
         return [self.cls_tower(level) for level in levels], [self.box_tower(level) for level in levels]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from nasperc.models.features import FeatureSpec
-from nasperc.models.necks.fpn import FPN
+from nasperc.models.necks.fpn import FCOS_ENDS, FPN, PyramidEnds
 from nasperc.ops.deform_conv import DeformConv2d
 
 
@@ -21,12 +21,19 @@ class DeformFPN(FPN):
     Arguments and errors: as :class:`FPN`.
     """
 
-    def __init__(self, inputs: tuple[FeatureSpec, ...], width: int, out_width: int | None = None) -> None:
-        super().__init__(inputs, width, out_width)
+    def __init__(
+        self,
+        inputs: tuple[FeatureSpec, ...],
+        width: int,
+        out_width: int | None = None,
+        ends: PyramidEnds = FCOS_ENDS,
+    ) -> None:
+        super().__init__(inputs, width, out_width, ends)
         top_width = self.out[-1].channels
         self.output = nn.ModuleList(_deformable_pair(width) for _ in self.output)
         self.top.p6 = _deformable_pair(top_width, stride=2)
-        self.top.p7 = _deformable_pair(top_width, stride=2)
+        if self.top.p7 is not None:
+            self.top.p7 = _deformable_pair(top_width, stride=2)
 
 
 def _deformable_pair(channels: int, stride: int = 1) -> nn.Sequential:

@@ -90,6 +90,13 @@ def test_towers_share_weights_between_levels_but_not_between_tasks() -> None:
     assert [type(m) for m in towers.cls_tower] == [nn.Conv2d, GroupNorm, nn.ReLU] * 4
 
 
+def test_a_merged_tower_serves_class_and_box() -> None:
+    merged, two = FCOSTowers(4, 32, 3, merged=True), FCOSTowers(4, 32, 3)
+    cls_tower, box_tower = merged(levels())
+    assert all(one is other for one, other in zip(cls_tower, box_tower, strict=True))
+    assert 2 * sum(p.numel() for p in merged.parameters()) == sum(p.numel() for p in two.parameters())
+
+
 @pytest.mark.parametrize(("width", "depth"), [(48, 4), (64, 0)])
 def test_impossible_towers_are_refused(width: int, depth: int) -> None:
     with pytest.raises(InputError, match=f"width {width}, depth {depth}"):

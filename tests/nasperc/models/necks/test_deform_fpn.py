@@ -28,3 +28,9 @@ def test_the_cost_by_hand() -> None:
     pixels = 64**2 + 32**2 + 16**2 + 8**2 + 4**2
     assert deformable.flops - plain.flops == pixels * (2 * one_deformable - one_conv)
     assert deformable.params_total - plain.params_total == 5 * (2 * one_deformable - one_conv)
+
+
+def test_other_ends_are_deformable_too() -> None:
+    neck = DeformFPN((FeatureSpec("C2", 16, 4), *INPUTS), 8, ends=(2, 6))
+    assert [spec.name for spec in neck.out] == ["P2", "P3", "P4", "P5", "P6"]
+    assert len([module for module in neck.modules() if isinstance(module, DeformConv2d)]) == 10

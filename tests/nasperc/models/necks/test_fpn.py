@@ -63,3 +63,45 @@ def test_a_missing_stride_is_refused() -> None:
 def test_a_head_narrower_than_the_neck_is_refused() -> None:
     with pytest.raises(InputError, match="multiple"):
         FPN((C3, C4, C5), 8, 4)
+
+
+def test_from_p2_on_the_other_levels_stay_what_they_are() -> None:
+    c2 = FeatureSpec("C2", 5, 4)
+    torch.manual_seed(0)
+    neck = FPN((c2, C3, C4, C5), 4, ends=(2, 7))
+    assert [(spec.name, spec.stride) for spec in neck.out] == [
+        (f"P{level}", 2**level) for level in range(2, 8)
+    ]
+    given = [torch.randn(1, c, s, s) for c, s in ((5, 16), (8, 8), (12, 4), (16, 2))]
+    p2, *others = neck(given)
+    from_p3 = FPN((C3, C4, C5), 4)
+    weights = {
+        name: value
+        for name, value in neck.state_dict().items()
+        if not name.startswith(("lateral.0", "output.0"))
+    }
+    from_p3.load_state_dict(
+        {
+            ".".join((part, str(int(index) - 1), *rest)) if part in ("lateral", "output") else name: value
+            for name, value in weights.items()
+            for part, index, *rest in [name.split(".")]
+        }
+    )
+    for level, wanted in zip(others, from_p3(given[1:]), strict=True):
+        torch.testing.assert_close(level, wanted)
+    assert p2.shape == (1, 4, 16, 16)
+    finer = given[0] + 1
+    assert not torch.equal(neck([finer, *given[1:]])[0], p2)
+
+
+def test_without_p7_p6_is_the_last() -> None:
+    neck = FPN((C3, C4, C5), 4, ends=(3, 6))
+    levels = neck([torch.randn(1, c, s, s) for c, s in ((8, 8), (12, 4), (16, 2))])
+    assert [spec.name for spec in neck.out] == ["P3", "P4", "P5", "P6"]
+    assert [level.shape[-1] for level in levels] == [8, 4, 2, 1]
+    assert not [name for name, _ in neck.named_parameters() if "p7" in name]
+
+
+def test_p2_needs_c2() -> None:
+    with pytest.raises(InputError, match=r"from P2 on .*strides 4, 8, 16 and 32.*C2 to C5"):
+        FPN((C3, C4, C5), 4, ends=(2, 7))

@@ -108,6 +108,7 @@ class Levels(nn.Module):
 
 class Head(nn.Module):
     num_classes = CLASSES
+    levels = Levels.out
 
 
 def detector() -> RetinaNet:
