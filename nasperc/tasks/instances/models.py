@@ -1,0 +1,66 @@
+"""Recipe + searched part -> instance segmenter: which models the task has, and what each adds to a detector."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from nasperc.assembly.detector import Baseline, Decoder, build_detector
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.errors import InputError
+from nasperc.models.blendmask.model import BlendMask
+from nasperc.models.blendmask.preset import blendmask_preset
+from nasperc.models.blendmask.recipe import BlendMaskRecipe
+from nasperc.models.fcos.model import FCOS
+from nasperc.tasks.base import TaskRecipe
+
+BLENDMASK = "blendmask"
+MODELS = (BLENDMASK,)
+
+
+class InstancesRecipe(TaskRecipe):
+    """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
+    detector; ``blendmask``: see :class:`BlendMaskRecipe`."""
+
+    model: Literal["blendmask"] | None = None
+    preset: str = "adelaidet"
+    preset_overrides: dict[str, Any] = Field(default_factory=dict)
+    blendmask: BlendMaskRecipe = BlendMaskRecipe()
+
+
+def build_segmenter(
+    model: ModelRecipe,
+    options: InstancesRecipe,
+    decoder: Decoder,
+    num_classes: int,
+    *,
+    load_weights: bool = True,
+) -> BlendMask:
+    """A segmenter with the recipe's backbone, and a neck and a head that a search found or that were made by hand.
+
+    Args:
+        model: the backbone; the head's preset is that of ``options``.
+        options: of the task.
+        decoder: neck and head.
+        num_classes: K.
+        load_weights: the backbone's; False when a checkpoint follows.
+
+    Raises:
+        InputError: weights cannot be used; widths, or a choice of the model that does not fit neck and head.
+    """
+    if isinstance(decoder, Baseline) and decoder.kind == "fpn-retinanet":
+        raise InputError(
+            "an instance segmenter needs an FCOS head",
+            value=decoder.kind,
+            where="recipe key baselines",
+            repair="Leave it out; fpn-fcos and deform-fpn-fcos have one.",
+        )
+    overrides = {"preset": options.preset, "preset_overrides": options.preset_overrides}
+    preset = blendmask_preset(model.model_copy(update=overrides).head_preset())
+    wired = {"preset": options.preset, "preset_overrides": preset.model_dump()}
+    detector = build_detector(
+        model.model_copy(update=wired), decoder, num_classes, load_weights=load_weights
+    )
+    assert isinstance(detector, FCOS)
+    return BlendMask(detector.backbone, detector.neck, detector.head, options.blendmask)

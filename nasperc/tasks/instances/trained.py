@@ -1,0 +1,128 @@
+"""A checkpoint of full training as an instance segmenter: evaluation and prediction need no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nasperc.assembly.detector import Decoder, Searched
+from nasperc.assembly.recipe import ModelRecipe
+from nasperc.data.formats import open_dataset
+from nasperc.data.image_rules import ImageRules
+from nasperc.models.blendmask.model import BlendMask
+from nasperc.recipe.root import ComponentSection
+from nasperc.tasks.checkpoint_content import described_network, load_weights
+from nasperc.tasks.detection.evaluate import reported_split
+from nasperc.tasks.detection.predict import THRESHOLD, predict_images
+from nasperc.tasks.detection.trained import Described, describe, read_described
+from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.tables import BOXES, mask_metrics
+from nasperc.tasks.presentation import TableText
+from nasperc.tasks.trained import EvaluateOptions, OnProgress, Prediction, PredictOptions, Report, Trained
+from nasperc.training.checkpoint import require_keys
+from nasperc.training.detect import detect_dataset
+from nasperc.training.device import to_device
+
+_SEGMENTER = "segmenter"
+
+
+@dataclass(frozen=True)
+class TrainedInstances(Trained):
+    """See :class:`Trained`; ``known``: what the checkpoint says beside the weights."""
+
+    called: ClassVar[str] = "an instance segmenter"
+    own_options: ClassVar[frozenset[str]] = frozenset({"--strict", "--threshold"})
+
+    model: BlendMask
+    known: Described
+    classes: tuple[str, ...]
+    images: ImageRules
+    step: int
+    finished: bool
+
+    @property
+    def searched(self) -> Searched | None:
+        """The searched part; None: a baseline."""
+        return self.known.decoder if isinstance(self.known.decoder, Searched) else None
+
+    def evaluate(
+        self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None
+    ) -> Report:
+        """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
+        split = options.split or reported_split(data, options.format)
+        dataset = open_dataset(
+            data,
+            split,
+            format=options.format,
+            classes=self.classes,
+            strict=options.strict,
+            masks=True,
+            rules=self.images,
+        )
+        dataset.images.require()
+        to_device(self.model)
+        found = detect_dataset(
+            self.model,
+            dataset,
+            self.known.normalisation,
+            self.known.training.test_short_side,
+            self.known.training.max_long_side,
+            on_image=None if on_progress is None else lambda done: on_progress(done, len(dataset)),
+        )
+        values = mask_metrics(dataset, found)
+        boxes = values[BOXES]
+        body = [
+            [name, *("undefined" if each is None else f"{each:.4f}" for each in (value, boxes[name]))]
+            for name, value in values.items()
+            if name not in ("per_class", BOXES)
+        ]
+        title = f"on {dataset.name} {dataset.split}, {len(dataset)} images"
+        return Report(dataset.lines(), [TableText(title, ["metric", "masks", "boxes"], body)], values)
+
+    def predict(
+        self,
+        checkpoint: Path,
+        inputs: Sequence[Path],
+        out: Path,
+        options: PredictOptions,
+        on_progress: OnProgress | None = None,
+    ) -> Prediction:
+        """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
+        threshold = THRESHOLD if options.threshold is None else options.threshold
+        result = predict_images(self, checkpoint, inputs, out, threshold)
+        lines = [
+            f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
+            for image, picture in result.pictures.items()
+        ]
+        others = "Those named above were skipped, the others are done."
+        return Prediction([*lines, f"{result.json} written"], len(inputs), result.unreadable, others)
+
+
+def describe_segmenter(
+    recipe: ModelRecipe, decoder: Decoder, space: ComponentSection, model: str, options: InstancesRecipe
+) -> dict[str, Any]:
+    """What a checkpoint holds besides the weights so that :func:`read_segmenter` can build the network.
+
+    Args:
+        recipe, decoder, space: as for a detector.
+        model: of the task's.
+        options: the recipe's section ``task``.
+    """
+    return {**describe(recipe, decoder, space), "task": model, _SEGMENTER: options.model_dump(mode="json")}
+
+
+def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:
+    """The segmenter of a checkpoint's content; ``path`` names it in errors.
+
+    Raises:
+        InputError: not consistent in itself.
+    """
+    require_keys(content, (_SEGMENTER,), path)
+    known = read_described(content, path)
+    with described_network(path):
+        options = InstancesRecipe.model_validate(content[_SEGMENTER])
+        model = build_segmenter(known.recipe, options, known.decoder, len(known.classes), load_weights=False)
+    load_weights(model, content, path)
+    return TrainedInstances(model.eval(), known, known.classes, known.images, known.step, known.finished)
