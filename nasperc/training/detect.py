@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nasperc.data.batch import collate
 from nasperc.data.dataset import DetectionDataset
@@ -15,6 +16,7 @@ from nasperc.data.transforms import Resize
 from nasperc.evaluation.coco_ap import detections_to_coco
 from nasperc.models.detector import Detector
 from nasperc.models.instances import Instances
+from nasperc.ops.paste_masks import paste_to_rle
 
 
 @torch.no_grad()
@@ -54,7 +56,8 @@ def detect_dataset(
     batch_size: int = 1,
     on_image: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO-format results of a whole split, for :func:`nasperc.evaluation.coco_ap.coco_ap`.
+    """COCO-format results of a whole split, for :func:`nasperc.evaluation.coco_ap.coco_ap`; with masks, pasted into
+    their images as run lengths, where the model has them.
 
     The model is put into evaluation mode. Images are batched as they come; with batches of 1 no image is
     padded to another's size. ``on_image`` is called with the number of images done.
@@ -69,7 +72,11 @@ def detect_dataset(
         for sample, found in zip(
             samples, detect(model, samples, normalisation, short_side, max_long_side), strict=True
         ):
-            results += detections_to_coco(sample.meta.image_id, found.boxes, found.scores, found.labels)
+            masks = None
+            if isinstance(found.masks, Tensor):
+                masks = paste_to_rle(found.masks, found.boxes, sample.meta.size)
+            image_id = sample.meta.image_id
+            results += detections_to_coco(image_id, found.boxes, found.scores, found.labels, masks)
         if on_image is not None:
             on_image(start + len(samples))
     return results

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from nasperc.data.batch import Batch
 from nasperc.models.detector import Detector, DetectorOutput
-from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce, reduce_alone
 
 
@@ -28,7 +27,6 @@ def detection_losses(
     for sample in batch.samples:
         if sample.boxes is None or sample.labels is None or sample.crowd is None:
             raise ValueError(f"{sample.meta.file} has no boxes to train on")
-        instances = Instances(sample.boxes, sample.labels, sample.crowd).to(device)
-        targets.append(model.targets(instances, level_sizes, size_scale))
+        targets.append(model.targets(sample.instances.to(device), level_sizes, size_scale))
     losses: dict[str, Tensor] = model.losses(output, model.stack(targets), reduce)._asdict()
     return losses

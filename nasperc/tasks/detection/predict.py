@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import colorsys
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from nasperc.data.image import read_header, read_image
 from nasperc.data.image_rules import ImageRules
+from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
+from nasperc.models.detector import Detector
+from nasperc.ops.paste_masks import paste_to_rle
 from nasperc.training.detect import detect
 from nasperc.training.device import to_device
+from nasperc.training.recipe import TrainingRecipe
 from nasperc.whole_files import write_whole, writing_whole
 
-if TYPE_CHECKING:
-    from nasperc.tasks.detection.trained import TrainedDetector
+
+class Predicting(Protocol):
+    """What a trained network brings to be shown on single images."""
+
+    @property
+    def model(self) -> Detector: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def images(self) -> ImageRules: ...
+
+    @property
+    def training(self) -> TrainingRecipe: ...
+
+    @property
+    def normalisation(self) -> Normalisation: ...
+
 
 RESULTS = "detections.json"
 # Lowest score where none is named.
@@ -29,6 +51,8 @@ THRESHOLD = 0.3
 UPRIGHT = "applied: everything is in pixels of the upright picture"
 
 Label = tuple[float, float, float, float]
+# Draws objects, as they stand in the JSON file, into a picture; with the names of the classes.
+Draw = Callable[[Image.Image, Sequence[dict[str, Any]], Sequence[str]], None]
 
 
 @dataclass(frozen=True)
@@ -44,11 +68,12 @@ class Predictions:
 
 
 def predict_images(
-    detector: TrainedDetector,
+    detector: Predicting,
     checkpoint: Path,
     images: Sequence[Path],
     out: Path,
     threshold: float = THRESHOLD,
+    draw: Draw | None = None,
 ) -> Predictions:
     """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
 
@@ -61,6 +86,7 @@ def predict_images(
         images: files in any of the formats of data sets.
         out: folder, made if it is missing.
         threshold: lowest score written and drawn, in 0..1.
+        draw: draws the objects into a picture; None: :func:`draw_objects`.
 
     Raises:
         InputError: ``threshold`` is outside 0..1.
@@ -86,7 +112,7 @@ def predict_images(
         sample = Sample(pixels, Meta(0, file, (pixels.shape[-2], pixels.shape[-1])))
         result.objects[file] = _objects(detector, sample, threshold)
         picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        draw_objects(picture, result.objects[file], detector.classes)
+        (draw or draw_objects)(picture, result.objects[file], detector.classes)
         result.pictures[file] = out / name
         with writing_whole(result.pictures[file]) as part:
             picture.save(part)
@@ -124,7 +150,7 @@ def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classe
     line = max(2, round(min(picture.size) / 240))
     font = ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
     best_first = sorted(objects, key=lambda each: -float(each["score"]))
-    colours = [_colour(classes.index(each["class"]), len(classes)) for each in best_first]
+    colours = [class_colour(classes.index(each["class"]), len(classes)) for each in best_first]
     for each, colour in reversed(list(zip(best_first, colours, strict=True))):
         x1, y1, x2, y2 = each["box"]
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
@@ -157,20 +183,28 @@ def _overlap(a: Label, b: Label) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _objects(detector: TrainedDetector, sample: Sample, threshold: float) -> list[dict[str, Any]]:
+def _objects(detector: Predicting, sample: Sample, threshold: float) -> list[dict[str, Any]]:
     training = detector.training
     found = detect(
         detector.model, [sample], detector.normalisation, training.test_short_side, training.max_long_side
     )[0]
     assert found.scores is not None
     assert found.labels is not None
-    return [
+    found = found[found.scores >= threshold]
+    assert found.scores is not None
+    assert found.labels is not None
+    objects: list[dict[str, Any]] = [
         {"class": detector.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
         for box, score, label in zip(
             found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         )
-        if score >= threshold
     ]
+    if isinstance(found.masks, Tensor):
+        for each, run_lengths in zip(
+            objects, paste_to_rle(found.masks, found.boxes, sample.meta.size), strict=True
+        ):
+            each["segmentation"] = run_lengths
+    return objects
 
 
 def _picture_names(images: Sequence[Path]) -> list[str]:
@@ -184,7 +218,7 @@ def _picture_names(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def _colour(label: int, classes: int) -> tuple[int, int, int]:
+def class_colour(label: int, classes: int) -> tuple[int, int, int]:
     """Bright colours, far apart on the wheel, on which black text can be read."""
     red, green, blue = colorsys.hls_to_rgb(label / classes, 0.65, 0.9)
     return round(red * 255), round(green * 255), round(blue * 255)

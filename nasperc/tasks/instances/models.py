@@ -59,8 +59,6 @@ def build_segmenter(
     overrides = {"preset": options.preset, "preset_overrides": options.preset_overrides}
     preset = blendmask_preset(model.model_copy(update=overrides).head_preset())
     wired = {"preset": options.preset, "preset_overrides": preset.model_dump()}
-    detector = build_detector(
-        model.model_copy(update=wired), decoder, num_classes, load_weights=load_weights
-    )
+    detector = build_detector(model.model_copy(update=wired), decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
     return BlendMask(detector.backbone, detector.neck, detector.head, options.blendmask)

@@ -11,12 +11,14 @@ from nasperc.assembly.detector import Decoder, Searched
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.formats import open_dataset
 from nasperc.data.image_rules import ImageRules
+from nasperc.data.normalisation import Normalisation
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
 from nasperc.tasks.detection.evaluate import reported_split
 from nasperc.tasks.detection.predict import THRESHOLD, predict_images
 from nasperc.tasks.detection.trained import Described, describe, read_described
+from nasperc.tasks.instances.draw_masks import draw_segmented
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.presentation import TableText
@@ -24,6 +26,7 @@ from nasperc.tasks.trained import EvaluateOptions, OnProgress, Prediction, Predi
 from nasperc.training.checkpoint import require_keys
 from nasperc.training.detect import detect_dataset
 from nasperc.training.device import to_device
+from nasperc.training.recipe import TrainingRecipe
 
 _SEGMENTER = "segmenter"
 
@@ -43,13 +46,21 @@ class TrainedInstances(Trained):
     finished: bool
 
     @property
+    def training(self) -> TrainingRecipe:
+        """The schedule, and the sizes of images."""
+        return self.known.training
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the backbone's input."""
+        return self.known.normalisation
+
+    @property
     def searched(self) -> Searched | None:
         """The searched part; None: a baseline."""
         return self.known.decoder if isinstance(self.known.decoder, Searched) else None
 
-    def evaluate(
-        self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None
-    ) -> Report:
+    def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
         split = options.split or reported_split(data, options.format)
         dataset = open_dataset(
@@ -66,9 +77,9 @@ class TrainedInstances(Trained):
         found = detect_dataset(
             self.model,
             dataset,
-            self.known.normalisation,
-            self.known.training.test_short_side,
-            self.known.training.max_long_side,
+            self.normalisation,
+            self.training.test_short_side,
+            self.training.max_long_side,
             on_image=None if on_progress is None else lambda done: on_progress(done, len(dataset)),
         )
         values = mask_metrics(dataset, found)
@@ -91,7 +102,7 @@ class TrainedInstances(Trained):
     ) -> Prediction:
         """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
         threshold = THRESHOLD if options.threshold is None else options.threshold
-        result = predict_images(self, checkpoint, inputs, out, threshold)
+        result = predict_images(self, checkpoint, inputs, out, threshold, draw_segmented)
         lines = [
             f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
             for image, picture in result.pictures.items()
