@@ -81,3 +81,28 @@ def test_a_task_of_a_page(
     code, _, err = nasperc(monkeypatch, capsys, *typed)
     assert code == 0, err
     assert (row / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_a_model_of_a_page(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("plain_fcos.py").write_text(code_of("add_a_model.md"))
+    typed = ("fulltrain", "--arch", run / "top10.json", "--task", "plain_fcos.py:Plain")
+    code, _, err = nasperc(monkeypatch, capsys, *typed)
+    assert code == 0, err
+    folder = run / "fulltrain-plain_fcos"
+    # The baseline is of the same model, which has nothing to learn of centerness.
+    rows = sorted(path.parent for path in folder.glob("*/log.csv"))
+    assert len(rows) == 2
+    for row in rows:
+        header, *lines = (row / "log.csv").read_text().splitlines()
+        column = header.split(",").index("centerness")
+        assert {float(line.split(",")[column]) for line in lines} == {0.0}
+    checkpoint = folder / "rank01" / "checkpoint.pt"
+    code, out, err = nasperc(monkeypatch, capsys, "evaluate", checkpoint, "--data", "data", "--json")
+    assert code == 0, err
+    metrics = json.loads((folder / "rank01" / "metrics.json").read_text())["metrics"]["val"]
+    assert json.loads(out) == metrics
+    image = next(Path("data").rglob("*.jpg"))
+    code, _, err = nasperc(monkeypatch, capsys, "predict", checkpoint, image)
+    assert code == 0, err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -184,15 +184,22 @@ def read_described(content: Mapping[str, Any], path: Path) -> Described:
         )
 
 
-def read_detector(content: Mapping[str, Any], path: Path) -> TrainedDetector:
-    """The detector of a checkpoint's content; ``path`` names it in errors.
+def read_detector(
+    content: Mapping[str, Any], path: Path, build: Callable[..., Detector] = build_detector
+) -> TrainedDetector:
+    """The detector of a checkpoint's content.
+
+    Args:
+        content: as full training writes it.
+        path: names it in errors.
+        build: with the arguments of :func:`build_detector`; of another model, what it builds.
 
     Raises:
         InputError: as :func:`load_detector`.
     """
     known = read_described(content, path)
     with described_network(path):
-        model = build_detector(known.recipe, known.decoder, len(known.classes), load_weights=False)
+        model = build(known.recipe, known.decoder, len(known.classes), load_weights=False)
     load_weights(model, content, path)
     return TrainedDetector(model.eval(), **vars(known))
 

@@ -63,11 +63,19 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
 
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None
-        model = build_detector(self.recipe.model, job.part, len(self._classes))
+        model = self.network(job.part)
         cost = measure_cost(model, self.size)
         to_device(model)
         depth = job.part.depth if isinstance(job.part, Baseline) else None
         return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
+
+    def network(self, part: Decoder) -> Detector:
+        """The detector that a part makes, the weights of its backbone loaded: another model of the task is another one.
+
+        Raises:
+            InputError: weights cannot be used; widths that do not fit.
+        """
+        return build_detector(self.recipe.model, part, len(self._classes))
 
     def describe(self, job: Job) -> dict[str, Any]:
         assert job.part is not None
