@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nasperc.assembly.datasets import open_split
 from nasperc.assembly.detector import BASELINE_NAMES, Baseline, Decoder, build_detector
@@ -15,6 +16,7 @@ from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import get_normalisation
 from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.evaluation.cost import measure_cost
+from nasperc.evaluation.latency import Latency
 from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.baseline import baseline_costs, choose_baseline, cost_size
@@ -64,7 +66,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None
         model = self.network(job.part)
-        cost = measure_cost(model, self.size)
+        cost = measure_cost(self.whole(model), self.size)
         to_device(model)
         depth = job.part.depth if isinstance(job.part, Baseline) else None
         return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
@@ -76,6 +78,13 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
             InputError: weights cannot be used; widths that do not fit.
         """
         return build_detector(self.recipe.model, part, len(self._classes))
+
+    def whole(self, model: Detector) -> nn.Module:
+        """What costs and latencies are of, ``whole(images)``: all but suppression, whose time is the image's."""
+        return model
+
+    def latency(self, model: Detector) -> Latency:
+        return super().latency(self.whole(model))  # type: ignore[arg-type]
 
     def describe(self, job: Job) -> dict[str, Any]:
         assert job.part is not None

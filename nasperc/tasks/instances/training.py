@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.assembly.datasets import open_split
-from nasperc.assembly.detector import Baseline
-from nasperc.evaluation.cost import measure_cost
-from nasperc.evaluation.latency import Latency, measure_latency
+from nasperc.assembly.detector import Decoder
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
@@ -19,9 +17,8 @@ from nasperc.tasks.instances.tables import MaskTables, mask_metrics
 from nasperc.tasks.instances.trained import describe_segmenter
 from nasperc.tasks.instances.whole import WholeSegmenter
 from nasperc.tasks.row import Activity, Job
-from nasperc.tasks.training import LATENCY_RUNS, LATENCY_WARMUP, Found, Splits, report_images
+from nasperc.tasks.training import Found, Splits, report_images
 from nasperc.training.detect import detect_dataset
-from nasperc.training.device import to_device
 
 
 class InstancesTraining(DetectionTraining):
@@ -35,15 +32,14 @@ class InstancesTraining(DetectionTraining):
         options = {} if recipe.task is None else recipe.task.options
         self._options = InstancesRecipe.model_validate(options)
 
-    def build(self, job: Job) -> tuple[BlendMask, dict[str, Any]]:
-        """FLOPs are those of the whole: detection, bases, and the masks of 100 instances."""
-        assert job.part is not None
+    def network(self, part: Decoder) -> BlendMask:
         classes = len(self.splits["train"].classes)
-        model = build_segmenter(self.recipe.model, self._options, job.part, classes)
-        cost = measure_cost(WholeSegmenter(model), self.size)
-        to_device(model)
-        depth = job.part.depth if isinstance(job.part, Baseline) else None
-        return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
+        return build_segmenter(self.recipe.model, self._options, part, classes)
+
+    def whole(self, model: Detector) -> WholeSegmenter:
+        """With the masks of 100 instances."""
+        assert isinstance(model, BlendMask)
+        return WholeSegmenter(model)
 
     def describe(self, job: Job) -> dict[str, Any]:
         assert job.part is not None
@@ -60,8 +56,3 @@ class InstancesTraining(DetectionTraining):
             on_image=partial(report_images, on_activity, split, len(dataset)),
         )
         return mask_metrics(dataset, found)
-
-    def latency(self, model: Detector) -> Latency:
-        assert isinstance(model, BlendMask)
-        whole = WholeSegmenter(model)
-        return measure_latency(whole, self.size, runs=LATENCY_RUNS, warmup=LATENCY_WARMUP)

@@ -1,0 +1,98 @@
+"""Segmenters on what a search of detectors found: trained, measured, drawn, by the commands' own functions."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+from rich.console import Console
+
+from nasperc.data.formats import open_dataset
+from nasperc.errors import InputError
+from nasperc.evaluation.cost import measure_cost
+from nasperc.fulltrain.run import fulltrain
+from nasperc.tasks.instances.tables import BOXES, MaskTables, mask_metrics
+from nasperc.tasks.instances.trained import TrainedInstances
+from nasperc.tasks.lookup import load_trained
+from nasperc.tasks.trained import EvaluateOptions, ExportOptions, PredictOptions
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture
+def folder(top10: Path, console: Console) -> Path:
+    """Of the results."""
+    fulltrain(top10, top=1, task="blendmask", overrides=[{"baselines": []}], console=console)
+    return top10.parent / "fulltrain-blendmask"
+
+
+def test_a_found_decoder_becomes_a_segmenter(
+    folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = folder / "rank01" / "checkpoint.pt"
+    row = json.loads((folder / "rank01" / "metrics.json").read_text())
+    assert {"ap", "per_class", BOXES} <= row["metrics"]["val"].keys()
+    header = (folder / "rank01" / "log.csv").read_text().splitlines()[0]
+    assert header == "iteration,classification,box,centerness,mask,semantic"
+    trained = load_trained(checkpoint)
+    assert isinstance(trained, TrainedInstances)
+    assert trained.searched is not None
+    # The same numbers as at the end of the training, in a process that knows the checkpoint alone.
+    report = trained.evaluate(data, EvaluateOptions(split="val"))
+    assert report.values == row["metrics"]["val"]
+    image = next(data.rglob("*.jpg"))
+    done = trained.predict(checkpoint, [image], tmp_path / "out", PredictOptions(threshold=0.0))
+    assert done.unreadable == []
+    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    size = np.asarray(Image.open(image)).shape[:2]
+    for each in found["objects"]:
+        assert coco_mask.decode(each["segmentation"]).shape == size
+    with pytest.raises(InputError, match="sequence"):
+        trained.require_own(EvaluateOptions(sequence_length=3))
+    with pytest.raises(InputError, match="with-nms"):
+        trained.require_own(ExportOptions(with_nms=True))
+
+
+def test_costs_count_the_masks(folder: Path) -> None:
+    row = json.loads((folder / "rank01" / "metrics.json").read_text())
+    trained = load_trained(folder / "rank01" / "checkpoint.pt")
+    alone = measure_cost(trained.model, tuple(row["cost_size"]))
+    assert row["flops"] >= alone.flops
+    assert row["latency"]["median_s"] > 0
+
+
+def test_the_truth_has_an_ap_of_one_and_tables_show_both(data: Path) -> None:
+    dataset = open_dataset(data, "val", masks=True)
+    truth = dataset.coco_ground_truth()["annotations"]
+    found = [
+        {key: each[key] for key in ("image_id", "category_id", "bbox", "segmentation")} for each in truth
+    ]
+    metrics = mask_metrics(dataset, [{**each, "score": 1.0} for each in found])
+    assert metrics["ap"] == metrics[BOXES]["ap"] == pytest.approx(1.0)
+    assert MaskTables().measured(metrics) == metrics
+    assert MaskTables().measured({**metrics, BOXES: {}}) is None
+    assert MaskTables().measured({"ap": 0.5}) is None
+
+
+def test_a_decoder_with_anchors_has_no_masks(top10: Path, console: Console) -> None:
+    with pytest.raises(InputError, match="needs an FCOS head, but got fpn-retinanet"):
+        fulltrain(
+            top10, top=1, task="instances", overrides=[{"baselines": ["fpn-retinanet"]}], console=console
+        )
+
+
+def test_an_edited_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    content = torch.load(folder / "rank01" / "checkpoint.pt", weights_only=True)
+    content["segmenter"]["blendmask"]["bases"] = 5
+    torch.save(content, tmp_path / "edited.pt")
+    with pytest.raises(InputError, match="fit the network"):
+        load_trained(tmp_path / "edited.pt")
