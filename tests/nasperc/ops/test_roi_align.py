@@ -154,6 +154,15 @@ def test_its_gradient(path, sampling_ratio):
     assert torch.autograd.gradcheck(function, features)
 
 
+def test_many_maps_are_sampled_as_exactly_as_one():
+    torch.manual_seed(0)
+    features = torch.randn(600, 1, 40, 8)
+    boxes = (torch.rand(600, 4) * 20).add(torch.tensor([0.0, 0.0, 10.0, 140.0]))
+    arguments = (boxes, torch.arange(600), (5, 5), 0.25, 1)
+    expected = roi_align(features.double(), *arguments)
+    torch.testing.assert_close(roi_align(features, *arguments).double(), expected, atol=1e-4, rtol=0)
+
+
 def test_without_boxes_there_is_a_gradient_of_zeros(path):
     features = some()[0].requires_grad_()
     for sampling_ratio in (1, 0):
