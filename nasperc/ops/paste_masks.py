@@ -132,5 +132,5 @@ def _weights(low: Tensor, high: Tensor, cells: int, size: int) -> Tensor:
     """What each row or column of the image takes of each cell: (D, ``size``, ``cells``)."""
     places = _places(low, high, cells, size)
     weights = (1 - (places[..., None] - torch.arange(cells, device=low.device)).abs()).relu()
-    inside = (places >= -0.5) & (places <= cells - 0.5)
+    inside = (places >= -0.5) & (places <= cells - 0.5) & (high > low)[:, None]
     return weights.where(inside[..., None], 0)

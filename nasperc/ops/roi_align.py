@@ -14,6 +14,8 @@ from nasperc.ops.tracing import is_traced
 
 # From so many channels on, if they lie together, they are faster read so than one after the other.
 _WIDE = 64
+# As many rows of all maps together have coordinates in float32 that are exact to a thousandth of a row.
+_HIGHEST = 8192
 
 
 def roi_align(
@@ -79,14 +81,15 @@ def _read(
     columns) in each bin."""
     y = _positions(start[:, 1], extent[:, 1], output_size[0], samples[0])
     x = _positions(start[:, 0], extent[:, 0], output_size[1], samples[1])
-    if not is_traced() and _fast_by_rows(features):
+    if not is_traced() and _better_by_rows(features):
         return _by_rows(features, y, x, image_index)
     return _by_grid_sample(features, y, x, image_index)
 
 
-def _fast_by_rows(features: Tensor) -> bool:
+def _better_by_rows(features: Tensor) -> bool:
+    n, channels, height, _ = features.shape
     together = features.is_contiguous(memory_format=torch.channels_last)
-    return features.device.type == "cpu" and features.shape[1] >= _WIDE and together
+    return n * height > _HIGHEST or (features.device.type == "cpu" and channels >= _WIDE and together)
 
 
 def _positions(start: Tensor, extent: Tensor, bins: int, samples: int) -> Tensor:
