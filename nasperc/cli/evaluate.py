@@ -34,11 +34,29 @@ def evaluate(
         int | None,
         typer.Option(help="Videos: start anew after so many frames; by default a whole run is one sequence."),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="COCO file in place of the data set's own (one of LVIS with COCO's ids: federated rules)."
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Write what is found in COCO's result format, with the data set's own ids."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """COCO's 12 numbers of a detector on a data set; of a network for videos IoU and accuracy, and ms a frame."""
+    """COCO's 12 numbers of a detector on a data set, of a segmenter for masks and boxes; of a network for videos IoU
+    and accuracy, and ms a frame."""
     trained = load_trained(checkpoint)
-    options = EvaluateOptions(split=split, format=format, strict=strict, sequence_length=sequence_length)
+    options = EvaluateOptions(
+        split=split,
+        format=format,
+        strict=strict,
+        sequence_length=sequence_length,
+        annotations=annotations,
+        results=results,
+    )
     trained.require_own(options)
     with progress_of("images") as on_progress:
         report = trained.evaluate(data, options, on_progress)
@@ -51,6 +69,8 @@ def evaluate(
         console.print(_table(table, title=f"{checkpoint} {table.title}" if number == 0 else table.title))
     for line in report.remarks:
         console.print(line, markup=False)
+    if results is not None:
+        console.print(f"{results} written", markup=False)
 
 
 @contextmanager

@@ -20,34 +20,37 @@ from nasperc.tasks.presentation import TableText
 OnProgress = Callable[[int, int], None]
 
 
-def _option(spelling: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"spelling": spelling})
+# Of a field: how the option is typed, where not every task has it.
+_SPELLING = "spelling"
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """``split``: its name, None: test, or val where there is no test. ``format``: of the data set, or "auto".
-    ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs."""
+    ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs. ``annotations``: in
+    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it."""
 
     split: str | None = None
     format: str = "auto"
-    strict: bool = _option("--strict", False)
-    sequence_length: int | None = _option("--sequence-length")
+    strict: bool = field(default=False, metadata={_SPELLING: "--strict"})
+    sequence_length: int | None = field(default=None, metadata={_SPELLING: "--sequence-length"})
+    annotations: Path | None = field(default=None, metadata={_SPELLING: "--annotations"})
+    results: Path | None = field(default=None, metadata={_SPELLING: "--results"})
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """``threshold``: lowest score that is written and drawn; None: the task's own."""
 
-    threshold: float | None = _option("--threshold")
+    threshold: float | None = field(default=None, metadata={_SPELLING: "--threshold"})
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """``size``: (H, W) of all images; None: any. ``with_nms``: in ONNX, with NonMaxSuppression."""
 
-    size: tuple[int, int] | None = _option("--size")
-    with_nms: bool = _option("--with-nms", False)
+    size: tuple[int, int] | None = field(default=None, metadata={_SPELLING: "--size"})
+    with_nms: bool = field(default=False, metadata={_SPELLING: "--with-nms"})
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Trained(ABC):
             InputError: one was typed.
         """
         for each in fields(options):
-            spelling = each.metadata.get("spelling")
+            spelling = each.metadata.get(_SPELLING)
             if spelling is None or spelling in self.own_options:
                 continue
             if getattr(options, each.name) != each.default:

@@ -1,52 +1,74 @@
-"""COCO AP of a trained detector on a split."""
+"""What a trained network of detections finds on a split."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from nasperc.data.dataset import DetectionDataset
+from nasperc.data.dataset import ONE_CLASS, DetectionDataset
 from nasperc.data.formats import has_split, open_dataset, splits
 from nasperc.errors import InputError
-from nasperc.evaluation.coco_ap import CocoMetrics, coco_ap
+from nasperc.evaluation.coco_ap import coco_results
+from nasperc.tasks.detection.predict import Predicting
+from nasperc.tasks.trained import EvaluateOptions
 from nasperc.training.detect import detect_dataset
 from nasperc.training.device import to_device
-
-if TYPE_CHECKING:
-    from nasperc.tasks.detection.trained import TrainedDetector
+from nasperc.whole_files import write_whole
 
 OnImage = Callable[[int, int], None]
 
 
-def evaluate_on(
-    detector: TrainedDetector,
+def found_on(
+    trained: Predicting,
     data: Path,
-    *,
-    split: str | None = None,
-    format: str = "auto",
-    strict: bool = False,
+    options: EvaluateOptions,
     on_image: OnImage | None = None,
-) -> tuple[CocoMetrics, DetectionDataset]:
-    """Metrics of a detector, and the split that they were measured on, its images read as those of the training.
+    *,
+    masks: bool = False,
+) -> tuple[DetectionDataset, list[dict[str, Any]]]:
+    """A split, its images read as those of the training, and what is found in it, in COCO's result format.
 
     Args:
-        detector: from its checkpoint.
+        trained: from its checkpoint.
         data: folder of a data set with its classes.
-        split: its name; None: test, or val where there is no test.
-        format: "voc", "coco" or "auto".
-        strict: boxes that would be dropped or clipped are errors.
+        options: the split, its format, other annotations, and where results for a test server are written.
         on_image: called with the images done and their number.
+        masks: the shapes of objects are read, too.
 
     Raises:
         InputError: the data set is not readable, the split is missing, a class is unknown.
     """
-    split = split or reported_split(data, format)
+    split = options.split or reported_split(data, options.format)
     dataset = open_dataset(
-        data, split, format=format, classes=detector.classes, strict=strict, rules=detector.images
+        data,
+        split,
+        format=options.format,
+        classes=trained.classes,
+        strict=options.strict,
+        rules=trained.images,
+        masks=masks,
+        one_class=trained.classes == (ONE_CLASS,),
+        annotations=options.annotations,
     )
     dataset.images.require()
-    return evaluate_detector(detector, dataset, on_image), dataset
+    if options.results is not None:
+        # Before minutes are spent on it.
+        coco_results([], dataset.category_ids, where=str(data))
+    to_device(trained.model)
+    found = detect_dataset(
+        trained.model,
+        dataset,
+        trained.normalisation,
+        trained.training.test_short_side,
+        trained.training.max_long_side,
+        on_image=None if on_image is None else lambda done: on_image(done, len(dataset)),
+    )
+    if options.results is not None:
+        results = coco_results(found, dataset.category_ids, where=str(data))
+        write_whole(options.results, json.dumps(results) + "\n")
+    return dataset, found
 
 
 def reported_split(data: Path, format: str = "auto") -> str:
@@ -64,23 +86,3 @@ def reported_split(data: Path, format: str = "auto") -> str:
         where=data,
         repair="Name one with --split.",
     )
-
-
-def evaluate_detector(
-    detector: TrainedDetector, dataset: DetectionDataset, on_image: OnImage | None = None
-) -> CocoMetrics:
-    """Metrics on a split, at the image size of the detector's recipe.
-
-    Raises:
-        InputError: an image cannot be read.
-    """
-    to_device(detector.model)
-    results = detect_dataset(
-        detector.model,
-        dataset,
-        detector.normalisation,
-        detector.training.test_short_side,
-        detector.training.max_long_side,
-        on_image=None if on_image is None else lambda done: on_image(done, len(dataset)),
-    )
-    return coco_ap(dataset.coco_ground_truth(), results)

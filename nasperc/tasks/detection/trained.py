@@ -11,6 +11,7 @@ from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.models.detector import Detector
 from nasperc.models.fcos.model import FCOS
 from nasperc.recipe.root import ComponentSection
@@ -25,7 +26,7 @@ from nasperc.tasks.checkpoint_content import (
     read_searched,
     read_widths,
 )
-from nasperc.tasks.detection.evaluate import evaluate_on
+from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.graphs import DetectorGraphs
 from nasperc.tasks.detection.predict import THRESHOLD, predict_images
 from nasperc.tasks.presentation import TableText
@@ -52,7 +53,9 @@ class TrainedDetector(Trained):
     """See :class:`Trained`."""
 
     called: ClassVar[str] = "a detector"
-    own_options: ClassVar[frozenset[str]] = frozenset({"--strict", "--threshold", "--with-nms"})
+    own_options: ClassVar[frozenset[str]] = frozenset(
+        {"--strict", "--annotations", "--results", "--threshold", "--with-nms"}
+    )
 
     model: Detector
     decoder: Decoder
@@ -71,14 +74,8 @@ class TrainedDetector(Trained):
 
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers, at the image size of the recipe."""
-        metrics, dataset = evaluate_on(
-            self,
-            data,
-            split=options.split,
-            format=options.format,
-            strict=options.strict,
-            on_image=on_progress,
-        )
+        dataset, found = found_on(self, data, options, on_progress)
+        metrics = coco_ap(dataset.coco_ground_truth(), found)
         body = [
             [name, "undefined" if value is None else f"{value:.4f}"]
             for name, value in metrics.as_dict().items()

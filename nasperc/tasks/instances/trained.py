@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 
 from nasperc.assembly.detector import Decoder, Searched
 from nasperc.assembly.recipe import ModelRecipe
-from nasperc.data.formats import open_dataset
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
-from nasperc.tasks.detection.evaluate import reported_split
+from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.predict import THRESHOLD, predict_images
 from nasperc.tasks.detection.trained import Described, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
@@ -24,8 +23,6 @@ from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import EvaluateOptions, OnProgress, Prediction, PredictOptions, Report, Trained
 from nasperc.training.checkpoint import require_keys
-from nasperc.training.detect import detect_dataset
-from nasperc.training.device import to_device
 from nasperc.training.recipe import TrainingRecipe
 
 _SEGMENTER = "segmenter"
@@ -36,7 +33,9 @@ class TrainedInstances(Trained):
     """See :class:`Trained`; ``known``: what the checkpoint says beside the weights."""
 
     called: ClassVar[str] = "an instance segmenter"
-    own_options: ClassVar[frozenset[str]] = frozenset({"--strict", "--threshold"})
+    own_options: ClassVar[frozenset[str]] = frozenset(
+        {"--strict", "--annotations", "--results", "--threshold"}
+    )
 
     model: BlendMask
     known: Described
@@ -62,26 +61,7 @@ class TrainedInstances(Trained):
 
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
-        split = options.split or reported_split(data, options.format)
-        dataset = open_dataset(
-            data,
-            split,
-            format=options.format,
-            classes=self.classes,
-            strict=options.strict,
-            masks=True,
-            rules=self.images,
-        )
-        dataset.images.require()
-        to_device(self.model)
-        found = detect_dataset(
-            self.model,
-            dataset,
-            self.normalisation,
-            self.training.test_short_side,
-            self.training.max_long_side,
-            on_image=None if on_progress is None else lambda done: on_progress(done, len(dataset)),
-        )
+        dataset, found = found_on(self, data, options, on_progress, masks=True)
         values = mask_metrics(dataset, found)
         boxes = values[BOXES]
         body = [

@@ -18,10 +18,10 @@ from nasperc.fulltrain.selection import FullTrainingSelector, select_by_full_tra
 from nasperc.recipe.reading import parse_recipe
 from nasperc.search.top10 import read_top10
 from nasperc.tasks.detection import training as detection_training
-from nasperc.tasks.detection.evaluate import evaluate_on
 from nasperc.tasks.detection.trained import load_detector
 from nasperc.tasks.detection.training import DetectionTraining
 from nasperc.tasks.row import Row
+from nasperc.tasks.trained import EvaluateOptions
 from nasperc.training.checkpoint import load_checkpoint
 
 
@@ -56,9 +56,9 @@ def test_entries_beside_the_baseline(top10, console, data):
         assert json.loads((folder / name / "metrics.json").read_text())["status"] == "done"
     assert f"nasperc export architecture {top10} --rank" in said(console)
     # The checkpoint alone gives the numbers of the table again.
-    metrics, split = evaluate_on(load_detector(folder / "rank01" / "checkpoint.pt"), data)
-    assert split.split == "test"
-    assert metrics.as_dict() == by_name["rank 1"].metrics["test"]
+    report = load_detector(folder / "rank01" / "checkpoint.pt").evaluate(data, EvaluateOptions())
+    assert " test, " in report.tables[0].title
+    assert report.values == by_name["rank 1"].metrics["test"]
 
     for row in results.rows:
         assert 0 < row.latency["fastest_s"] <= row.latency["median_s"] <= row.latency["slowest_s"]
@@ -163,9 +163,9 @@ def test_every_baseline_that_the_recipe_names(top10, console, monkeypatch, data)
             rows = list(csv.DictReader(file))
         totals = [sum(float(v) for k, v in row.items() if k != "iteration") for row in rows]
         assert sum(totals[-6:]) < 0.85 * sum(totals[:6])
-        metrics, _ = evaluate_on(load_detector(folder / "checkpoint.pt"), data)
+        report = load_detector(folder / "checkpoint.pt").evaluate(data, EvaluateOptions())
         by_name = {row.name: row.metrics for row in results.rows}
-        assert metrics.as_dict() == by_name[name]["test"]
+        assert report.values == by_name[name]["test"]
     assert (
         load_detector(top10.parent / "fulltrain/fpn-retinanet-32-32x4/checkpoint.pt").model.anchor_scale
         == 0.1

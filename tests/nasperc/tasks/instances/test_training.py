@@ -62,6 +62,31 @@ def test_a_found_decoder_becomes_a_segmenter(
         trained.require_own(ExportOptions(with_nms=True))
 
 
+def test_results_have_the_data_set_s_own_ids_and_other_annotations_are_measured(
+    folder: Path, data: Path, tmp_path: Path
+) -> None:
+    trained = load_trained(folder / "rank01" / "checkpoint.pt")
+    (annotations,) = (data / "annotations").glob("*val*.json")
+    content = json.loads(annotations.read_text())
+    # Other category ids, and of one image's objects none is left.
+    for entry in (*content["categories"], *content["annotations"]):
+        key = "category_id" if "category_id" in entry else "id"
+        entry[key] += 40
+    first = content["images"][0]["id"]
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] != first]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    options = EvaluateOptions(
+        split="val", annotations=tmp_path / "other.json", results=tmp_path / "results.json"
+    )
+    report = trained.evaluate(data, options)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {each["category_id"] for each in results} <= {each["id"] for each in content["categories"]}
+    assert all({"segmentation", "bbox", "score", "image_id"} <= each.keys() for each in results)
+    counted = open_dataset(data, "val", masks=True, annotations=tmp_path / "other.json")
+    assert counted.objects() == len(content["annotations"])
+    assert report.values.keys() == trained.evaluate(data, EvaluateOptions(split="val")).values.keys()
+
+
 def test_costs_count_the_masks(folder: Path) -> None:
     row = json.loads((folder / "rank01" / "metrics.json").read_text())
     trained = load_trained(folder / "rank01" / "checkpoint.pt")
