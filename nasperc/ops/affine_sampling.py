@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from nasperc.ops.bilinear_rows import corner_weights, row_products, rows_to_table
+from nasperc.ops.bilinear_rows import channel_rows, corner_weights, row_products, rows_to_table
 
 
 def affine_sample(x: Tensor, theta: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _by_autograd(x: Tensor, points: Tensor) -> Tensor:
     """The samples of the CPU's path, differentiated by torch."""
     rows, inside, right, down = _locate(points, x.shape)
     weights = corner_weights(right, down) * inside
-    out = F.embedding_bag(rows, _table(x), mode="sum", per_sample_weights=weights)
+    out = F.embedding_bag(rows, channel_rows(x), mode="sum", per_sample_weights=weights)
     return out.view(_last(x).shape).permute(0, 3, 1, 2)
 
 
@@ -71,14 +71,14 @@ class _SampleCPU(torch.autograd.Function):
         rows, inside, right, down = _locate(points, x.shape)
         weights = corner_weights(right, down) * inside
         ctx.save_for_backward(x, rows, inside, weights, right, down)
-        out = F.embedding_bag(rows, _table(x), mode="sum", per_sample_weights=weights)
+        out = F.embedding_bag(rows, channel_rows(x), mode="sum", per_sample_weights=weights)
         return out.view(_last(x).shape).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         x, rows, inside, weights, right, down = ctx.saved_tensors
-        grad, table = _table(grad_out), _table(x)
+        grad, table = channel_rows(grad_out), channel_rows(x)
         grad_table = rows_to_table(rows, weights, grad, len(table))
         corners = (row_products(table, rows, grad) * inside).unbind(1)
         top_left, top_right, bottom_left, bottom_right = corners
@@ -91,11 +91,6 @@ class _SampleCPU(torch.autograd.Function):
 
 def _last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
-
-
-def _table(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N * H * W, C), without a copy where ``x`` is channels-last."""
-    return _last(x).reshape(-1, x.shape[1])
 
 
 def _locate(points: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -48,6 +48,11 @@ class Samples(NamedTuple):
     mask: Tensor
 
 
+def channel_rows(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C), without a copy where ``x`` is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
 def padded_table(x: Tensor, groups: int = 1) -> Tensor:
     """(N, C, H, W) -> (N * (H + 2 PAD) * (W + 2 PAD) * G, C/G), zeros all around."""
     n, channels, height, width = x.shape

@@ -17,6 +17,7 @@ from nasperc.ops.deform_conv_cpu import (
     lines_of,
     locate,
 )
+from nasperc.ops.tracing import is_traced
 
 
 def modulated_deform_conv2d(
@@ -104,9 +105,7 @@ def _fast_path_applies(*tensors: Tensor) -> bool:
         dtype in (torch.float32, torch.float64)
         and all(t.device.type == "cpu" and t.dtype == dtype for t in tensors)
         and not torch.is_autocast_enabled("cpu")
-        # An exporter cannot see into the function, and needs sizes that stay symbols.
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not is_traced()
     )
 
 

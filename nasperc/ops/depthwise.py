@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nasperc.ops.tracing import is_traced
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -45,9 +46,4 @@ def dilated_by_phases(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
 
 def _phases_are_faster(x: Tensor, reach: int) -> bool:
     """Measured on one CPU thread (``benchmarks/ops.py``): half the time, but for small kernels and maps."""
-    return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and reach * x.shape[3] >= 144
-    )
+    return x.device.type == "cpu" and not is_traced() and reach * x.shape[3] >= 144

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from nasperc.ops.tracing import is_traced
+
 TAPS = 9
 
 
@@ -23,7 +25,7 @@ def predicted_filter(filters: Tensor, x: Tensor) -> Tensor:
         (N, C, H, W) in the type and layout of ``x``; gradients of both, once.
     """
     filters = filters.to(x.dtype)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_traced():
         return _weighted_shifts(filters, F.pad(x, (1, 1, 1, 1)))
     out: Tensor = _PredictedFilter.apply(filters, x)
     return out
