@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.ops.roi_align import roi_align, roi_pool
+from nasperc.ops.roi_align import roi_align
+from nasperc.ops.roi_pool import roi_pool
 
 
 def merge(regions: Tensor, scores: Tensor) -> Tensor:
