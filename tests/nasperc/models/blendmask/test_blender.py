@@ -128,6 +128,18 @@ def test_bilinear_sampling_is_an_aligned_roi_align_with_one_sample_a_bin() -> No
     )
 
 
+def test_a_mask_lies_where_its_box_does() -> None:
+    """Bases that say where they are in the image: what is cropped says where the middles of the mask's cells are."""
+    middles = STRIDE * (torch.arange(8) + 0.5)
+    given = torch.stack((middles[:6, None].expand(6, 8), middles.expand(6, 8)))[None]
+    box = torch.tensor([[5.0, 3.0, 27.0, 21.0]])
+    blender = Blender(recipe(region=11, bases=2, attention=11), STRIDE)
+    (rows, columns) = blender.crop(given, box, torch.tensor([0]))[0]
+    cells = torch.arange(11) + 0.5
+    torch.testing.assert_close(rows, (3 + cells * 18 / 11)[:, None].expand(11, 11))
+    torch.testing.assert_close(columns, (5 + cells * 2).expand(11, 11))
+
+
 def test_nearest_sampling_takes_values_of_the_bases() -> None:
     """RoIPool: the largest value of a cell of the box, so none that the map does not have."""
     inside = BOXES[:2]

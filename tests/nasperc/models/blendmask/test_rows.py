@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import resources
 
 import pytest
@@ -35,6 +36,9 @@ def printed(table: int) -> list[dict[str, object]]:
 ROWS = [f"table_4_{table}:{row['row']}" for table in TABLES for row in printed(table) if "row" in row]
 
 
+recipe_of = cache(load_recipe)
+
+
 def blendmask_recipe(recipe: Recipe) -> BlendMaskRecipe:
     return BlendMaskRecipe.model_validate(recipe.task.options["blendmask"])
 
@@ -63,7 +67,7 @@ def distinct(rows: list[str]) -> list[str]:
     """One row for each model among them: tables repeat one another, and narrow models do not differ in width."""
     models: dict[str, str] = {}
     for row in rows:
-        recipe = load_recipe(row)
+        recipe = recipe_of(row)
         deformable = recipe.model.backbone.deformable_stages
         key = f"{narrow(blendmask_recipe(recipe))} {recipe.decoder} {recipe.model.preset_overrides} {deformable}"
         models.setdefault(key, row)
@@ -77,7 +81,7 @@ class TestEveryRow(SegmenterContract):
         return request.param
 
     def build(self, variant: str) -> BlendMask:
-        recipe = load_recipe(variant)
+        recipe = recipe_of(variant)
         backbone = small_backbone(recipe)
         # P7 is one pixel here, and a group of one channel would normalise it away.
         widths = {"fpn_width": 32, "head_width": 64}
@@ -94,7 +98,7 @@ def test_a_table_has_a_recipe_for_each_row_that_is_not_quoted(table: int) -> Non
         if "method" in row:
             assert "quoted in the thesis's Table" in str(row["source"])
         else:
-            load_recipe(f"table_4_{table}:{row['row']}")
+            recipe_of(f"table_4_{table}:{row['row']}")
 
 
 @pytest.mark.parametrize(
@@ -122,14 +126,14 @@ def test_a_table_has_a_recipe_for_each_row_that_is_not_quoted(table: int) -> Non
     ],
 )
 def test_the_configurations_of_the_tables(row: str, name: str) -> None:
-    assert blendmask_recipe(load_recipe(row)).name == name
+    assert blendmask_recipe(recipe_of(row)).name == name
 
 
 def test_the_first_ablations_are_on_the_backbone() -> None:
     """4.3.3: C3 and C5, attentions by nearest, bases bilinear; 4.4: width 128."""
     for table in (1, 2, 3):
         for row in printed(table):
-            chosen = blendmask_recipe(load_recipe(f"table_4_{table}:{row['row']}"))
+            chosen = blendmask_recipe(recipe_of(f"table_4_{table}:{row['row']}"))
             assert chosen.bottom == DeepLabBottomRecipe(inputs=("C3", "C5"), width=128)
             assert (chosen.bottom_sampling, chosen.top_interpolation) == ("bilinear", "nearest")
             assert chosen.semantic is None
@@ -137,7 +141,7 @@ def test_the_first_ablations_are_on_the_backbone() -> None:
 
 def test_other_bottoms_and_the_semantic_loss() -> None:
     """Table 4.7."""
-    rows = {str(row["row"]): blendmask_recipe(load_recipe(f"table_4_7:{row['row']}")) for row in printed(7)}
+    rows = {str(row["row"]): blendmask_recipe(recipe_of(f"table_4_7:{row['row']}")) for row in printed(7)}
     assert [row for row, chosen in rows.items() if chosen.semantic is None] == ["DeepLabV3+"]
     assert {chosen.semantic.weight for chosen in rows.values() if chosen.semantic} == {0.3}
     bottoms = {
@@ -156,18 +160,18 @@ def test_other_bottoms_and_the_semantic_loss() -> None:
 def test_rows_named_after_a_sampling_or_an_input_have_it() -> None:
     for table, key in ((5, "top_interpolation"), (6, "bottom_sampling")):
         for row in printed(table):
-            chosen = blendmask_recipe(load_recipe(f"table_4_{table}:{row['row']}"))
+            chosen = blendmask_recipe(recipe_of(f"table_4_{table}:{row['row']}"))
             assert getattr(chosen, key) == str(row["row"]).split()[0]
             assert chosen.bottom.inputs == ("P3", "P5")
     for row in printed(4):
-        chosen = blendmask_recipe(load_recipe(f"table_4_4:{row['row']}"))
+        chosen = blendmask_recipe(recipe_of(f"table_4_4:{row['row']}"))
         assert "+".join(chosen.bottom.inputs) == str(row["row"]).split()[0]
 
 
 def test_every_row_is_trained_as_the_chapter_says() -> None:
     """4.4: the 1x schedule of FCOS with a constant warm-up; 3x for the main results; five times 12 epochs."""
     for row in ROWS:
-        recipe = load_recipe(row)
+        recipe = recipe_of(row)
         training, table = recipe.fulltrain, row.partition(":")[0]
         assert (training.batch_size, training.learning_rate, training.warmup_kind) == (16, 0.01, "constant")
         assert training.warmup_iterations == 1000
@@ -185,7 +189,7 @@ def test_every_row_is_trained_as_the_chapter_says() -> None:
 def test_the_real_time_variant() -> None:
     """4.4.2: three convolutions, one tower, no P7, Proto-FPN of four convolutions and width 128."""
     for row in ("table_4_9:R-50", "table_4_9:R-101"):
-        recipe = load_recipe(row)
+        recipe = recipe_of(row)
         assert (recipe.decoder.depth, recipe.decoder.merged_tower, recipe.decoder.ends) == (3, True, (3, 6))
         assert len(recipe.model.head_preset().sizes_of_interest) == 4
         bottom = blendmask_recipe(recipe).bottom
@@ -196,6 +200,6 @@ def test_the_real_time_variant() -> None:
 
 def test_the_deformable_backbone_has_an_interval_of_three() -> None:
     for row in ("table_4_8:R-101* dcni3 60 epochs", "table_4_11:R-101+dcni3"):
-        backbone = load_recipe(row).model.backbone
+        backbone = recipe_of(row).model.backbone
         assert (backbone.name, backbone.deformable_interval) == ("resnet101", 3)
         assert backbone.deformable_stages == (3, 4, 5)
