@@ -1,12 +1,12 @@
 import pytest
 import torch
 from blender_reference import blended
-from nasperc.ops.roi_align import roi_align
 from torch import Tensor
 from torch.nn import functional as F
 
 from nasperc.models.blendmask.blender import Blender, logit_of_product, merge
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
+from nasperc.ops.roi_align import roi_align
 
 STRIDE = 4
 # The last two reach over the borders of the 24 x 32 pixels.
