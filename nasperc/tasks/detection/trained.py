@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import TypeAdapter
+
 from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.image_rules import ImageRules
@@ -14,6 +16,7 @@ from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.models.detector import Detector
 from nasperc.models.fcos.model import FCOS
+from nasperc.models.necks.fpn import FCOS_ENDS, PyramidEnds
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.caller import common_values, resize_values
 from nasperc.tasks.checkpoint_content import (
@@ -45,6 +48,7 @@ from nasperc.training.recipe import TrainingRecipe
 # What checkpoints call the task.
 FCOS_MODEL = "fcos"
 _DESCRIPTION = ("task", "detector", "decoder", "space", "training", "classes", "normalisation")
+_ENDS: TypeAdapter[PyramidEnds] = TypeAdapter(PyramidEnds)
 _KEYS = (*_DESCRIPTION, "model", "step", "finished")
 
 
@@ -127,6 +131,11 @@ def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> 
         values = {"kind": kind, "widths": widths, "depth": decoder.depth}
         if decoder.kind == "fpn-retinanet":
             values["anchor_scale"] = decoder.anchor_scale
+        # Older checkpoints have neither.
+        if decoder.ends != FCOS_ENDS:
+            values["ends"] = list(decoder.ends)
+        if decoder.merged_tower:
+            values["merged_tower"] = True
     else:
         values = {"kind": "searched", **describe_searched(decoder)}
     return {
@@ -215,5 +224,7 @@ def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:
             scale, depth = float(values.get("anchor_scale", 1.0)), int(values["depth"])
             if not 0 <= depth <= DEEPEST:
                 raise ValueError(f"a depth of {depth}")
-            return Baseline(widths["fpn"], widths["head"], depth, kind, scale)
+            ends = _ENDS.validate_python(tuple(values.get("ends", FCOS_ENDS)))
+            merged = bool(values.get("merged_tower", False))
+            return Baseline(widths["fpn"], widths["head"], depth, kind, scale, ends, merged)
     return read_searched(values, description["space"], where)

@@ -13,6 +13,7 @@ from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.preset import get_preset
 from nasperc.tasks.base import TaskRecipe
 
 BLENDMASK = "blendmask"
@@ -56,9 +57,9 @@ def build_segmenter(
             where="recipe key baselines",
             repair="Leave it out; fpn-fcos and deform-fpn-fcos have one.",
         )
-    overrides = {"preset": options.preset, "preset_overrides": options.preset_overrides}
-    preset = blendmask_preset(model.model_copy(update=overrides).head_preset())
-    wired = {"preset": options.preset, "preset_overrides": preset.model_dump()}
-    detector = build_detector(model.model_copy(update=wired), decoder, num_classes, load_weights=load_weights)
+    # What was typed comes last.
+    keys = {**blendmask_preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
+    wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
+    detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
     return BlendMask(detector.backbone, detector.neck, detector.head, options.blendmask)

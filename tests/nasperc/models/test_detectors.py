@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
-from nasperc.models.detector import Detector
+from nasperc.models.detector import Detector, DetectorOutput
+from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.head import FCOSHead
+from nasperc.models.fcos.losses import fcos_losses_at
 from nasperc.models.fcos.model import FCOS
+from nasperc.models.fcos.positives import fcos_normalisers, fcos_positives
 from nasperc.models.fcos.preset import PRESETS
+from nasperc.models.fcos.targets import FCOSTargets
 from nasperc.models.fcos.towers import FCOSTowers
+from nasperc.models.features import HeadOutput
 from nasperc.models.instances import Instances
 from nasperc.models.necks.fpn import FPN
+from nasperc.models.reduction import Reduce, reduce_alone
 from nasperc.models.retinanet.head import RetinaNetHead
 from nasperc.models.retinanet.model import RetinaNet
+from nasperc.models.targets import flatten_levels
 from nasperc.ops.boxes import box_iou
 
 BOX = torch.tensor([[8.0, 8.0, 56.0, 40.0]])
@@ -26,6 +34,11 @@ BOX = torch.tensor([[8.0, 8.0, 56.0, 40.0]])
 
 def level_sizes(model: Detector, size: int) -> list[tuple[int, int]]:
     return [(-(-size // stride), -(-size // stride)) for stride in model.strides]
+
+
+def leaves(output: Any) -> list[Tensor]:
+    """The tensors of nested lists and tuples."""
+    return [output] if isinstance(output, Tensor) else [leaf for each in output for leaf in leaves(each)]
 
 
 class DetectorContract:
@@ -64,8 +77,7 @@ class DetectorContract:
         image = torch.randn(1, 3, 64, 96)
         with torch.no_grad():
             direct, cached = model(image), model.forward_features(model.backbone(image))
-        for one, two in zip((*direct[:2], *direct.head), (*cached[:2], *cached.head), strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(leaves(direct), leaves(cached), strict=True))
 
     @pytest.mark.parametrize("size", [(64, 100), (40, 64)])
     def test_images_that_do_not_fit_the_strides_are_refused(self, size: tuple[int, int]) -> None:
@@ -94,7 +106,6 @@ class DetectorContract:
             levels = model.neck(features)
         assert all(torch.equal(a, b) for a, b in zip(output.backbone, features, strict=True))
         assert all(torch.equal(a, b) for a, b in zip(output.neck, levels, strict=True))
-        assert all(torch.equal(a, b) for a, b in zip(output.head[2], model.head(levels)[2], strict=True))
 
     def test_the_owners_are_numbered_as_the_annotations_came_in(self) -> None:
         model = self.build()
@@ -166,3 +177,105 @@ class TestFCOSAdelaidet(DetectorContract):
 class TestRetinaNet(DetectorContract):
     def make(self, backbone: nn.Module, neck: FPN) -> Detector:
         return RetinaNet(backbone, neck, RetinaNetHead(32, 32, 1, 2, neck.out))
+
+
+class CoarseOutput(NamedTuple):
+    """``top``: by level (N, 4, H, W); ``base`` (N, 1, H, W) on the level of the finest neck."""
+
+    boxes: HeadOutput
+    top: list[Tensor]
+    base: Tensor
+
+
+class CoarseTargets(NamedTuple):
+    """``masks``: (M, 4) of an image, as many as it has objects; of a batch a list."""
+
+    boxes: FCOSTargets
+    masks: Any
+
+    @property
+    def labels(self) -> Tensor:
+        return self.boxes.labels
+
+    @property
+    def owner(self) -> Tensor | None:
+        return self.boxes.owner
+
+
+class CoarseLosses(NamedTuple):
+    classification: Tensor
+    box: Tensor
+    centerness: Tensor
+    mask: Tensor
+
+    def total(self) -> Tensor:
+        return sum(self, start=self.classification.new_zeros(()))
+
+
+class CoarseSegmenter(FCOS):
+    """Masks of 2 x 2 from the box tower, moved by the mean of a base: the seams of an instance segmenter, no more."""
+
+    def __init__(self, backbone: nn.Module, neck: FPN, head: FCOSHead) -> None:
+        super().__init__(backbone, neck, head)
+        self.top_layer = nn.Conv2d(head.out_channels, 4, 1)
+        self.bottom = nn.Conv2d(backbone.out[1].channels + neck.out[0].channels, 1, 1)
+
+    def forward_features(self, features: list[Tensor]) -> DetectorOutput:
+        output = super().forward_features(features)
+        top = [self.top_layer(level) for level in output.head.box_tower]
+        base = self.bottom(torch.cat((output.backbone[1], output.neck[0]), dim=1))
+        return output._replace(head=CoarseOutput(output.head, top, base))
+
+    def targets(
+        self, instances: Instances, level_sizes: Sequence[tuple[int, int]], size_scale: float = 1.0
+    ) -> CoarseTargets:
+        masks = torch.ones(len(instances), 4)
+        return CoarseTargets(super().targets(instances, level_sizes, size_scale), masks)
+
+    def stack(self, targets: Sequence[CoarseTargets]) -> CoarseTargets:
+        return CoarseTargets(
+            super().stack([each.boxes for each in targets]), [each.masks for each in targets]
+        )
+
+    def losses(
+        self, output: DetectorOutput, targets: CoarseTargets, reduce: Reduce = reduce_alone
+    ) -> CoarseLosses:
+        positives = fcos_positives(targets.boxes)
+        sums = fcos_normalisers(positives, len(targets.labels), self.preset, reduce)
+        of_boxes = fcos_losses_at(
+            positives, sums, output.head.boxes, targets.boxes, self.preset, self.strides
+        )
+        assert positives.owner is not None
+        logits = flatten_levels(output.head.top)[positives.image, positives.location]
+        logits = logits + output.head.base.mean(dim=(2, 3))[positives.image]
+        first = torch.tensor([0, *(len(masks) for masks in targets.masks)])[:-1].cumsum(0)
+        wanted = torch.cat(targets.masks)[first[positives.image] + positives.owner]
+        error = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(dim=1)
+        return CoarseLosses(*of_boxes, (error * positives.weight).sum() / sums.weight)
+
+    @torch.no_grad()
+    def detect(self, output: DetectorOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        head = output.head
+        found = detect(head.boxes, self.strides, image_sizes, self.preset, head.top)
+        means = head.base.mean(dim=(1, 2, 3))
+        return [
+            each.with_fields(masks=(each.top + mean).sigmoid().reshape(-1, 2, 2))
+            for each, mean in zip(found, means, strict=True)
+        ]
+
+
+class TestSegmenterOnFCOS(DetectorContract):
+    def make(self, backbone: nn.Module, neck: FPN) -> Detector:
+        head = FCOSHead(FCOSTowers(32, 32, 1), 2, PRESETS["adelaidet"], neck.out)
+        return CoarseSegmenter(backbone, neck, head)
+
+    def test_detections_have_the_masks_that_were_learned(self) -> None:
+        model = self.build().eval()
+        with torch.no_grad():
+            model.head.class_logits.bias.zero_()
+            model.top_layer.bias.fill_(3.0)
+            found = model.detect(model(torch.randn(2, 3, 64, 64)), [(64, 64)] * 2)
+        for each in found:
+            assert len(each) > 0
+            assert each.masks.shape == (len(each), 2, 2)
+            assert (each.rescale((64, 64), (128, 96)).masks > 0.5).all()
