@@ -23,7 +23,7 @@ def content(recipe, decoder, classes=("a", "b")):
     return values, model.eval()
 
 
-@pytest.mark.parametrize("kind", ["baseline", "deformable", "anchors", "searched"])
+@pytest.mark.parametrize("kind", ["baseline", "deformable", "anchors", "merged", "searched"])
 def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
     read = read_top10(top10)
     decoder = Baseline(64, 128, 2)
@@ -31,6 +31,9 @@ def test_the_same_network_comes_back(tmp_path, recipe, top10, kind):
         decoder = Baseline(32, 64, 1, "deform-fpn-fcos")
     if kind == "anchors":
         decoder = Baseline(32, 64, 1, "fpn-retinanet", anchor_scale=0.25)
+    if kind == "merged":
+        # A pyramid with P2, which the head passes by.
+        decoder = Baseline(32, 64, 3, ends=(2, 7), merged_tower=True)
     if kind == "searched":
         decoder = Searched(read.space, read.entries[0].architecture, {"fpn": 64, "head": 128})
     values, model = content(recipe, decoder)
