@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from nasperc.data.formats import open_video
+from nasperc.data.image_rules import ImageRules
+from nasperc.data.normalisation import Normalisation
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
 from nasperc.evaluation.miou import SegmentationEvaluation, SegmentationMetrics
@@ -17,11 +19,24 @@ from nasperc.tasks.detection.evaluate import reported_split
 from nasperc.training.device import to_device
 from nasperc.training.segment import Network, segment_dataset
 
-if TYPE_CHECKING:
-    from nasperc.tasks.video.trained import TrainedSegmenter
-
 # The last frame of each group of positions; beyond, one group for every power of ten.
 _GROUP_ENDS = (1, 2, 3, 10, 30, 100, 1000, 10_000)
+
+
+class Segmenting(Protocol):
+    """What a trained network for videos brings to be measured and shown; see :class:`nasperc.tasks.trained.Trained`."""
+
+    @property
+    def model(self) -> Network: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def normalisation(self) -> Normalisation: ...
+
+    @property
+    def images(self) -> ImageRules: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class VideoReport:
 
 
 def evaluate_video(
-    trained: TrainedSegmenter,
+    trained: Segmenting,
     data: Path,
     *,
     split: str | None = None,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,12 +19,10 @@ from nasperc.data.video import check_frame_size, list_frames
 from nasperc.errors import InputError
 from nasperc.tasks.detection.predict import UPRIGHT, upright_rules
 from nasperc.tasks.video.draw_labels import side_by_side, write_animation, write_strip
+from nasperc.tasks.video.evaluate import Segmenting
 from nasperc.training.device import to_device
 from nasperc.training.segment import FrameByFrame
 from nasperc.whole_files import write_whole, writing_whole
-
-if TYPE_CHECKING:
-    from nasperc.tasks.video.trained import TrainedSegmenter
 
 RESULTS, LABELS, STRIP, ANIMATION = "frames.json", "labels", "strip.png", "video.webp"
 IN_STRIP = 6
@@ -48,7 +45,7 @@ class VideoPredictions:
 
 
 def predict_video(
-    trained: TrainedSegmenter,
+    trained: Segmenting,
     checkpoint: Path,
     folder: Path,
     out: Path,
@@ -123,9 +120,7 @@ def _read(file: Path, size: tuple[int, int] | None, rules: ImageRules) -> Tensor
     return image
 
 
-def _write_json(
-    result: VideoPredictions, trained: TrainedSegmenter, checkpoint: Path, colours: np.ndarray
-) -> None:
+def _write_json(result: VideoPredictions, trained: Segmenting, checkpoint: Path, colours: np.ndarray) -> None:
     content = {
         "checkpoint": str(checkpoint),
         "classes": dict(zip(trained.classes, colours.tolist(), strict=True)),
