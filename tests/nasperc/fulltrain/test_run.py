@@ -207,7 +207,10 @@ def test_other_widths_have_folders_of_their_own(top10, console, fixed_costs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": "unheard-of"}, "a task must be one of blendmask, detection, fcos, instances, video, video_segmentation"),
+        (
+            {"task": "unheard-of"},
+            "a task must be one of blendmask, detection, fcos, instances, video, video_segmentation",
+        ),
         ({"top": 3}, "--top must lie between"),
         ({"width": "100"}, "multiple of 32"),
         ({"settings": ["fulltrain.speed=1"]}, "a recipe key must be known"),
