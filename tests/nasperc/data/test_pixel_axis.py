@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nasperc.data.pixel_axis import PixelAxis, nearest_pixels
@@ -51,13 +51,15 @@ STEPS = st.lists(
 @given(st.integers(8, 30), STEPS)
 def test_a_pixel_shows_what_went_to_its_place(length, steps):
     """The two descriptions agree: the centre of a source pixel lies, as it is now, near the pixel that shows it."""
-    axis = chain(PixelAxis.untouched(length), steps)
     factors = [1.0]
     size = length
     for name, *arguments in steps:
+        # No transform leaves nothing of an image.
+        assume(size)
         after = len(chain(PixelAxis.untouched(size), [(name, *arguments)]))
         factors.append(factors[-1] * after / size if name == "resized" else factors[-1])
         size = after
+    axis = chain(PixelAxis.untouched(length), steps)
     assert abs(axis.scale) == pytest.approx(factors[-1])
     places = np.flatnonzero(axis.shown)
     if len(places):
