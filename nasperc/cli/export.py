@@ -20,7 +20,7 @@ from nasperc.export.pt2_file import Pt2Format
 from nasperc.export.svg import render_svg
 from nasperc.export.text import describe
 from nasperc.fulltrain.run import results_folder
-from nasperc.search.top10 import read_top10
+from nasperc.search.top10 import Top10File, read_top10
 from nasperc.tasks.lookup import load_trained
 from nasperc.tasks.row import CHECKPOINT
 from nasperc.tasks.trained import ExportOptions, Trained
@@ -82,8 +82,10 @@ def export_architecture(
         file, name = read_architecture(arch), arch.stem
     else:
         top10 = find_top10(source)
-        file, name = _entry(top10, rank), f"{top10.resolve().parent.name}-rank{rank}"
-        left_by_fulltrain = results_folder(top10, task) / f"rank{rank:02d}" / CHECKPOINT
+        content = read_top10(top10)
+        file, name = _entry(content, rank), f"{top10.resolve().parent.name}-rank{rank}"
+        results = results_folder(top10.parent, content.recipe, task)
+        left_by_fulltrain = results / f"rank{rank:02d}" / CHECKPOINT
         if checkpoint is None and left_by_fulltrain.is_file():
             trained = load_trained(left_by_fulltrain)
             if not _is_of(trained, file):
@@ -123,15 +125,14 @@ def _is_of(trained: Trained, file: ArchitectureFile) -> bool:
     return found is not None and found.space.hash(found.architecture) == file.space.hash(file.architecture)
 
 
-def _entry(top10: Path, rank: int) -> ArchitectureFile:
-    content = read_top10(top10)
+def _entry(content: Top10File, rank: int) -> ArchitectureFile:
     for entry in content.entries:
         if entry.rank == rank:
             return ArchitectureFile(content.space, entry.architecture, dict(entry.widths))
     raise InputError(
         f"a rank must be one of 1 to {len(content.entries)}",
         value=rank,
-        where=f"--rank of {top10}",
+        where=f"--rank of {content.path}",
         repair="nasperc runs shows how many entries a run has.",
     )
 

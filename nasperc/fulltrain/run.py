@@ -97,7 +97,7 @@ def fulltrain(
         name_plugins(typed)
         overrides = [*overrides, typed]
     recipe = training_recipe(top10, overrides, settings)
-    folder = results_folder(arch, task) if folder is None else folder
+    folder = results_folder(arch.parent, top10.recipe, task) if folder is None else folder
     if folder.parent == arch.parent:
         # Within the run's folder; one that was named may lie, and be, anywhere.
         refuse_link(folder)
@@ -197,25 +197,25 @@ def _train(
     return results
 
 
-def results_folder(arch: Path, task: str | None) -> Path:
+def results_folder(run: Path, searched: Recipe, task: str | None) -> Path:
     """Where full training puts its results beside a ``top10.json``: each task but the search's own has a folder of its
     own, ``fulltrain-MODEL``.
 
     Args:
-        arch: the file.
+        run: the folder of the file.
+        searched: the recipe in it.
         task: as typed; None: the search's own.
 
     Raises:
-        InputError: there is no such task; an unreadable file.
+        InputError: there is no such task.
     """
     if task is None:
-        return arch.parent / FOLDER
+        return run / FOLDER
     section = task_section(task)
-    top10 = read_top10(arch)
-    asked = recipe_task(top10.recipe.model_copy(update={"task": ComponentSection(**section)}))
+    asked = recipe_task(searched.model_copy(update={"task": ComponentSection(**section)}))
     model = section.get("model", asked.models[0])
-    own = own_task(top10.recipe)
-    return arch.parent / (FOLDER if own is asked and model == asked.models[0] else f"{FOLDER}-{model}")
+    own = own_task(searched)
+    return run / (FOLDER if own is asked and model == asked.models[0] else f"{FOLDER}-{model}")
 
 
 def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) -> str:

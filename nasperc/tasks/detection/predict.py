@@ -19,6 +19,7 @@ from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
 from nasperc.models.detector import Detector
 from nasperc.ops.paste_masks import paste_to_rle
+from nasperc.tasks.trained import Prediction, PredictOptions
 from nasperc.training.detect import detect
 from nasperc.training.device import to_device
 from nasperc.training.recipe import TrainingRecipe
@@ -65,6 +66,25 @@ class Predictions:
     objects: dict[Path, list[dict[str, Any]]]
     orientations: dict[Path, int]
     unreadable: list[InputError]
+
+
+def show(
+    detector: Predicting,
+    checkpoint: Path,
+    images: Sequence[Path],
+    out: Path,
+    options: PredictOptions,
+    draw: Draw | None = None,
+) -> Prediction:
+    """As :func:`predict_images`, in the words that ``nasperc predict`` prints."""
+    threshold = THRESHOLD if options.threshold is None else options.threshold
+    result = predict_images(detector, checkpoint, images, out, threshold, draw)
+    lines = [
+        f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
+        for image, picture in result.pictures.items()
+    ]
+    others = "Those named above were skipped, the others are done."
+    return Prediction([*lines, f"{result.json} written"], len(images), result.unreadable, others)
 
 
 def predict_images(

@@ -31,7 +31,7 @@ from nasperc.tasks.checkpoint_content import (
 )
 from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.graphs import DetectorGraphs
-from nasperc.tasks.detection.predict import THRESHOLD, predict_images
+from nasperc.tasks.detection.predict import show
 from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import (
     EvaluateOptions,
@@ -53,15 +53,10 @@ _KEYS = (*_DESCRIPTION, "model", "step", "finished")
 
 
 @dataclass(frozen=True)
-class TrainedDetector(Trained):
-    """See :class:`Trained`."""
+class Described:
+    """What a checkpoint says beside the weights, of any network that is built on a detector's parts; see
+    :class:`nasperc.tasks.trained.Trained`."""
 
-    called: ClassVar[str] = "a detector"
-    own_options: ClassVar[frozenset[str]] = frozenset(
-        {"--strict", "--annotations", "--results", "--threshold", "--with-nms"}
-    )
-
-    model: Detector
     decoder: Decoder
     recipe: ModelRecipe
     training: TrainingRecipe
@@ -70,6 +65,18 @@ class TrainedDetector(Trained):
     images: ImageRules
     step: int
     finished: bool
+
+
+@dataclass(frozen=True)
+class TrainedDetector(Described, Trained):
+    """See :class:`Trained`."""
+
+    called: ClassVar[str] = "a detector"
+    own_options: ClassVar[frozenset[str]] = frozenset(
+        {"--strict", "--annotations", "--results", "--threshold", "--with-nms"}
+    )
+
+    model: Detector
 
     @property
     def searched(self) -> Searched | None:
@@ -97,14 +104,7 @@ class TrainedDetector(Trained):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, and each image with its boxes."""
-        threshold = THRESHOLD if options.threshold is None else options.threshold
-        result = predict_images(self, checkpoint, inputs, out, threshold)
-        lines = [
-            f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
-            for image, picture in result.pictures.items()
-        ]
-        others = "Those named above were skipped, the others are done."
-        return Prediction([*lines, f"{result.json} written"], len(inputs), result.unreadable, others)
+        return show(self, checkpoint, inputs, out, options)
 
     def exported(self, options: ExportOptions) -> DetectorGraphs:
         """One graph: boxes, class scores and centerness of every location."""
@@ -155,21 +155,6 @@ def load_detector(path: Path) -> TrainedDetector:
     return read_detector(load_task_checkpoint(path, FCOS_MODEL), path)
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a checkpoint says beside the weights, of any network that is built on a detector's parts: see
-    :class:`TrainedDetector`."""
-
-    decoder: Decoder
-    recipe: ModelRecipe
-    training: TrainingRecipe
-    classes: tuple[str, ...]
-    normalisation: Normalisation
-    images: ImageRules
-    step: int
-    finished: bool
-
-
 def read_described(content: Mapping[str, Any], path: Path) -> Described:
     """What stands in a checkpoint as :func:`describe` and the training wrote it; ``path`` names it in errors.
 
@@ -207,7 +192,7 @@ def read_detector(
     with described_network(path):
         model = build(known.recipe, known.decoder, len(known.classes), load_weights=False)
     load_weights(model, content, path)
-    return TrainedDetector(model.eval(), **vars(known))
+    return TrainedDetector(**vars(known), model=model.eval())
 
 
 def read_decoder(description: Mapping[str, Any], where: str) -> Decoder:

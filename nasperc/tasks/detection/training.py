@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -37,11 +37,15 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
 
     presentation = CocoTables()
     examples = "images"
+    # Whether the shapes of objects are read.
+    masks: ClassVar[bool] = False
     rate = "fulltrain.learning_rate"
 
     def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Found | None) -> None:
         super().__init__(recipe, prepared, searched, found)
-        self.splits = Splits(recipe.data, lambda role: open_split(recipe.data, role, prepared))
+        self.splits = Splits(
+            recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks)
+        )
         self.size = cost_size(recipe.fulltrain.test_short_side)
         self._classes = self.splits["train"].classes
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
@@ -115,6 +119,10 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
             settings.max_long_side,
             on_image=partial(report_images, on_activity, split, len(dataset)),
         )
+        return self.metrics(dataset, found)
+
+    def metrics(self, dataset: DetectionDataset, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Of what was found in a split, in COCO's result format, as plain values."""
         return coco_ap(dataset.coco_ground_truth(), found).as_dict()
 
     def can_measure(self, split: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -24,7 +24,6 @@ class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
     detector; ``blendmask``: see :class:`BlendMaskRecipe`."""
 
-    model: Literal["blendmask"] | None = None
     preset: str = "adelaidet"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
     blendmask: BlendMaskRecipe = BlendMaskRecipe()

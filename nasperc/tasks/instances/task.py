@@ -26,7 +26,7 @@ class InstancesTask(DetectionTask):
     Training = InstancesTraining
 
     @classmethod
-    def read(cls, content: Mapping[str, Any], path: Path) -> TrainedInstances:  # type: ignore[override]
+    def read(cls, content: Mapping[str, Any], path: Path) -> TrainedInstances:
         return read_segmenter(content, path)
 
     @classmethod

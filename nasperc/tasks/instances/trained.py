@@ -5,59 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from nasperc.assembly.detector import Decoder, Searched
+from nasperc.assembly.detector import Decoder
 from nasperc.assembly.recipe import ModelRecipe
-from nasperc.data.image_rules import ImageRules
-from nasperc.data.normalisation import Normalisation
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
 from nasperc.tasks.detection.evaluate import found_on
-from nasperc.tasks.detection.predict import THRESHOLD, predict_images
-from nasperc.tasks.detection.trained import Described, describe, read_described
+from nasperc.tasks.detection.predict import show
+from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.presentation import TableText
-from nasperc.tasks.trained import EvaluateOptions, OnProgress, Prediction, PredictOptions, Report, Trained
+from nasperc.tasks.trained import (
+    EvaluateOptions,
+    ExportOptions,
+    OnProgress,
+    Prediction,
+    PredictOptions,
+    Report,
+)
 from nasperc.training.checkpoint import require_keys
-from nasperc.training.recipe import TrainingRecipe
 
 _SEGMENTER = "segmenter"
 
 
 @dataclass(frozen=True)
-class TrainedInstances(Trained):
-    """See :class:`Trained`; ``known``: what the checkpoint says beside the weights."""
+class TrainedInstances(TrainedDetector):
+    """See :class:`Trained`; what a detector has, and masks."""
 
     called: ClassVar[str] = "an instance segmenter"
-    own_options: ClassVar[frozenset[str]] = frozenset(
-        {"--strict", "--annotations", "--results", "--threshold"}
-    )
+    own_options: ClassVar[frozenset[str]] = TrainedDetector.own_options - {"--with-nms"}
 
     model: BlendMask
-    known: Described
-    classes: tuple[str, ...]
-    images: ImageRules
-    step: int
-    finished: bool
-
-    @property
-    def training(self) -> TrainingRecipe:
-        """The schedule, and the sizes of images."""
-        return self.known.training
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """Of the backbone's input."""
-        return self.known.normalisation
-
-    @property
-    def searched(self) -> Searched | None:
-        """The searched part; None: a baseline."""
-        return self.known.decoder if isinstance(self.known.decoder, Searched) else None
 
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
@@ -81,14 +63,11 @@ class TrainedInstances(Trained):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
-        threshold = THRESHOLD if options.threshold is None else options.threshold
-        result = predict_images(self, checkpoint, inputs, out, threshold, draw_segmented)
-        lines = [
-            f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
-            for image, picture in result.pictures.items()
-        ]
-        others = "Those named above were skipped, the others are done."
-        return Prediction([*lines, f"{result.json} written"], len(inputs), result.unreadable, others)
+        return show(self, checkpoint, inputs, out, options, draw_segmented)
+
+    def exported(self, options: ExportOptions) -> NoReturn:
+        """Nothing yet: a graph of final detections is to come."""
+        raise self._has_no("exported files", "nasperc export")
 
 
 def describe_segmenter(
@@ -116,4 +95,4 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:
         options = InstancesRecipe.model_validate(content[_SEGMENTER])
         model = build_segmenter(known.recipe, options, known.decoder, len(known.classes), load_weights=False)
     load_weights(model, content, path)
-    return TrainedInstances(model.eval(), known, known.classes, known.images, known.step, known.finished)
+    return TrainedInstances(**vars(known), model=model.eval())

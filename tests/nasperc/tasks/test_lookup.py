@@ -8,6 +8,7 @@ from nasperc.errors import InputError
 from nasperc.fulltrain.run import results_folder
 from nasperc.plugins import component_names
 from nasperc.recipe.reading import parse_recipe
+from nasperc.search.top10 import read_top10
 from nasperc.tasks.base import Task
 from nasperc.tasks.detection.task import DetectionTask
 from nasperc.tasks.lookup import load_trained, model_names, own_task, recipe_task, task_section
@@ -69,9 +70,10 @@ def test_an_unknown_model_of_a_task_is_refused() -> None:
 
 
 def test_the_search_s_own_task_has_the_plain_folder(top10: Path) -> None:
+    recipe = read_top10(top10).recipe
     for typed in (None, "fcos", "detection"):
-        assert results_folder(top10, typed) == top10.parent / "fulltrain"
-    assert results_folder(top10, "video") == top10.parent / "fulltrain-video_segmentation"
+        assert results_folder(top10.parent, recipe, typed) == top10.parent / "fulltrain"
+    assert results_folder(top10.parent, recipe, "video") == top10.parent / "fulltrain-video_segmentation"
 
 
 def test_a_checkpoint_of_an_unknown_task(tmp_path: Path) -> None:
