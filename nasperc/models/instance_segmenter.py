@@ -37,8 +37,10 @@ class InstanceSegmenter(FCOS, ABC):
       what becomes of them in a batch.
     * ``losses``: ``fcos_positives`` and ``fcos_normalisers``, once; ``fcos_losses_at`` with both; then its own loss at
       the same positives, over the same sums.
-    * ``masks_at``: the masks of detections.
+    * ``masks_at``: the masks of detections, with ``region`` x ``region`` cells.
     """
+
+    region: int
 
     @abstractmethod
     def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:

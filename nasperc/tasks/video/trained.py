@@ -56,7 +56,7 @@ class TrainedSegmenter(Trained):
     """See :class:`Trained`. ``cell`` is None for a per-frame network, whose ``model`` is a :class:`Segmenter`."""
 
     called: ClassVar[str] = "a network for videos"
-    own_options: ClassVar[frozenset[str]] = frozenset({"--sequence-length", "--size"})
+    own_options: ClassVar[frozenset[str]] = frozenset({"--sequence-length", "--dense", "--size"})
 
     model: VideoSegmenter | Segmenter
     cell: Searched | None
@@ -119,7 +119,7 @@ class TrainedSegmenter(Trained):
         """Two graphs: the first frame, and every other one."""
         assert isinstance(self.model, VideoSegmenter)
         about = common_values(self.classes, self.images)
-        return VideoGraphs(self.model, self.normalisation, about, size=options.size)
+        return VideoGraphs(self.model, self.normalisation, about, size=options.size, dense=options.dense)
 
 
 def describe_segmenter(recipe: ModelRecipe, cell: Searched | None, space: ComponentSection) -> dict[str, Any]:
