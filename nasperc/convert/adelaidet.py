@@ -29,7 +29,7 @@ from nasperc.models.backbones.resnet import StrideIn
 from nasperc.models.fcos.preset import SIZES_OF_INTEREST
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.trained import describe
-from nasperc.tasks.instances.models import BLENDMASK, InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.trained import describe_segmenter
 from nasperc.training.recipe import TrainingRecipe
 
@@ -76,7 +76,7 @@ def convert_adelaidet(
         kind, description = "AdelaiDet FCOS detector", describe(recipe, decoder, settings.space)
     else:
         kind = "AdelaiDet BlendMask instance segmenter"
-        description = describe_segmenter(recipe, decoder, settings.space, BLENDMASK, options)
+        description = describe_segmenter(recipe, decoder, settings.space, options)
         # A semantic head of other classes is none of the network: training alone looks at it.
         but = "" if options.blendmask.semantic is not None else f"(?!{re.escape(SEMANTIC_HEAD)})"
         layers += rf"|top_layer\.|{but}{re.escape(names.BASES)}"

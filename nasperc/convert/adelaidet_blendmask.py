@@ -14,7 +14,7 @@ from nasperc.errors import InputError
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.blendmask.semantic_head import SemanticRecipe
-from nasperc.tasks.instances.models import InstancesRecipe
+from nasperc.tasks.instances.models import BLENDMASK, InstancesRecipe
 
 _REFINED = re.compile(rf"{re.escape(BASES)}refine\.(\d+)\.0\.weight")
 # The 1x1 is the tower's one convolution without a norm; three-by-threes and the upsampling stand before it.
@@ -72,7 +72,7 @@ def segmenter_options(
     except ValidationError as error:
         first = error.errors()[0]
         raise _other(source, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return InstancesRecipe(preset_overrides=preset_overrides, blendmask=blendmask)
+    return InstancesRecipe(model=BLENDMASK, preset_overrides=preset_overrides, blendmask=blendmask)
 
 
 def _semantic(source: WeightsFile, num_classes: int) -> SemanticRecipe | None:

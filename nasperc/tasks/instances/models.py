@@ -40,8 +40,10 @@ class SegmenterModel(NamedTuple):
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
 
 
+BLENDMASK = "blendmask"
+
 _MODELS = {
-    "blendmask": SegmenterModel(
+    BLENDMASK: SegmenterModel(
         blendmask_preset, lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask)
     )
 }
