@@ -119,8 +119,8 @@ class FinalAgreement(Agreement):
         compared = self.compared
         raise InputError(
             f"an exported detector must agree with torch within {TOLERANCE}",
-            value=f"{compared.unpaired} of {compared.detections} detections differ by more, and {self.mask_error:.1e} of "
-            "the pixels of masks",
+            value=f"{compared.unpaired} of {compared.detections} detections differ by more, and "
+            f"{self.mask_error:.1e} of the pixels of masks",
             where=self.path,
             repair="Nothing was written. Please report it with the checkpoint's architecture.",
         )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nasperc.assembly.detector import Searched, build_detector
+from nasperc.assembly.detector import Baseline, Searched, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.normalisation import Normalisation, get_normalisation
 from nasperc.models.backbones.build import BackboneRecipe
@@ -50,6 +50,16 @@ FPN = (
     0,
 )
 HEAD = (5, 0, 2, 4, 4, 4, 1)
+
+
+@pytest.fixture(scope="module")
+def plain_detector() -> tuple[FCOS, Normalisation]:
+    """A detector of few layers, which is traced sooner, and its normalisation."""
+    torch.manual_seed(0)
+    model = ModelRecipe(backbone=BackboneRecipe(name="resnet18"), preset="adelaidet")
+    detector = build_detector(model, Baseline(32, 32, 1), 3).eval()
+    assert isinstance(detector, FCOS)
+    return detector, get_normalisation("caffe")
 
 
 @pytest.fixture(scope="module")

@@ -71,10 +71,10 @@ print(files["classes"], files["input"], sep="\\n")
 
 @pytest.fixture(scope="module")
 def dense(
-    tmp_path_factory: pytest.TempPathFactory, detector_of_every_layer: tuple[FCOS, Normalisation]
+    tmp_path_factory: pytest.TempPathFactory, plain_detector: tuple[FCOS, Normalisation]
 ) -> tuple[DenseGraphs, Path, DenseAgreement]:
     path = tmp_path_factory.mktemp("dense") / "detector.pt2"
-    graphs = DenseGraphs(*detector_of_every_layer)
+    graphs = DenseGraphs(*plain_detector)
     agreement = Pt2Format().export(graphs, path)
     assert isinstance(agreement, DenseAgreement)
     return graphs, path, agreement
