@@ -4,8 +4,8 @@
 
 Each object of the split that is no crowd gets a mask inside of its annotated box, from the most central of the
 locations that belong to it in training; the IoU with its annotated mask is taken at the image's own size. Checkpoints
-of a group are seeds of one network: the IoU of an object is the mean over them. Groups are compared object by object with
-the first one: mean of the differences, and its 95 % interval over the objects.
+of a group are seeds of one network: the IoU of an object is the mean over them. Groups are compared object by object
+with the first one: mean of the differences, and its 95 % interval over the objects.
 """
 
 from __future__ import annotations
