@@ -42,7 +42,8 @@ class Instances:
 
     ``boxes`` (M, 4) float32 as (x1, y1, x2, y2) in pixels; ``labels`` (M,) int64; ``crowd`` (M,) bool, such an object
     is none; ``scores`` (M,) in 0..1. ``masks``: of annotations :class:`Masks`, of detections (M, R, R) float in 0..1
-    inside of their boxes. ``top`` (M, D): what a top layer predicted at the location that an object was found at.
+    inside of their boxes. ``location`` (M,) int64: where an object was found, among the locations of its image, level
+    by level and row by row; ``top`` (M, D): what a top layer predicted there.
     """
 
     boxes: Tensor
@@ -50,6 +51,7 @@ class Instances:
     crowd: Tensor | None = None
     scores: Tensor | None = None
     masks: Tensor | Masks | None = None
+    location: Tensor | None = None
     top: Tensor | None = None
 
     def __len__(self) -> int:

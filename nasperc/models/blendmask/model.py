@@ -16,6 +16,7 @@ from nasperc.models.blendmask.semantic_head import SemanticHead
 from nasperc.models.blendmask.semantic_loss import semantic_loss, semantic_target
 from nasperc.models.blendmask.targets import BlendMaskTargets, owned_masks, stack_blendmask_targets
 from nasperc.models.blendmask.top import TopLayer
+from nasperc.models.detections import image_of_each
 from nasperc.models.detector import DetectorOutput
 from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.losses import fcos_losses_at
@@ -30,11 +31,11 @@ from nasperc.models.reduction import Reduce, reduce_alone
 
 class BlendMaskHeadOutput(NamedTuple):
     """``detection``: of the FCOS head. ``bases`` (N, K, H / s, W / s). ``top``: attentions by level,
-    (N, K * M * M, H, W); None where none are predicted."""
+    (N, K * M * M, H, W), of which only what is looked at is computed; None where none are predicted."""
 
     detection: HeadOutput
     bases: Tensor
-    top: list[Tensor] | None
+    top: Sequence[Tensor] | None
 
 
 class BlendMaskLosses(NamedTuple):
@@ -160,11 +161,9 @@ class BlendMask(FCOS):
         """
         head: BlendMaskHeadOutput = output.head
         found = detect(head.detection, self.strides, image_sizes, self.preset, head.top)
-        counts = torch.tensor([len(each) for each in found])
-        image = torch.arange(len(found)).repeat_interleave(counts).to(head.bases.device)
         together = Instances.cat(found)
-        masks = self.blender(head.bases, together.boxes, image, together.top).sigmoid()
-        parts = masks.split(counts.tolist())
+        masks = self.blender(head.bases, together.boxes, image_of_each(found), together.top).sigmoid()
+        parts = masks.split([len(each) for each in found])
         return [each.with_fields(masks=part) for each, part in zip(found, parts, strict=True)]
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nasperc.models.detections import drop_empty, keep_best
+from nasperc.models.detections import drop_empty, image_of_each, keep_best
 from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
+from nasperc.models.gather import gather_locations
 from nasperc.models.instances import Instances
 from nasperc.models.targets import flatten_levels
 from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
@@ -37,7 +38,8 @@ def detect(
         strides: of the levels, in input pixels.
         image_sizes: (h, w) of each image without its padding.
         preset: of the head.
-        top: what a top layer predicts, (N, D, H, W) by level; each detection gets what stands at its location.
+        top: what a top layer predicts, (N, D, H, W) by level; each detection gets what stands at its location. Of
+            :class:`~nasperc.models.gather.ConvMaps` nothing else is computed.
     """
     levels = [
         (
@@ -49,24 +51,25 @@ def detect(
             output.boxes, output.class_logits, output.centerness, strides, strict=True
         )
     ]
-    tops = [None] * len(levels) if top is None else top
     found = []
     for image, size in enumerate(image_sizes):
-        parts = [
-            _candidates(
-                boxes[image],
-                class_scores[image],
-                centerness[image],
-                preset,
-                None if level_top is None else level_top[image],
-            )
-            for (boxes, class_scores, centerness), level_top in zip(levels, tops, strict=True)
-        ]
+        parts, first = [], 0
+        for boxes, class_scores, centerness in levels:
+            parts.append(_candidates(boxes[image], class_scores[image], centerness[image], preset, first))
+            first += boxes.shape[1]
         candidates = Instances.cat(parts)
         if preset.clip_before_nms:
             candidates = drop_empty(candidates.with_fields(boxes=clip_boxes(candidates.boxes, size)))
         found.append(keep_best(candidates, preset.nms_iou, preset.detections))
-    return found
+    return found if top is None else _with_top(found, top)
+
+
+def _with_top(found: list[Instances], top: Sequence[Tensor]) -> list[Instances]:
+    """The detections of each image with what stands at their locations of ``top``."""
+    location = Instances.cat(found).location
+    assert location is not None
+    values = gather_locations(top, image_of_each(found), location).split([len(each) for each in found])
+    return [each.with_fields(top=part) for each, part in zip(found, values, strict=True)]
 
 
 def _corners(distances: Tensor, stride: int) -> Tensor:
@@ -76,11 +79,11 @@ def _corners(distances: Tensor, stride: int) -> Tensor:
 
 
 def _candidates(
-    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset, top: Tensor | None
+    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset, first: int
 ) -> Instances:
     """Those of one level of one image, unclipped.
 
-    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1), ``top`` (D, H, W).
+    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1); ``first``: the level's first location.
     """
     product = class_scores * centerness
     tested = class_scores if preset.threshold_on == "class" else product
@@ -93,6 +96,5 @@ def _candidates(
         boxes[location],
         labels=label,
         scores=score.sqrt() if preset.sqrt_score else score,
-        # A map of hundreds of channels: only what is asked for is copied, whatever its memory format.
-        top=None if top is None else top.flatten(1).T[location],
+        location=first + location,
     )

@@ -30,6 +30,9 @@ class FCOS(Detector):
       the same positives, over the same sums.
     * ``detect``: :func:`nasperc.models.fcos.decode.detect` with ``top``: each detection has what its top layer
       predicted at its location.
+
+    A top layer that puts out :class:`nasperc.models.gather.ConvMaps` is computed at the locations of detections and
+    positives (``gather_locations``) alone.
     """
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor
 from nasperc.models.fcos.decode import decode, detect
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
 from nasperc.models.features import HeadOutput
+from nasperc.models.targets import flatten_levels
 
 STRIDES = (8, 16)
 SIZES = ((6, 8), (3, 4))
@@ -115,6 +116,7 @@ def test_each_detection_has_what_the_top_layer_predicts_at_its_location(
         assert plain.top is None
         assert found.top is not None
         assert torch.equal(found.boxes, plain.boxes)
+        assert torch.equal(found.top, flatten_levels(top)[image, found.location])
         assert len(found) > 5
         for box, label, score, (at, level, row, column) in zip(
             found.boxes, found.labels, found.scores, found.top.long().tolist(), strict=True
