@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-
 from nasperc.models.instances import Instances
 from nasperc.ops.boxes import box_area
 from nasperc.ops.nms import batched_nms
@@ -34,9 +29,3 @@ def keep_best(found: Instances, nms_iou: float, count: int) -> Instances:
     if len(kept) > count:
         kept = kept[found.scores[kept] >= found.scores[kept[count - 1]]]
     return found[kept]
-
-
-def image_of_each(found: Sequence[Instances]) -> Tensor:
-    """Which image each detection of a batch is in, (D,) int64: for what is computed of all of them together."""
-    device = found[0].boxes.device
-    return torch.cat([torch.full((len(each),), image, device=device) for image, each in enumerate(found)])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from nasperc.models.detections import drop_empty, image_of_each, keep_best
+from nasperc.models.detections import drop_empty, keep_best
 from nasperc.models.fcos.preset import FCOSPreset
 from nasperc.models.features import HeadOutput
-from nasperc.models.gather import gather_locations
 from nasperc.models.instances import Instances
 from nasperc.models.targets import flatten_levels
 from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
@@ -29,17 +29,15 @@ def detect(
     strides: Sequence[int],
     image_sizes: Sequence[tuple[int, int]],
     preset: FCOSPreset,
-    top: Sequence[Tensor] | None = None,
 ) -> list[Instances]:
-    """Detections of each image, in pixels of the network's input; see :class:`FCOSPreset` for the rules.
+    """Detections of each image with the ``location`` of each, in pixels of the network's input; see
+    :class:`FCOSPreset` for the rules.
 
     Args:
         output: of the head, N images.
         strides: of the levels, in input pixels.
         image_sizes: (h, w) of each image without its padding.
         preset: of the head.
-        top: what a top layer predicts, (N, D, H, W) by level; each detection gets what stands at its location. Of
-            :class:`~nasperc.models.gather.ConvMaps` nothing else is computed.
     """
     levels = [
         (
@@ -51,25 +49,18 @@ def detect(
             output.boxes, output.class_logits, output.centerness, strides, strict=True
         )
     ]
+    ends = list(accumulate(boxes.shape[1] for boxes, _, _ in levels))
     found = []
     for image, size in enumerate(image_sizes):
-        parts, first = [], 0
-        for boxes, class_scores, centerness in levels:
-            parts.append(_candidates(boxes[image], class_scores[image], centerness[image], preset, first))
-            first += boxes.shape[1]
+        parts = [
+            _candidates(boxes[image], class_scores[image], centerness[image], preset, first)
+            for (boxes, class_scores, centerness), first in zip(levels, [0, *ends[:-1]], strict=True)
+        ]
         candidates = Instances.cat(parts)
         if preset.clip_before_nms:
             candidates = drop_empty(candidates.with_fields(boxes=clip_boxes(candidates.boxes, size)))
         found.append(keep_best(candidates, preset.nms_iou, preset.detections))
-    return found if top is None else _with_top(found, top)
-
-
-def _with_top(found: list[Instances], top: Sequence[Tensor]) -> list[Instances]:
-    """The detections of each image with what stands at their locations of ``top``."""
-    location = Instances.cat(found).location
-    assert location is not None
-    values = gather_locations(top, image_of_each(found), location).split([len(each) for each in found])
-    return [each.with_fields(top=part) for each, part in zip(found, values, strict=True)]
+    return found
 
 
 def _corners(distances: Tensor, stride: int) -> Tensor:
@@ -83,7 +74,7 @@ def _candidates(
 ) -> Instances:
     """Those of one level of one image, unclipped.
 
-    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1); ``first``: the level's first location.
+    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1); ``first``: locations of the levels before it.
     """
     product = class_scores * centerness
     tested = class_scores if preset.threshold_on == "class" else product

@@ -4,8 +4,8 @@ from nasperc.assembly.detector import Baseline
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.evaluation.cost import measure_cost
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
+from nasperc.models.instance_segmenter import WholeSegmenter
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
-from nasperc.tasks.instances.whole import WholeSegmenter
 
 WIDTH, CHANNELS = 32, 4 * 4**2
 
