@@ -42,6 +42,7 @@ SMALL := --device cpu --crop 96 --crops 24 --batch 4 --iterations 6 --width 32 -
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/roi_ops.py
+	$(BIN)/python benchmarks/segmenters.py --size 320x427 --step-size 160x224 --backbone mobilenet_v2 --rounds 3
 	$(BIN)/python benchmarks/deform_conv_cuda.py --size 128
 	$(BIN)/python benchmarks/video_latency.py --rounds 7
 	$(BIN)/python benchmarks/proxy_step.py --set proxy.finetune=false

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from nasperc.evaluation.rank_agreement import kendall_tau
 from nasperc.plain_console import plain
+from nasperc.recipe.thesis import PrintedTable
 from nasperc.shown_text import for_markdown, for_plot
-from nasperc.tasks.presentation import Presentation, devices
+from nasperc.tasks.presentation import Presentation, TableText, devices
 from nasperc.tasks.row import Row
 from nasperc.tasks.training import selecting
 from nasperc.whole_files import write_whole, writing_whole
@@ -34,13 +35,15 @@ class Results:
     """Rows in the order of the presentation's metric on the split that selects, as they came where it is undefined;
     failed ones last.
 
-    ``selected_on``: val where there is one. ``reported_on``: test where there is one.
+    ``selected_on``: val where there is one. ``reported_on``: test where there is one. ``printed``: the table of the
+    thesis that the recipe is of.
     """
 
     rows: tuple[Row, ...]
     selected_on: str
     reported_on: str
     presentation: Presentation
+    printed: PrintedTable | None = None
 
     @property
     def best(self) -> Row | None:
@@ -64,6 +67,15 @@ class Results:
             (row, reward, score) for row, reward, score in found if reward is not None and score is not None
         )
 
+    def tables(self) -> list[TableText]:
+        """All tables, that of the thesis last."""
+        tables = self.presentation.tables(self.rows, self.selected_on, self.reported_on)
+        done = [row for row in self.rows if row.status == "done"]
+        if self.printed is None or not done:
+            return tables
+        beside = self.presentation.beside(done, self.reported_on, self.printed)
+        return tables if beside is None else [*tables, beside]
+
     def agreement(self) -> str | None:
         """How far reward and metric order the entries alike, in a sentence; None for fewer than three entries."""
         rows = self.rewarded
@@ -77,8 +89,14 @@ class Results:
         )
 
 
-def rank_rows(rows: Sequence[Row], splits: Sequence[str], presentation: Presentation) -> Results:
-    """Order the rows. ``splits``: those that were measured, ``val`` or ``test`` or both."""
+def rank_rows(
+    rows: Sequence[Row],
+    splits: Sequence[str],
+    presentation: Presentation,
+    printed: PrintedTable | None = None,
+) -> Results:
+    """Order the rows. ``splits``: those that were measured, ``val`` or ``test`` or both; ``printed``: see
+    :class:`Results`."""
     selected_on = selecting(splits)
     reported_on = "test" if "test" in splits else "val"
 
@@ -86,7 +104,7 @@ def rank_rows(rows: Sequence[Row], splits: Sequence[str], presentation: Presenta
         score = row.score(selected_on, presentation.metric)
         return row.status != "done", math.inf if score is None else -score
 
-    return Results(tuple(sorted(rows, key=place)), selected_on, reported_on, presentation)
+    return Results(tuple(sorted(rows, key=place)), selected_on, reported_on, presentation, printed)
 
 
 def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None:
@@ -112,9 +130,8 @@ def write_results(results: Results, folder: Path, about: dict[str, Any]) -> None
 
 def to_markdown(results: Results) -> str:
     """The tables as Markdown."""
-    named = (results.rows, results.selected_on, results.reported_on)
-    lines = [results.presentation.preface(*named), ""]
-    for number, (title, header, body) in enumerate(results.presentation.tables(*named)):
+    lines = [results.presentation.preface(results.rows, results.selected_on, results.reported_on), ""]
+    for number, (title, header, body) in enumerate(results.tables()):
         # The paragraph above speaks of the first ones.
         lines += [f"{for_markdown(title)}:", ""] if number > 1 else []
         lines += [_markdown_row(header), "|" + " --- |" * len(header)]
@@ -135,9 +152,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def to_tables(results: Results) -> list[Table]:
     """The tables for the console."""
     tables = []
-    for title, header, body in results.presentation.tables(
-        results.rows, results.selected_on, results.reported_on
-    ):
+    for title, header, body in results.tables():
         # Twelve numbers and a name fit into 80 columns only without lines between them.
         table = Table(title=plain(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
         for name in header:

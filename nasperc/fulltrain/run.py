@@ -19,10 +19,13 @@ from nasperc.fulltrain.results import Results, rank_rows, to_tables, write_resul
 from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.plain_console import PlainConsole
 from nasperc.plugins import name_plugins
+from nasperc.recipe.reading import load_recipe
 from nasperc.recipe.root import ComponentSection, Recipe
+from nasperc.recipe.thesis import PrintedTable, printed_table
 from nasperc.search.run_folder import RunFolder
 from nasperc.search.top10 import Top10File, read_top10
 from nasperc.shown_text import printable
+from nasperc.tasks.base import Task
 from nasperc.tasks.lookup import own_task, recipe_task, task_section
 from nasperc.tasks.presentation import percent
 from nasperc.tasks.row import CHECKPOINT, Job, Row, Workers
@@ -166,6 +169,7 @@ def _train(
 ) -> Results:
     """Every row in its turn; the results are written after each."""
     rows: list[Row] = []
+    printed = _printed(training.recipe)
     with _workers(training.recipe, prepared, workers, console) as pool, Display(console) as display:
         try:
             display.start_row("all rows")
@@ -177,7 +181,7 @@ def _train(
                 row = run_entry(job, training, folder / job.folder, display.update, pool)
                 lock.check()
                 rows.append(row)
-                results = rank_rows(rows, tuple(training.splits), training.presentation)
+                results = rank_rows(rows, tuple(training.splits), training.presentation, printed)
                 write_results(results, folder, _about(top10, training))
                 outcome = f"{results.presentation.heading} {percent(results.reported(row))}"
                 if row.status == "failed":
@@ -228,6 +232,20 @@ def next_command(best: Row, arch: Path, checkpoint: Path, *, elsewhere: bool) ->
     return (
         f"nasperc export architecture {arch} --rank {best.rank}" + f" --checkpoint {checkpoint}" * elsewhere
     )
+
+
+def _printed(recipe: Recipe) -> PrintedTable | None:
+    """The table of the thesis that the recipe began as a row of, if it is still about the same task and model."""
+    printed = printed_table(recipe.origin)
+    if printed is None:
+        return None
+    began = load_recipe(recipe.origin)
+    return printed if _task_and_model(began) == _task_and_model(recipe) else None
+
+
+def _task_and_model(recipe: Recipe) -> tuple[type[Task], str | None]:
+    task, model = recipe_task(recipe), None if recipe.task is None else recipe.task.options.get("model")
+    return task, model or next(iter(task.models), None)
 
 
 def _prepare(training: Training[Any, Any], prepared: Path, display: Display) -> list[str]:

@@ -104,7 +104,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 
 def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The merged plain values of a recipe and its bases."""
+    """The merged plain values of a recipe and its bases. ``origin`` is the first that comes with the package."""
     if name in chain:
         raise InputError(
             "the bases of a recipe must not form a circle",
@@ -155,6 +155,8 @@ def _document(name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
                 repair=f"Rows: {', '.join(rows) or 'none'}.",
             )
         document = merge(document, rows[row] or {})
+    if Path(file_name).suffix not in SUFFIXES:
+        document["origin"] = name
     return document
 
 

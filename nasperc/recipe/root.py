@@ -35,6 +35,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
+    # The package recipe that it began as, NAME or NAME:ROW, whatever was changed since.
+    origin: str = ""
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataRecipe = DataRecipe()
     model: ModelRecipe = ModelRecipe()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +17,12 @@ from nasperc.evaluation.cost import measure_cost
 from nasperc.evaluation.latency import Latency, OnRun, measure_latencies, measure_latency
 from nasperc.recipe.reading import load_recipe
 from nasperc.recipe.root import Recipe
+from nasperc.recipe.thesis import printed_rows
 from nasperc.search.components import build_space
 from nasperc.tasks.lookup import recipe_task
 
-# Tables of the thesis with costs: recipe, and the figures that are printed there.
-TABLES = {"7.2": ("table_7_2", "table_7_2_thesis.json")}
+# Tables of the thesis with costs: their recipes.
+TABLES = {"7.2": "table_7_2"}
 
 
 @dataclass(frozen=True)
@@ -140,14 +139,14 @@ def thesis_table(name: str, *, latency: bool = False, on_run: OnRun | None = Non
             where="--table",
             repair="Choose one of them.",
         )
-    recipe, figures = TABLES[name]
+    recipe = TABLES[name]
     rows: list[TableRow] = []
     models: list[nn.Module] = []
-    for row in json.loads((resources.files("experiments") / figures).read_text(encoding="utf-8")):
-        decoder, backbone = row.pop("decoder"), row.pop("backbone")
-        model = load_recipe(f"{recipe}:{decoder} {backbone}")
+    for row in printed_rows(recipe):
+        decoder, _, backbone = row.name.rpartition(" ")
+        model = load_recipe(f"{recipe}:{row.name}")
         counted = model_cost(model, name=decoder, activations=False)
-        rows.append(TableRow(replace(counted, backbone=backbone), row))
+        rows.append(TableRow(replace(counted, backbone=backbone), row.figures))
         if latency:
             models.append(_network(model, recipe_decoder(model.decoder, build_space(model))))
         else:

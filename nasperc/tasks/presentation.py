@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from nasperc.evaluation.latency import doubt
+from nasperc.recipe.thesis import PrintedTable
 from nasperc.tasks.row import Row
 
 
@@ -35,6 +36,10 @@ class Presentation:
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
         """The tables that follow the summary; ``rows``: those that are done."""
         return []
+
+    def beside(self, rows: Sequence[Row], reported_on: str, printed: PrintedTable) -> TableText | None:
+        """What was measured of ``rows``, which are done, above what the thesis prints; None: nothing in common."""
+        return None
 
     def measured(self, values: Any) -> dict[str, Any] | None:
         """A row's metrics on one split, from these plain values of a file; None if they are none."""

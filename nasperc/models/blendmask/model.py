@@ -29,11 +29,11 @@ from nasperc.models.reduction import Reduce, reduce_alone
 
 class BlendMaskHeadOutput(NamedTuple):
     """``detection``: of the FCOS head. ``bases`` (N, K, H / s, W / s). ``top``: attentions by level,
-    (N, K * M * M, H, W); None where none are predicted."""
+    (N, K * M * M, H, W), of which only what is looked at is computed; None where none are predicted."""
 
     detection: HeadOutput
     bases: Tensor
-    top: list[Tensor] | None
+    top: Sequence[Tensor] | None
 
 
 class BlendMaskLosses(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from nasperc.evaluation.coco_ap import CocoMetrics
+from nasperc.recipe.thesis import PrintedRow, PrintedTable
 from nasperc.tasks.presentation import Presentation, TableText, devices, percent
 from nasperc.tasks.row import Row
 
@@ -27,12 +28,24 @@ NUMBERS = (
 )
 
 
+# Figures that the thesis prints, by their keys there: where they stand in the metrics, and their heading.
+PRINTED: dict[str, tuple[tuple[str, ...], str]] = {
+    "ap": (("ap",), "AP"),
+    "ap50": (("ap50",), "AP50"),
+    "ap75": (("ap75",), "AP75"),
+    "ap_s": (("ap_small",), "APs"),
+    "ap_m": (("ap_medium",), "APm"),
+    "ap_l": (("ap_large",), "APl"),
+}
+
+
 class CocoTables(Presentation):
     """Metrics are the fields of :class:`CocoMetrics`."""
 
     metric = "ap"
     heading = "AP"
     nothing = "it has no object that counts"
+    printed: ClassVar = PRINTED
 
     def preface(self, rows: Sequence[Row], selected_on: str, reported_on: str) -> str:
         size, on = rows[0].cost_size, devices(rows)
@@ -53,6 +66,26 @@ class CocoTables(Presentation):
         body = [[row.name, *(percent(values[key]) for key, _ in NUMBERS)] for row, values in measured]
         return [TableText(f"COCO metrics on {reported_on}", header, body)]
 
+    def beside(self, rows: Sequence[Row], reported_on: str, printed: PrintedTable) -> TableText | None:
+        columns = {
+            figure: place
+            for figure, place in self.printed.items()
+            if any(figure in row.figures for row in printed.rows)
+        }
+        if not columns:
+            return None
+        body = [
+            [row.name, *(percent(_at(row.metrics[reported_on], path)) for path, _ in columns.values())]
+            for row in rows
+        ]
+        for row in printed.rows:
+            values = (f"{row.figures[figure]:.1f}" if figure in row.figures else "" for figure in columns)
+            body.append([_printed_name(row, printed.own), *values])
+        title = f"{self.heading} on {reported_on}, above what the thesis prints for COCO: {printed.about}"
+        notes = [row.note for row in printed.rows if row.note is not None and row.name == printed.own]
+        header = ["row", *(heading for _, heading in columns.values())]
+        return TableText("; ".join([title, *notes]), header, body)
+
     def measured(self, values: Any) -> dict[str, Any] | None:
         try:
             by_name = asdict(CocoMetrics(**values))
@@ -60,6 +93,19 @@ class CocoTables(Presentation):
             return {**{name: _defined(value) for name, value in by_name.items()}, "per_class": per_class}
         except (TypeError, AttributeError):
             return None
+
+
+def _printed_name(row: PrintedRow, own: str) -> str:
+    if row.quoted:
+        return f"quoted: {row.name}"
+    return f"thesis, this recipe: {row.name}" if row.name == own else f"thesis: {row.name}"
+
+
+def _at(values: Any, path: Sequence[str]) -> float | None:
+    for key in path:
+        values = values[key]
+    found: float | None = values
+    return found
 
 
 def _defined(value: Any) -> float | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from nasperc.data.dataset import DetectionDataset
 from nasperc.evaluation.coco_ap import coco_ap
-from nasperc.tasks.detection.tables import NUMBERS, CocoTables
+from nasperc.tasks.detection.tables import NUMBERS, PRINTED, CocoTables
 from nasperc.tasks.presentation import TableText, percent
 from nasperc.tasks.row import Row
 
@@ -31,6 +31,7 @@ class MaskTables(CocoTables):
     """Metrics are what :func:`mask_metrics` gives."""
 
     heading = "mask AP"
+    printed: ClassVar = {"box_ap": ((BOXES, "ap"), "box AP"), **PRINTED}
 
     def details(self, rows: Sequence[Row], reported_on: str) -> list[TableText]:
         """Of masks, then of boxes."""

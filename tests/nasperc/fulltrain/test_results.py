@@ -7,12 +7,13 @@ import torch
 from nasperc.fulltrain import results as module
 from nasperc.fulltrain.entry_run import _latency_before
 from nasperc.fulltrain.results import to_markdown, to_tables, write_results
+from nasperc.recipe.thesis import printed_table
 from nasperc.tasks.detection.tables import NUMBERS, CocoTables
 from nasperc.tasks.row import Row
 
 
-def rank_rows(rows, splits):
-    return module.rank_rows(rows, splits, CocoTables())
+def rank_rows(rows, splits, printed=None):
+    return module.rank_rows(rows, splits, CocoTables(), printed)
 
 
 def row(name, val, test, rank=None, reward=None, **more):
@@ -112,6 +113,48 @@ def test_tables_have_every_row():
     assert summary.row_count == 4
     assert numbers.row_count == 3
     assert len(numbers.columns) == 13
+
+
+def test_what_was_measured_stands_above_what_the_thesis_prints():
+    printed = printed_table("table_4_9:R-101")
+    assert printed is not None
+    results = rank_rows(ROWS, ("val", "test"), printed)
+    table = results.tables()[-1]
+    assert table.title == (
+        "AP on test, above what the thesis prints for COCO: Table 4.9 - BlendMask-RT, on COCO val2017 at a short side "
+        "of 550; 61.2 and 42.4 do not fit an AP of 36.8: they look misprinted"
+    )
+    # A detector has no masks beside its boxes; what fails was not measured.
+    assert table.header == ["row", "AP", "AP50", "AP75"]
+    assert table.body[:3] == [
+        ["rank 3", "40.0", "40.0", "40.0"],
+        ["FPN-FCOS", "42.0", "42.0", "42.0"],
+        ["rank 1", "41.0", "41.0", "41.0"],
+    ]
+    assert table.body[3:] == [
+        ["quoted: YOLACT R-101, 550 x 550", "29.8", "48.3", "31.3"],
+        ["quoted: YOLACT R-101, 700 x 700", "30.9", "49.8", "32.5"],
+        ["thesis, this recipe: R-101", "36.8", "61.2", "42.4"],
+        ["quoted: Mask R-CNN R-50, 550 x *", "35.3", "56.5", "37.6"],
+        ["thesis: R-50", "35.1", "55.5", "37.1"],
+    ]
+    assert "| thesis: R-50 | 35.1 | 55.5 | 37.1 |" in to_markdown(results)
+    assert len(to_tables(results)) == 1 + len(to_tables(rank_rows(ROWS, ("val", "test"))))
+
+
+def test_a_figure_that_the_thesis_does_not_print_of_a_row_is_left_empty():
+    printed = printed_table("table_7_2:FPN-FCOS@256 R-50")
+    assert printed is not None
+    table = rank_rows(ROWS, ("val", "test"), printed).tables()[-1]
+    assert table.header == ["row", "AP"]
+    assert ["thesis, this recipe: FPN-FCOS@256 R-50", "37.4"] in table.body
+    one, *others = printed.rows
+    without = printed._replace(rows=(one._replace(figures={}), *others))
+    assert rank_rows(ROWS, ("val",), without).tables()[-1].body[3] == [f"thesis: {one.name}", ""]
+
+
+def test_without_a_row_that_is_done_nothing_stands_above_the_thesis():
+    assert len(rank_rows([ROWS[1]], ("val",), printed_table("table_4_9:R-50")).tables()) == 2
 
 
 def test_files(tmp_path):

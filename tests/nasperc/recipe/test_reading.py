@@ -35,6 +35,22 @@ def test_the_rows_of_the_tables_and_figures(name, mode, controller, reward):
     assert recipe.search.candidates == 2800
 
 
+def test_the_first_recipe_of_the_package_is_kept_as_the_origin(tmp_path):
+    assert load_recipe("demo").origin == "demo"
+    assert load_recipe("table_4_9:R-50", settings=["seed=3"]).origin == "table_4_9:R-50"
+    # Not those that it is based on.
+    assert load_recipe("table_4_11:R-101+dcni3").origin == "table_4_11:R-101+dcni3"
+    (tmp_path / "mine.yaml").write_text(
+        "base: 'table_4_9:R-50'\nrows: {fast: {fulltrain: {iterations: 10}}}\n"
+    )
+    (tmp_path / "next.yaml").write_text("base: mine.yaml\nseed: 3\n")
+    for name in ("mine.yaml", "mine.yaml:fast", "next.yaml"):
+        assert load_recipe(str(tmp_path / name)).origin == "table_4_9:R-50"
+    (tmp_path / "own.yaml").write_text("seed: 3\n")
+    assert load_recipe(str(tmp_path / "own.yaml")).origin == ""
+    assert parse_recipe({}, where="an older file").origin == ""
+
+
 def test_video_recipes_hold_the_numbers_of_the_thesis():
     """Sections 6.4.1 and 6.4.2, appendix A.1."""
     camvid, cityscapes = load_recipe("camvid_thesis"), load_recipe("cityscapes_thesis")

@@ -16,10 +16,12 @@ from rich.console import Console
 from nasperc.data.formats import open_dataset
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
-from nasperc.fulltrain.run import fulltrain
+from nasperc.fulltrain.run import _printed, fulltrain
+from nasperc.recipe.reading import load_recipe
 from nasperc.tasks.instances.tables import BOXES, MaskTables, mask_metrics
 from nasperc.tasks.instances.trained import TrainedInstances
-from nasperc.tasks.lookup import load_trained
+from nasperc.tasks.lookup import load_trained, task_section
+from nasperc.tasks.presentation import percent
 from nasperc.tasks.trained import EvaluateOptions, ExportOptions, PredictOptions
 
 
@@ -31,7 +33,8 @@ def console() -> Console:
 @pytest.fixture
 def folder(top10: Path, console: Console) -> Path:
     """Of the results."""
-    fulltrain(top10, top=1, task="blendmask", overrides=[{"baselines": []}], console=console)
+    overrides = [{"baselines": [], "origin": "table_4_9:R-50"}]
+    fulltrain(top10, top=1, task="blendmask", overrides=overrides, console=console)
     return top10.parent / "fulltrain-blendmask"
 
 
@@ -85,6 +88,27 @@ def test_results_have_the_data_set_s_own_ids_and_other_annotations_are_measured(
     counted = open_dataset(data, "val", masks=True, annotations=tmp_path / "other.json")
     assert counted.objects() == len(content["annotations"])
     assert report.values.keys() == trained.evaluate(data, EvaluateOptions(split="val")).values.keys()
+
+
+def test_the_thesis_is_shown_below_what_was_measured(folder: Path) -> None:
+    (rank01,) = json.loads((folder / "results.json").read_text())["rows"]
+    measured = rank01["metrics"]["test"]
+    text = (folder / "results.md").read_text()
+    assert "mask AP on test, above what the thesis prints for COCO: Table 4.9 - BlendMask-RT" in text
+    header, _, first, *rows = text.split("Table 4.9")[1].splitlines()[2:]
+    assert header == "| row | box AP | AP | AP50 | AP75 |"
+    values = (measured[BOXES]["ap"], measured["ap"], measured["ap50"], measured["ap75"])
+    assert first == "| " + " | ".join([rank01["name"], *map(percent, values)]) + " |"
+    assert "| thesis, this recipe: R-50 | 39.3 | 35.1 | 55.5 | 37.1 |" in rows
+
+
+def test_the_thesis_is_not_shown_beside_another_task() -> None:
+    """Its AP would be that of masks, the one measured of boxes."""
+    assert _printed(load_recipe("table_4_9:R-50")) is not None
+    assert _printed(load_recipe("table_4_9:R-50", [{"task": {"name": "detection"}}])) is None
+    assert _printed(load_recipe("table_7_2:FPN-FCOS@256 R-50")) is not None
+    assert _printed(load_recipe("table_7_2:FPN-FCOS@256 R-50", [{"task": task_section("fcos")}])) is not None
+    assert _printed(load_recipe("table_7_2:FPN-FCOS@256 R-50", [{"task": task_section("blendmask")}])) is None
 
 
 def test_costs_count_the_masks(folder: Path) -> None:
