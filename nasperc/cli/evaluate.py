@@ -58,7 +58,7 @@ def evaluate(
         results=results,
     )
     trained.require_own(options)
-    with progress_of("images") as on_progress:
+    with progress_of(trained.examples) as on_progress:
         report = trained.evaluate(data, options, on_progress)
     for line in report.notes:
         error_console.print(printable(line), markup=False)

@@ -88,6 +88,8 @@ class Trained(ABC):
 
     # What it is called where an option is none of its own.
     called: ClassVar[str]
+    # What it is run on, one after another, where progress is told.
+    examples: ClassVar[str] = "images"
     # The options that it has, as they are typed.
     own_options: ClassVar[frozenset[str]] = frozenset()
 

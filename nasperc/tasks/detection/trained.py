@@ -104,7 +104,7 @@ class TrainedDetector(Described, Trained):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, and each image with its boxes."""
-        return show(self, checkpoint, inputs, out, options)
+        return show(self, checkpoint, inputs, out, options, on_progress)
 
     def exported(self, options: ExportOptions) -> DetectorGraphs:
         """One graph: boxes, class scores and centerness of every location."""

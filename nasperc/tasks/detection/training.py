@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,9 +20,9 @@ from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.baseline import baseline_costs, choose_baseline, cost_size
 from nasperc.tasks.detection.tables import CocoTables
-from nasperc.tasks.detection.trained import describe, read_decoder
+from nasperc.tasks.detection.trained import TrainedDetector, describe, read_decoder
 from nasperc.tasks.row import CHECKPOINT, Activity, Job
-from nasperc.tasks.training import Found, Phase, Splits, Training, report_images
+from nasperc.tasks.training import Found, Phase, Splits, Training
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import detection_plan
 from nasperc.training.device import to_device
@@ -36,7 +35,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
     """The recipe's sections ``model``, ``fulltrain``, ``baselines`` and ``seed`` count."""
 
     presentation = CocoTables()
-    examples = "images"
+    examples = TrainedDetector.examples
     # Whether the shapes of objects are read.
     masks: ClassVar[bool] = False
     rate = "fulltrain.learning_rate"
@@ -117,7 +116,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
             self._normalisation,
             settings.test_short_side,
             settings.max_long_side,
-            on_image=partial(report_images, on_activity, split, len(dataset)),
+            on_image=lambda done: self.tell_measured(on_activity, split, done, len(dataset)),
         )
         return self.metrics(dataset, found)
 

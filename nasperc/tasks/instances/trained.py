@@ -63,7 +63,7 @@ class TrainedInstances(TrainedDetector):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
-        return show(self, checkpoint, inputs, out, options, draw_segmented)
+        return show(self, checkpoint, inputs, out, options, on_progress, draw_segmented)
 
     def exported(self, options: ExportOptions) -> NoReturn:
         """Nothing yet: a graph of final detections is to come."""

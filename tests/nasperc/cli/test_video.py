@@ -1,5 +1,6 @@
 """What the commands do with a checkpoint of a network for videos."""
 
+import io
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from video_checkpoint import searched_cell, write_checkpoint
 
 from nasperc.data.formats import open_video
 from nasperc.data.synthetic_video import write_synthetic_video
+from nasperc.plain_console import PlainConsole
 
 
 @pytest.fixture
@@ -30,6 +32,17 @@ def test_evaluate(data, monkeypatch, capsys):
     )
     assert code == 0, err
     assert set(json.loads(out)["positions"]) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"), [("evaluate", ["--data", "data"]), ("predict", ["data/val"])]
+)
+def test_progress_counts_frames(data, monkeypatch, capsys, command, arguments):
+    terminal = PlainConsole(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("nasperc.cli.evaluate.error_console", terminal)
+    assert nasperc(monkeypatch, capsys, command, "c.pt", *arguments)[0] == 0
+    assert "frames" in terminal.file.getvalue()
+    assert "images" not in terminal.file.getvalue()
 
 
 def test_evaluate_bad_input(data, monkeypatch, capsys):
