@@ -44,6 +44,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Write what is found in COCO's result format, with the data set's own ids."),
     ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Detectors and segmenters: AP of each class, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """COCO's 12 numbers of a detector on a data set, of a segmenter for masks and boxes; of a network for videos IoU
@@ -56,6 +59,7 @@ def evaluate(
         sequence_length=sequence_length,
         annotations=annotations,
         results=results,
+        per_class=per_class,
     )
     trained.require_own(options)
     with progress_of(trained.examples) as on_progress:

@@ -28,7 +28,8 @@ _SPELLING = "spelling"
 class EvaluateOptions:
     """``split``: its name, None: test, or val where there is no test. ``format``: of the data set, or "auto".
     ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs. ``annotations``: in
-    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it."""
+    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it. ``per_class``:
+    a table by class, too."""
 
     split: str | None = None
     format: str = "auto"
@@ -36,6 +37,7 @@ class EvaluateOptions:
     sequence_length: int | None = field(default=None, metadata={_SPELLING: "--sequence-length"})
     annotations: Path | None = field(default=None, metadata={_SPELLING: "--annotations"})
     results: Path | None = field(default=None, metadata={_SPELLING: "--results"})
+    per_class: bool = field(default=False, metadata={_SPELLING: "--per-class"})
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
 from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.predict import show
+from nasperc.tasks.detection.tables import evaluation_tables
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
-from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import (
     EvaluateOptions,
     ExportOptions,
@@ -45,14 +45,8 @@ class TrainedInstances(TrainedDetector):
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
         dataset, found = found_on(self, data, options, on_progress, masks=True)
         values = mask_metrics(dataset, found)
-        boxes = values[BOXES]
-        body = [
-            [name, *("undefined" if each is None else f"{each:.4f}" for each in (value, boxes[name]))]
-            for name, value in values.items()
-            if name not in ("per_class", BOXES)
-        ]
-        title = f"on {dataset.name} {dataset.split}, {len(dataset)} images"
-        return Report(dataset.lines(), [TableText(title, ["metric", "masks", "boxes"], body)], values)
+        tables = evaluation_tables(dataset, {"masks": values, "boxes": values[BOXES]}, options.per_class)
+        return Report(dataset.lines(), tables, values)
 
     def predict(
         self,

@@ -46,6 +46,8 @@ def test_progress_counts_frames(data, monkeypatch, capsys, command, arguments):
 
 
 def test_evaluate_bad_input(data, monkeypatch, capsys):
+    code, _, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data, "--per-class")
+    assert (code, "--per-class is not for a network for videos" in err) == (2, True)
     sorted((data / "valannot").iterdir())[0].unlink()
     code, _, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data)
     assert (code, err.count("\n")) == (2, len(err.splitlines()))

@@ -47,8 +47,12 @@ def test_a_found_decoder_becomes_a_segmenter(
     assert isinstance(trained, TrainedInstances)
     assert trained.searched is not None
     # The same numbers as at the end of the training, in a process that knows the checkpoint alone.
-    report = trained.evaluate(data, EvaluateOptions(split="val"))
+    report = trained.evaluate(data, EvaluateOptions(split="val", per_class=True))
     assert report.values == row["metrics"]["val"]
+    assert [table.header for table in report.tables] == [
+        ["metric", "masks", "boxes"],
+        ["class", "AP of masks", "AP of boxes"],
+    ]
     image = next(data.rglob("*.jpg"))
     done = trained.predict(checkpoint, [image], tmp_path / "out", PredictOptions(threshold=0.0))
     assert done.unreadable == []
