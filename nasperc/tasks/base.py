@@ -65,7 +65,8 @@ class Task(ABC):
     @abstractmethod
     def network(cls, recipe: RunRecipe, decoder: Decoder, size: tuple[int, int]) -> nn.Module:
         """What costs and latencies are of: ``network(images (1, 3, *size))`` is all that an image costs, with random
-        weights, for ``recipe.cost.classes`` classes.
+        weights, for ``recipe.cost.classes`` classes. Where it has a ``divisor`` as a detector has, ``size`` is rounded
+        up to a multiple of it.
 
         Raises:
             InputError: widths that do not fit; the task takes no such decoder.

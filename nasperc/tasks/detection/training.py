@@ -45,7 +45,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         self.splits = Splits(
             recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks)
         )
-        self.size = cost_size(recipe.fulltrain.test_short_side)
+        self.size = cost_size(recipe.fulltrain.test_short_side, self.divisor)
         self._classes = self.splits["train"].classes
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
 
@@ -57,11 +57,13 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         recipe, num_classes, first = self.recipe, len(self._classes), jobs[0].part
         assert first is not None
         best = build_detector(recipe.model, first, num_classes, load_weights=False)
-        target = measure_cost(best, self.size).flops
+        # Of a detector as the costs are, whatever the rows are: its images may have another divisor than theirs.
+        size = cost_size(recipe.fulltrain.test_short_side, best.divisor)
+        target = measure_cost(best, size).flops
         found = []
         for kind in dict.fromkeys(recipe.baselines):
             like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
-            baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, self.size, like))
+            baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, size, like))
             place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
             found.append(Job(BASELINE_NAMES[kind], place, baseline))
         return found
@@ -73,6 +75,11 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         to_device(model)
         depth = job.part.depth if isinstance(job.part, Baseline) else None
         return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
+
+    @property
+    def divisor(self) -> int:
+        """:attr:`Detector.divisor` of its networks, known before the first of them: another model's may be another."""
+        return Detector.divisor
 
     def network(self, part: Decoder) -> Detector:
         """The detector that a part makes, the weights of its backbone loaded: another model of the task is another one.

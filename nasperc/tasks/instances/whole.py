@@ -24,6 +24,11 @@ class WholeSegmenter(nn.Module):
         super().__init__()
         self.model, self.instances = model, instances
 
+    @property
+    def divisor(self) -> int:
+        """Of the model's images."""
+        return self.model.divisor
+
     def forward(self, images: Tensor) -> Tensor:
         head: BlendMaskHeadOutput = self.model(images).head
         height, width = images.shape[-2:]
