@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nasperc.cli.console import console, error_console, print_json
+from nasperc.data.formats import AUTO, LAYOUTS, either, titles
 from nasperc.shown_text import printable
 from nasperc.tasks.lookup import load_trained
 from nasperc.tasks.presentation import TableText
@@ -23,12 +24,10 @@ Checkpoint = Annotated[Path, typer.Argument(help="checkpoint.pt of a full traini
 def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[
-        Path, typer.Option(help="Folder with images and annotations (VOC, COCO; CamVid, Cityscapes).")
+        Path, typer.Option(help=f"Folder with images and annotations in the layout of {titles(LAYOUTS)}.")
     ],
     split: Annotated[str | None, typer.Option(help="By default test, or val where there is no test.")] = None,
-    format: Annotated[
-        str, typer.Option(help="voc, coco, camvid or cityscapes; recognised by default.")
-    ] = "auto",
+    format: Annotated[str, typer.Option(help=f"{either(LAYOUTS)}; recognised by default.")] = AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
     sequence_length: Annotated[
         int | None,

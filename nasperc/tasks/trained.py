@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import nn
 
 from nasperc.assembly.detector import Searched
+from nasperc.data.formats import AUTO
 from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
 from nasperc.tasks.exported import Exported
@@ -32,7 +33,7 @@ class EvaluateOptions:
     a table by class, too."""
 
     split: str | None = None
-    format: str = "auto"
+    format: str = AUTO
     strict: bool = field(default=False, metadata={_SPELLING: "--strict"})
     sequence_length: int | None = field(default=None, metadata={_SPELLING: "--sequence-length"})
     annotations: Path | None = field(default=None, metadata={_SPELLING: "--annotations"})
