@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nasperc.assembly.detector import Decoder, build_detector
 from nasperc.assembly.segmenter import CELL
@@ -21,7 +21,7 @@ class DetectionTask(Task):
     """See :class:`Task`."""
 
     name = "detection"
-    models = (FCOS_MODEL,)
+    models: ClassVar[tuple[str, ...]] = (FCOS_MODEL,)
     Training = DetectionTraining
 
     @classmethod

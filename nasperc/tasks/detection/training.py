@@ -65,8 +65,12 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
             like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
             baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, size, like))
             place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
-            found.append(Job(BASELINE_NAMES[kind], place, baseline))
+            found.append(Job(self.row_name(baseline), place, baseline))
         return found
+
+    def row_name(self, baseline: Baseline) -> str:
+        """What the row of a baseline is called."""
+        return BASELINE_NAMES[baseline.kind]
 
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None

@@ -17,7 +17,9 @@ from nasperc.models.fcos.preset import get_preset
 from nasperc.tasks.base import TaskRecipe
 
 BLENDMASK = "blendmask"
-MODELS = (BLENDMASK,)
+# As the thesis calls them.
+MODEL_NAMES = {BLENDMASK: "BlendMask"}
+MODELS = tuple(MODEL_NAMES)
 
 
 class InstancesRecipe(TaskRecipe):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.detector import Decoder
+from nasperc.assembly.detector import Baseline, Decoder
 from nasperc.data.dataset import DetectionDataset
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.training import DetectionTraining
-from nasperc.tasks.instances.models import BLENDMASK, InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.models import BLENDMASK, MODEL_NAMES, InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import MaskTables, mask_metrics
 from nasperc.tasks.instances.trained import describe_segmenter
 from nasperc.tasks.instances.whole import WholeSegmenter
@@ -38,6 +38,10 @@ class InstancesTraining(DetectionTraining):
         """With the masks of 100 instances."""
         assert isinstance(model, BlendMask)
         return WholeSegmenter(model)
+
+    def row_name(self, baseline: Baseline) -> str:
+        """Its neck and head are those of a detector; the row is not."""
+        return f"{MODEL_NAMES[BLENDMASK]} ({super().row_name(baseline)})"
 
     def describe(self, job: Job) -> dict[str, Any]:
         assert job.part is not None
