@@ -1,6 +1,6 @@
 """The objects of one image: annotated or found, one type for both.
 
-Legend used in shapes: M objects, D channels of a top layer, R side of a mask inside its box.
+Legend used in shapes: M objects, R side of a mask inside its box.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Instances:
 
     ``boxes`` (M, 4) float32 as (x1, y1, x2, y2) in pixels; ``labels`` (M,) int64; ``crowd`` (M,) bool, such an object
     is none; ``scores`` (M,) in 0..1. ``masks``: of annotations :class:`Masks`, of detections (M, R, R) float in 0..1
-    inside of their boxes. ``top`` (M, D): what a top layer predicted at the location that an object was found at.
+    inside of their boxes. ``location`` (M,) int64: where a detection was found, level by level and row by row, as in
+    the targets.
     """
 
     boxes: Tensor
@@ -50,7 +51,7 @@ class Instances:
     crowd: Tensor | None = None
     scores: Tensor | None = None
     masks: Tensor | Masks | None = None
-    top: Tensor | None = None
+    location: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

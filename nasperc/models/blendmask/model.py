@@ -17,12 +17,11 @@ from nasperc.models.blendmask.semantic_loss import semantic_loss, semantic_targe
 from nasperc.models.blendmask.targets import BlendMaskTargets, owned_masks, stack_blendmask_targets
 from nasperc.models.blendmask.top import TopLayer
 from nasperc.models.detector import DetectorOutput
-from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.losses import fcos_losses_at
-from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.positives import Positives, fcos_normalisers, fcos_positives
 from nasperc.models.features import FeatureSpec, HeadOutput
 from nasperc.models.gather import gather_locations
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import Instances
 from nasperc.models.named_levels import NamedLevels
 from nasperc.models.reduction import Reduce, reduce_alone
@@ -51,11 +50,11 @@ class BlendMaskLosses(NamedTuple):
         return torch.stack(self).sum()
 
 
-class BlendMask(FCOS):
+class BlendMask(InstanceSegmenter):
     """An instance segmenter on any backbone, neck and FCOS head.
 
     Args:
-        backbone, neck, head: as of :class:`FCOS`.
+        backbone, neck, head: as of every FCOS detector.
         recipe: every choice of chapter 4.
 
     Raises:
@@ -152,20 +151,11 @@ class BlendMask(FCOS):
             self.semantic_head(level), targets.semantic, reduce
         )
 
-    @torch.no_grad()
-    def detect(self, output: DetectorOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
-        """Detections of each image as of :class:`Detector`, with ``masks`` (D, R, R) in 0..1 inside of their boxes.
-
-        Boxes are what the head predicts: where the preset does not clip them, masks reach beyond the image too.
-        """
+    def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
         head: BlendMaskHeadOutput = output.head
-        found = detect(head.detection, self.strides, image_sizes, self.preset, head.top)
-        counts = torch.tensor([len(each) for each in found])
-        image = torch.arange(len(found)).repeat_interleave(counts).to(head.bases.device)
-        together = Instances.cat(found)
-        masks = self.blender(head.bases, together.boxes, image, together.top).sigmoid()
-        parts = masks.split(counts.tolist())
-        return [each.with_fields(masks=part) for each, part in zip(found, parts, strict=True)]
+        top = None if head.top is None else gather_locations(head.top, image, location)
+        masks: Tensor = self.blender(head.bases, boxes, image, top)
+        return masks.sigmoid()
 
 
 def _at(positives: Positives, index: Tensor) -> Positives:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -28,16 +29,15 @@ def detect(
     strides: Sequence[int],
     image_sizes: Sequence[tuple[int, int]],
     preset: FCOSPreset,
-    top: Sequence[Tensor] | None = None,
 ) -> list[Instances]:
-    """Detections of each image, in pixels of the network's input; see :class:`FCOSPreset` for the rules.
+    """Detections of each image with the ``location`` of each, in pixels of the network's input; see
+    :class:`FCOSPreset` for the rules.
 
     Args:
         output: of the head, N images.
         strides: of the levels, in input pixels.
         image_sizes: (h, w) of each image without its padding.
         preset: of the head.
-        top: what a top layer predicts, (N, D, H, W) by level; each detection gets what stands at its location.
     """
     levels = [
         (
@@ -49,18 +49,12 @@ def detect(
             output.boxes, output.class_logits, output.centerness, strides, strict=True
         )
     ]
-    tops = [None] * len(levels) if top is None else top
+    ends = list(accumulate(boxes.shape[1] for boxes, _, _ in levels))
     found = []
     for image, size in enumerate(image_sizes):
         parts = [
-            _candidates(
-                boxes[image],
-                class_scores[image],
-                centerness[image],
-                preset,
-                None if level_top is None else level_top[image],
-            )
-            for (boxes, class_scores, centerness), level_top in zip(levels, tops, strict=True)
+            _candidates(boxes[image], class_scores[image], centerness[image], preset, first)
+            for (boxes, class_scores, centerness), first in zip(levels, [0, *ends[:-1]], strict=True)
         ]
         candidates = Instances.cat(parts)
         if preset.clip_before_nms:
@@ -76,11 +70,11 @@ def _corners(distances: Tensor, stride: int) -> Tensor:
 
 
 def _candidates(
-    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset, top: Tensor | None
+    boxes: Tensor, class_scores: Tensor, centerness: Tensor, preset: FCOSPreset, first: int
 ) -> Instances:
     """Those of one level of one image, unclipped.
 
-    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1), ``top`` (D, H, W).
+    ``boxes`` (P, 4), ``class_scores`` (P, K), ``centerness`` (P, 1); ``first``: locations of the levels before it.
     """
     product = class_scores * centerness
     tested = class_scores if preset.threshold_on == "class" else product
@@ -93,6 +87,5 @@ def _candidates(
         boxes[location],
         labels=label,
         scores=score.sqrt() if preset.sqrt_score else score,
-        # A map of hundreds of channels: only what is asked for is copied, whatever its memory format.
-        top=None if top is None else top.flatten(1).T[location],
+        location=first + location,
     )

@@ -18,18 +18,7 @@ from nasperc.models.targets import Crowd
 class FCOS(Detector):
     """A one-stage detector without anchors; its head is an FCOS head on any towers.
 
-    An instance segmenter is a subclass that repeats nothing of it:
-
-    * ``__init__``: beside backbone, neck and head, modules of its own, e.g. a bottom module and a top layer.
-    * ``forward_features``: ``output = super().forward_features(features)``; what its modules make of
-      ``output.backbone``, ``output.neck`` and ``output.head.box_tower`` goes with ``output.head`` into a named tuple of
-      its own, ``output._replace(head=...)``.
-    * ``targets``: ``super().targets(...)`` knows the owner of each location; masks go beside it, and ``stack`` says
-      what becomes of them in a batch.
-    * ``losses``: ``fcos_positives`` and ``fcos_normalisers``, once; ``fcos_losses_at`` with both; then its own loss at
-      the same positives, over the same sums.
-    * ``detect``: :func:`nasperc.models.fcos.decode.detect` with ``top``: each detection has what its top layer
-      predicted at its location.
+    Instance segmenters are subclasses (:class:`nasperc.models.instance_segmenter.InstanceSegmenter`).
     """
 
     @property

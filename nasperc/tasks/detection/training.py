@@ -45,7 +45,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         self.splits = Splits(
             recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks)
         )
-        self.size = cost_size(recipe.fulltrain.test_short_side, self.divisor)
+        self.size = cost_size(recipe.fulltrain.test_short_side, Detector.divisor)
         self._classes = self.splits["train"].classes
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
 
@@ -75,15 +75,12 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None
         model = self.network(job.part)
+        # One for all rows: they are of one model.
+        self.size = cost_size(self.recipe.fulltrain.test_short_side, model.divisor)
         cost = measure_cost(self.whole(model), self.size)
         to_device(model)
         depth = job.part.depth if isinstance(job.part, Baseline) else None
         return model, {"depth": depth, "flops": cost.flops, "params": cost.params_trainable}
-
-    @property
-    def divisor(self) -> int:
-        """:attr:`Detector.divisor` of its networks, known before the first of them: another model's may be another."""
-        return Detector.divisor
 
     def network(self, part: Decoder) -> Detector:
         """The detector that a part makes, the weights of its backbone loaded: another model of the task is another one.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -13,13 +14,9 @@ from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.fcos.model import FCOS
-from nasperc.models.fcos.preset import get_preset
+from nasperc.models.fcos.preset import FCOSPreset, get_preset
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.tasks.base import TaskRecipe
-
-BLENDMASK = "blendmask"
-# As the thesis calls them.
-MODEL_NAMES = {BLENDMASK: "BlendMask"}
-MODELS = tuple(MODEL_NAMES)
 
 
 class InstancesRecipe(TaskRecipe):
@@ -30,6 +27,33 @@ class InstancesRecipe(TaskRecipe):
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
 
+    def chosen(self) -> str:
+        """Of :data:`MODELS`."""
+        return self.model or MODELS[0]
+
+    def title(self) -> str:
+        """What the chosen model is called."""
+        return _MODELS[self.chosen()].title
+
+
+class SegmenterModel(NamedTuple):
+    """``title``: what the thesis calls it; ``preset``: of the detection head, with what the model's public code has
+    otherwise; ``make``: the model on the parts of a detector."""
+
+    title: str
+    preset: Callable[[FCOSPreset], FCOSPreset]
+    make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
+
+
+_MODELS = {
+    "blendmask": SegmenterModel(
+        "BlendMask",
+        blendmask_preset,
+        lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
+    )
+}
+MODELS = tuple(_MODELS)
+
 
 def build_segmenter(
     model: ModelRecipe,
@@ -38,7 +62,7 @@ def build_segmenter(
     num_classes: int,
     *,
     load_weights: bool = True,
-) -> BlendMask:
+) -> InstanceSegmenter:
     """A segmenter with the recipe's backbone, and a neck and a head that a search found or that were made by hand.
 
     Args:
@@ -58,9 +82,10 @@ def build_segmenter(
             where="recipe key baselines",
             repair="Leave it out; fpn-fcos and deform-fpn-fcos have one.",
         )
+    chosen = _MODELS[options.chosen()]
     # What was typed comes last.
-    keys = {**blendmask_preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
+    keys = {**chosen.preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
     detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
-    return BlendMask(detector.backbone, detector.neck, detector.head, options.blendmask)
+    return chosen.make(detector, options)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from nasperc.assembly.detector import Decoder
+from nasperc.models.instance_segmenter import WholeSegmenter
 from nasperc.recipe.root import Recipe as RunRecipe
 from nasperc.tasks.detection.task import DetectionTask
 from nasperc.tasks.instances.models import MODELS, InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.trained import TrainedInstances, read_segmenter
 from nasperc.tasks.instances.training import InstancesTraining
-from nasperc.tasks.instances.whole import WholeSegmenter
 
 
 class InstancesTask(DetectionTask):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 from nasperc.assembly.detector import Decoder
 from nasperc.assembly.recipe import ModelRecipe
-from nasperc.models.blendmask.model import BlendMask
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
 from nasperc.tasks.detection.evaluate import found_on
@@ -39,7 +39,7 @@ class TrainedInstances(TrainedDetector):
     called: ClassVar[str] = "an instance segmenter"
     own_options: ClassVar[frozenset[str]] = TrainedDetector.own_options - {"--with-nms"}
 
-    model: BlendMask
+    model: InstanceSegmenter
 
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
@@ -65,16 +65,16 @@ class TrainedInstances(TrainedDetector):
 
 
 def describe_segmenter(
-    recipe: ModelRecipe, decoder: Decoder, space: ComponentSection, model: str, options: InstancesRecipe
+    recipe: ModelRecipe, decoder: Decoder, space: ComponentSection, options: InstancesRecipe
 ) -> dict[str, Any]:
     """What a checkpoint holds besides the weights so that :func:`read_segmenter` can build the network.
 
     Args:
         recipe, decoder, space: as for a detector.
-        model: of the task's.
         options: the recipe's section ``task``.
     """
-    return {**describe(recipe, decoder, space), "task": model, _SEGMENTER: options.model_dump(mode="json")}
+    values = describe(recipe, decoder, space)
+    return {**values, "task": options.chosen(), _SEGMENTER: options.model_dump(mode="json")}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:

@@ -9,18 +9,18 @@ from nasperc.models.instances import Instances
 
 
 def candidates(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Instances:
-    """``top`` has the number of each."""
+    """``location`` has the number of each."""
     return Instances(
         torch.tensor(boxes).reshape(-1, 4),
         labels=torch.tensor(labels, dtype=torch.int64),
         scores=torch.tensor(scores),
-        top=torch.arange(len(boxes))[:, None],
+        location=torch.arange(len(boxes)),
     )
 
 
 def numbers(found: Instances) -> list[int]:
-    assert found.top is not None
-    return found.top[:, 0].tolist()
+    assert found.location is not None
+    return found.location.tolist()
 
 
 def test_boxes_without_an_area_are_dropped_with_all_that_belongs_to_them() -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.detector import Detector, DetectorOutput
-from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.head import FCOSHead
 from nasperc.models.fcos.losses import fcos_losses_at
 from nasperc.models.fcos.model import FCOS
@@ -21,6 +20,7 @@ from nasperc.models.fcos.preset import PRESETS
 from nasperc.models.fcos.targets import FCOSTargets
 from nasperc.models.fcos.towers import FCOSTowers
 from nasperc.models.features import HeadOutput
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import Instances
 from nasperc.models.necks.fpn import FPN
 from nasperc.models.reduction import Reduce, reduce_alone
@@ -182,7 +182,7 @@ class TestRetinaNet(DetectorContract):
 class CoarseOutput(NamedTuple):
     """``top``: by level (N, 4, H, W); ``base`` (N, 1, H, W) on the level of the finest neck."""
 
-    boxes: HeadOutput
+    detection: HeadOutput
     top: list[Tensor]
     base: Tensor
 
@@ -212,7 +212,7 @@ class CoarseLosses(NamedTuple):
         return sum(self, start=self.classification.new_zeros(()))
 
 
-class CoarseSegmenter(FCOS):
+class CoarseSegmenter(InstanceSegmenter):
     """Masks of 2 x 2 from the box tower, moved by the mean of a base: the seams of an instance segmenter, no more."""
 
     def __init__(self, backbone: nn.Module, neck: FPN, head: FCOSHead) -> None:
@@ -243,7 +243,7 @@ class CoarseSegmenter(FCOS):
         positives = fcos_positives(targets.boxes)
         sums = fcos_normalisers(positives, len(targets.labels), self.preset, reduce)
         of_boxes = fcos_losses_at(
-            positives, sums, output.head.boxes, targets.boxes, self.preset, self.strides
+            positives, sums, output.head.detection, targets.boxes, self.preset, self.strides
         )
         assert positives.owner is not None
         logits = flatten_levels(output.head.top)[positives.image, positives.location]
@@ -253,15 +253,9 @@ class CoarseSegmenter(FCOS):
         error = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(dim=1)
         return CoarseLosses(*of_boxes, (error * positives.weight).sum() / sums.weight)
 
-    @torch.no_grad()
-    def detect(self, output: DetectorOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
-        head = output.head
-        found = detect(head.boxes, self.strides, image_sizes, self.preset, head.top)
-        means = head.base.mean(dim=(1, 2, 3))
-        return [
-            each.with_fields(masks=(each.top + mean).sigmoid().reshape(-1, 2, 2))
-            for each, mean in zip(found, means, strict=True)
-        ]
+    def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
+        top = flatten_levels(output.head.top)[image, location]
+        return (top + output.head.base.mean(dim=(1, 2, 3))[image, None]).sigmoid().reshape(-1, 2, 2)
 
 
 class TestSegmenterOnFCOS(DetectorContract):

@@ -18,6 +18,8 @@ from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.blendmask.semantic_head import SemanticRecipe
+from nasperc.models.fcos.decode import decode
+from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
 from nasperc.models.targets import flatten_levels
 from search_spaces.base import Architecture
@@ -136,10 +138,13 @@ def test_each_detection_is_blended_by_the_attentions_at_its_location() -> None:
     # The preset does not clip boxes before suppression, and masks are of the boxes as they are predicted.
     assert any((each.boxes < 0).any() for each in found)
     tops = flatten_levels(output.head.top)
+    boxes, _, _ = decode(output.head.detection, model.strides)
     for image, each in enumerate(found):
-        assert each.top is not None
-        assert (tops[image][None] == each.top[:3, None]).all(-1).any(1).all()
-        for box, top, mask in zip(each.boxes[:5], each.top[:5], each.masks[:5], strict=True):  # type: ignore[index]
+        assert each.location is not None
+        for box, location, mask in zip(each.boxes[:5], each.location[:5], each.masks[:5], strict=True):  # type: ignore[index]
+            # The head predicted the box at that location.
+            torch.testing.assert_close(boxes[image, location], box)
+            top = tops[image, location]
             alone = model.blender(output.head.bases, box[None], torch.tensor([image]), top[None])
             torch.testing.assert_close(mask, alone[0].sigmoid())
 
@@ -149,7 +154,7 @@ def test_detections_are_those_of_the_detector_alone() -> None:
     with torch.no_grad():
         output = model(images())
     sizes = [(SIZE, SIZE), (90, 100)]
-    plain = super(BlendMask, model).detect(output._replace(head=output.head.detection), sizes)
+    plain = FCOS.detect(model, output._replace(head=output.head.detection), sizes)
     for one, other in zip(model.detect(output, sizes), plain, strict=True):
         assert torch.equal(one.boxes, other.boxes)
         assert torch.equal(one.scores, other.scores)  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from torch import Tensor
 from nasperc.models.fcos.decode import decode, detect
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
 from nasperc.models.features import HeadOutput
+from nasperc.models.instances import Instances
+from nasperc.models.targets import flatten_levels
 
 STRIDES = (8, 16)
 SIZES = ((6, 8), (3, 4))
@@ -87,7 +89,7 @@ def test_it_agrees_with_the_loop(seed: int, name: str, overrides: dict[str, obje
 
 
 def coordinates(images: int) -> list[Tensor]:
-    """A top layer that predicts image, level, row and column of each location."""
+    """Maps of the image, level, row and column of each location."""
     maps = []
     for level, (height, width) in enumerate(SIZES):
         fields = torch.meshgrid(
@@ -101,23 +103,22 @@ def coordinates(images: int) -> list[Tensor]:
     return maps
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def places(found: Instances, image: int) -> list[list[int]]:
+    """Image, level, row and column of each detection, read from the maps of all of them by its location."""
+    assert found.location is not None
+    maps = flatten_levels(coordinates(images=2))
+    return maps[image, found.location].long().tolist()
+
+
 @pytest.mark.parametrize("pre_nms_top", [10, 1000])
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_each_detection_has_what_the_top_layer_predicts_at_its_location(
-    name: str, pre_nms_top: int, memory_format: torch.memory_format
-) -> None:
+def test_each_detection_knows_its_location(name: str, pre_nms_top: int) -> None:
     preset = PRESETS[name].model_copy(update={"pre_nms_top": pre_nms_top, "clip_before_nms": False})
     output, sizes = example(3), [(48, 64), (40, 50)]
-    top = [level.contiguous(memory_format=memory_format) for level in coordinates(images=2)]
-    with_top, without = (detect(output, STRIDES, sizes, preset, each) for each in (top, None))
-    for image, (found, plain) in enumerate(zip(with_top, without, strict=True)):
-        assert plain.top is None
-        assert found.top is not None
-        assert torch.equal(found.boxes, plain.boxes)
+    for image, found in enumerate(detect(output, STRIDES, sizes, preset)):
         assert len(found) > 5
         for box, label, score, (at, level, row, column) in zip(
-            found.boxes, found.labels, found.scores, found.top.long().tolist(), strict=True
+            found.boxes, found.labels, found.scores, places(found, image), strict=True
         ):
             assert at == image
             stride = STRIDES[level]
@@ -130,12 +131,11 @@ def test_each_detection_has_what_the_top_layer_predicts_at_its_location(
             )
 
 
-def test_what_the_top_layer_predicts_stays_with_clipped_boxes() -> None:
-    output, top = example(4), coordinates(images=2)
+def test_locations_stay_with_clipped_boxes() -> None:
+    output = example(4)
     preset = PRESETS["nas_fcos"]
-    for image, found in enumerate(detect(output, STRIDES, [(40, 40)] * 2, preset, top)):
-        assert found.top is not None
-        for box, (_, level, row, column) in zip(found.boxes, found.top.long().tolist(), strict=True):
+    for image, found in enumerate(detect(output, STRIDES, [(40, 40)] * 2, preset)):
+        for box, (_, level, row, column) in zip(found.boxes, places(found, image), strict=True):
             stride = STRIDES[level]
             x, y = stride // 2 + column * stride, stride // 2 + row * stride
             left, upper, right, lower = output.boxes[level][image, :, row, column].tolist()

@@ -15,21 +15,19 @@ from nasperc.tasks.row import Job
 @pytest.fixture(params=[4, 128])
 def training(request: pytest.FixtureRequest, recipe: Recipe, tmp_path: Path) -> DetectionTraining:
     class Other(DetectionTraining):
-        divisor = request.param
-
         def network(self, part: Decoder) -> Detector:
             model = super().network(part)
-            model.divisor = self.divisor
+            model.divisor = request.param
             return model
 
     return Other(recipe, tmp_path, recipe, None)
 
 
 def test_costs_and_metrics_of_another_divisor(training: DetectionTraining) -> None:
-    size = {4: (64, 88), 128: (128, 128)}[training.divisor]
-    assert training.size == size
     job = Job("hand-made", "hand-made", Baseline(32, 32, 1))
     model, known = training.build(job)
+    size = {4: (64, 88), 128: (128, 128)}[model.divisor]
+    assert training.size == size
     assert known["flops"] == measure_cost(model, size).flops
     assert training.latency(model).median_s > 0
     assert "ap" in training.measure(model, "val", lambda *told: None)
