@@ -226,7 +226,7 @@ def _objects(detector: Predicting, sample: Sample, threshold: float) -> list[dic
     ]
     if isinstance(found.masks, Tensor):
         for each, run_lengths in zip(
-            objects, paste_to_rle(found.masks, found.boxes, sample.meta.size), strict=True
+            objects, paste_to_rle(found.masks, found.mask_boxes, sample.meta.size), strict=True
         ):
             each["segmentation"] = run_lengths
     return objects

@@ -73,8 +73,11 @@ def describe_segmenter(
         recipe, decoder, space: as for a detector.
         options: the recipe's section ``task``.
     """
-    values = describe(recipe, decoder, space)
-    return {**values, "task": options.chosen(), _SEGMENTER: options.model_dump(mode="json")}
+    values = options.model_dump(mode="json")
+    # Older checkpoints have no such key.
+    if options.paste == InstancesRecipe().paste:
+        del values["paste"]
+    return {**describe(recipe, decoder, space), "task": options.chosen(), _SEGMENTER: values}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:

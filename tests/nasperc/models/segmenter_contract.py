@@ -14,6 +14,7 @@ from bitmaps import Bitmaps
 from torch import Tensor
 
 from nasperc.models.detector import Detector
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce
 
@@ -99,6 +100,20 @@ class SegmenterContract:
             assert len(each[torch.arange(1)].masks) == 1  # type: ignore[arg-type]
         # No image looks at another one's bases.
         torch.testing.assert_close(found[1].masks, alone.masks, rtol=1e-3, atol=1e-4)
+
+    def test_masks_may_be_pasted_into_the_boxes_that_they_were_pooled_with(
+        self, model: InstanceSegmenter, images: Tensor
+    ) -> None:
+        model.eval()
+        torch.nn.init.zeros_(model.head.class_logits.bias)  # type: ignore[union-attr, arg-type]
+        with torch.no_grad():
+            output = model(images)
+        for each in model.detect(output, [(SIZE, SIZE)] * 2):
+            assert each.pooled is None
+        model.paste = "pooled_box"
+        for each in model.detect(output, [(SIZE, SIZE)] * 2):
+            assert len(each) > 0
+            assert torch.equal(each.pooled, each.boxes)  # type: ignore[arg-type]
 
     def test_nothing_found_is_no_mask(self, model: Detector, images: Tensor) -> None:
         model.eval()
