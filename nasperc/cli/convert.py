@@ -13,6 +13,7 @@ from nasperc.convert.conversion import convert as convert_weights
 from nasperc.convert.matching import KeyReport
 from nasperc.convert.weights_file import read_weights
 from nasperc.data.classes_file import read_classes_file
+from nasperc.limits import LARGEST_BOUND, LONGEST_SIDE
 from nasperc.shown_text import printable
 
 _SHOWN = 12
@@ -32,12 +33,25 @@ def convert(
     stride_in: Annotated[
         str | None, typer.Option(help="1x1 or 3x3, of bottlenecks; by default the kind's.")
     ] = None,
+    short_side: Annotated[
+        int | None,
+        typer.Option(min=32, max=LONGEST_SIDE, help="Of the images of a detector: 800, without P7 550."),
+    ] = None,
+    long_side: Annotated[
+        int | None,
+        typer.Option(min=32, max=LARGEST_BOUND, help="Their longest: 1333, without P7 916."),
+    ] = None,
     all_keys: Annotated[bool, typer.Option("--all-keys", help="Name every key, not the first few.")] = False,
 ) -> None:
     """Turn foreign weights into a checkpoint or a backbone of ours, and say what became of every key."""
     names = None if classes is None else read_classes_file(classes)
     conversion = convert_weights(
-        read_weights(weights), classes=names, normalisation=normalisation, stride_in=stride_in
+        read_weights(weights),
+        classes=names,
+        normalisation=normalisation,
+        stride_in=stride_in,
+        short_side=short_side,
+        long_side=long_side,
     )
     console.print(f"{weights}: {conversion.kind}\n{conversion.network}", markup=False)
     console.print(_table(conversion.report, None if all_keys else _SHOWN))

@@ -59,11 +59,18 @@ def export_architecture(
         typer.Option(help="Of the models that fulltrain trained: fcos, ...; the search's own by default."),
     ] = None,
     with_nms: Annotated[
-        bool, typer.Option("--with-nms", help="Detectors: add NonMaxSuppression to the ONNX graph.")
+        bool, typer.Option("--with-nms", help="Final detections, as without it: of older command lines.")
+    ] = False,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense", help="What is predicted everywhere: maps of detectors, logits of videos."),
+    ] = False,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="Masks of the image's size, in place of R x R inside of boxes.")
     ] = False,
     size: Annotated[
         str | None,
-        typer.Option(help="Videos: fix the frames at HxW; by default any size in multiples of 32."),
+        typer.Option(help="Videos: fix the frames at HxW; any size by default."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
 ) -> None:
@@ -76,7 +83,9 @@ def export_architecture(
                 where="--to",
                 repair="Leave --to out to write them all.",
             )
-    options = ExportOptions(size=None if size is None else parse_size(size), with_nms=with_nms)
+    options = ExportOptions(
+        size=None if size is None else parse_size(size), dense=dense, paste=paste, with_nms=with_nms
+    )
     trained: Trained | None = None
     if arch is not None:
         file, name = read_architecture(arch), arch.stem

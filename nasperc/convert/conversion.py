@@ -1,34 +1,25 @@
-"""Foreign weights -> a file of ours: recognised by their keys, checked tensor by tensor, written whole or not at all.
+"""Foreign weights -> a file of ours: recognised by their keys, checked tensor by tensor.
 
-The kinds: AdelaiDet's FCOS (and the FCOS inside its BlendMask), and ResNets of MSRA, detectron2 and torchvision.
+The kinds: AdelaiDet's FCOS and BlendMask, and ResNets of MSRA, detectron2 and torchvision.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
 
-from nasperc.assembly.detector import Baseline, build_detector
-from nasperc.assembly.recipe import ModelRecipe
 from nasperc.convert import names
-from nasperc.convert.matching import KeyReport, match
+from nasperc.convert.adelaidet import convert_adelaidet, is_adelaidet
+from nasperc.convert.matching import match
+from nasperc.convert.outcome import Conversion
 from nasperc.convert.resnet import normalisation_of_pixels, resnet_recipe
 from nasperc.convert.weights_file import WeightsFile
-from nasperc.data.coco_names import COCO_CLASSES
 from nasperc.errors import InputError
 from nasperc.models.backbones.build import NormalisationName, build_backbone
 from nasperc.models.backbones.resnet import StrideIn
-from nasperc.recipe.root import Recipe
-from nasperc.tasks.detection.trained import describe
-from nasperc.torch_files import not_finite
-from nasperc.training.checkpoint import save_checkpoint
-
-_HEAD = "proposal_generator.fcos_head."
 
 
 class _ResNetKind(NamedTuple):
@@ -57,70 +48,14 @@ _RESNETS = (
 _NORMALISATION_BY_AUTHOR: dict[str | None, NormalisationName] = {"torchvision": "imagenet", "MSRA": "caffe"}
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What became of a weights file. Nothing is written until :meth:`write`.
-
-    ``kind`` as recognised; ``network``: what it holds, in words; ``report``: its keys; ``content``: of the file to be
-    written; ``next_command``: what can be done with that one, ``{out}`` standing for it.
-    """
-
-    source: WeightsFile
-    kind: str
-    network: str
-    report: KeyReport
-    layers: re.Pattern[str]
-    content: dict[str, Any]
-    next_command: str
-
-    def check(self) -> None:
-        """Check that the network is whole, of finite numbers, and nothing of it would be left out.
-
-        Raises:
-            InputError: a key is missing or has another shape; a key of the network's own layers is left over; NaN.
-        """
-        self.report.require_complete(self.source.path)
-        unknown = [key for key in self.report.left_over if self.layers.match(key)]
-        if unknown:
-            raise InputError(
-                "every layer of a network must be known: without one it would compute something else",
-                value=f"{len(unknown)} unknown: {unknown[0]}",
-                where=self.source.path,
-                repair="Nothing was written. Networks with such layers cannot be converted.",
-            )
-        infinite = not_finite(self.content)
-        if infinite is not None:
-            raise InputError(
-                "weights must be finite numbers",
-                value=f"NaN or infinity in {infinite}",
-                where=self.source.path,
-                repair="Nothing was written. Download the file again, or choose other weights.",
-            )
-
-    def write(self, path: Path) -> None:
-        """Check, then write.
-
-        Raises:
-            InputError: as :meth:`check`; ``path`` is the source or cannot be written.
-        """
-        self.check()
-        if path.resolve() == self.source.path.resolve():
-            raise InputError(
-                "a converted file must not replace its source",
-                value=path,
-                where="--out",
-                repair="Choose another name.",
-            )
-        origin = {"file": self.source.path.name, "sha256": self.source.sha256, "kind": self.kind}
-        save_checkpoint(path, {**self.content, "converted_from": origin})
-
-
 def convert(
     source: WeightsFile,
     *,
     classes: tuple[str, ...] | None = None,
     normalisation: str | None = None,
     stride_in: str | None = None,
+    short_side: int | None = None,
+    long_side: int | None = None,
 ) -> Conversion:
     """Recognise weights and match them with the network that they are for; nothing is written yet.
 
@@ -129,17 +64,33 @@ def convert(
         classes: names of a detector's classes; None: COCO's, if there are 80.
         normalisation: of the input; None: what goes with the kind (see ``nasperc/data/normalisation.py``).
         stride_in: where bottlenecks stride; None: the 1x1 with ``caffe``, else the 3x3.
+        short_side, long_side: of the images that a detector is tested on, the long one at most so long, in pixels;
+            None: 800 and 1333, without P7 550 and 916.
 
     Raises:
         InputError: of no known kind; a network that is not built here; something has to be told.
     """
     asked: NormalisationName | None = _one_of(get_args(NormalisationName), normalisation, "--normalisation")
     stride: StrideIn | None = _one_of(get_args(StrideIn), stride_in, "--stride-in")
-    if any(key.startswith(_HEAD) for key in source.tensors):
-        return _detector(source, classes, asked, stride)
+    if is_adelaidet(source):
+        return convert_adelaidet(
+            source,
+            classes=classes,
+            normalisation=asked,
+            stride_in=stride,
+            short_side=short_side,
+            long_side=long_side,
+        )
+    if short_side is not None or long_side is not None:
+        raise InputError(
+            "only detectors are tested on images of a size",
+            value=f"{short_side} and {long_side}",
+            where="--short-side, --long-side",
+            repair="Leave them out for the weights of a backbone.",
+        )
     kind = next((kind for kind in _RESNETS if kind.marker in source.tensors), None)
     if kind is None:
-        known = ", ".join(("AdelaiDet FCOS detector", *(kind.title for kind in _RESNETS)))
+        known = ", ".join(("AdelaiDet FCOS detector or BlendMask", *(kind.title for kind in _RESNETS)))
         raise InputError(
             f"weights must be of a known kind: {known}",
             value=f"{len(source.tensors)} tensors such as {next(iter(source.tensors))}",
@@ -194,81 +145,3 @@ def _resnet(
     network = f"{recipe.name}, normalisation {normalisation}"
     command = f"nasperc search --weights {{out}} --set model.backbone.name={recipe.name}"
     return Conversion(source, kind.title, network, report, re.compile(kind.layers), content, command)
-
-
-def _detector(
-    source: WeightsFile,
-    classes: tuple[str, ...] | None,
-    asked: NormalisationName | None,
-    stride_in: StrideIn | None,
-) -> Conversion:
-    normalisation = asked or normalisation_of_pixels(source.tensors, source.path) or "caffe"
-    backbone = resnet_recipe(source.tensors, names.detectron2_detector, normalisation, stride_in, source.path)
-    blendmask = any(key.startswith("basis_module.") for key in source.tensors)
-    overrides: dict[str, Any] = {}
-    if blendmask:
-        overrides["threshold_on"] = "class_times_centerness"
-    if f"{_HEAD}scales.0.scale" not in source.tensors:
-        overrides["level_scales"] = False
-    recipe = ModelRecipe(backbone=backbone, preset="adelaidet", preset_overrides=overrides)
-    decoder, num_classes = _decoder(source)
-    classes = _classes(classes, num_classes, source.path)
-    with torch.device("meta"):
-        wanted = build_detector(recipe, decoder, num_classes).state_dict()
-    state, report = match(source.tensors, wanted, names.adelaidet_fcos)
-    settings = Recipe()
-    content = {
-        **describe(recipe, decoder, settings.space),
-        "training": settings.fulltrain.model_dump(mode="json"),
-        "classes": list(classes),
-        "normalisation": normalisation,
-        "step": 0,
-        "finished": True,
-        "model": state,
-    }
-    network = (
-        f"{backbone.name} (stride in the {backbone.stride_in or '3x3'}, normalisation {normalisation}), "
-        f"FPN of {decoder.fpn_width}, towers of {decoder.depth} x {decoder.head_width}, {num_classes} classes"
-    )
-    return Conversion(
-        source,
-        "AdelaiDet BlendMask detector, of which its FCOS" if blendmask else "AdelaiDet FCOS detector",
-        network,
-        report,
-        re.compile(rf"backbone\.|{re.escape(_HEAD)}"),
-        content,
-        "nasperc evaluate {out} --data DIR",
-    )
-
-
-def _decoder(source: WeightsFile) -> tuple[Baseline, int]:
-    """Widths and depth of FPN and head, and the number of classes."""
-
-    def channels(name: str) -> int:
-        if name not in source.tensors:
-            raise InputError(
-                "a weights file must have every tensor of the network that it is for",
-                value=f"no {name}",
-                where=source.path,
-                repair="Nothing was written. Check that the file is whole.",
-            )
-        return len(source.tensors[name])
-
-    depth = 0
-    while f"{_HEAD}cls_tower.{3 * depth}.weight" in source.tensors:
-        depth += 1
-    widths = channels("backbone.fpn_lateral3.weight"), channels(f"{_HEAD}cls_tower.0.weight")
-    return Baseline(*widths, depth), channels(f"{_HEAD}cls_logits.weight")
-
-
-def _classes(given: tuple[str, ...] | None, count: int, path: Path) -> tuple[str, ...]:
-    if given is None and count == len(COCO_CLASSES):
-        return COCO_CLASSES
-    if given is None or len(given) != count:
-        raise InputError(
-            f"a detector of {count} classes needs {count} names",
-            value="none" if given is None else f"{len(given)} names",
-            where=path if given is None else "--classes",
-            repair="List them in a file, one a line in the order of the labels, and pass it as --classes FILE.",
-        )
-    return given

@@ -55,7 +55,7 @@ def match(
     """State dict of the network, as far as the file goes, and what became of the keys.
 
     Args:
-        tensors: of the file. BatchNorm's counters are no weights and never reported.
+        tensors: of the file. BatchNorm's counters are no weights and never reported; ours begin at 0.
         wanted: state dict of the network; only shapes and types count.
         names: the file's names for one of ours; several tensors are concatenated.
         fill_statistics: missing running means are 0 and variances 1 (files that folded them into scale and shift).
@@ -66,6 +66,9 @@ def match(
     missing: list[str] = []
     misfits: list[str] = []
     for ours, parameter in wanted.items():
+        if ours.endswith(_COUNTER):
+            state[ours] = torch.zeros(parameter.shape, dtype=parameter.dtype)
+            continue
         theirs = names(ours)
         absent = [name for name in theirs if name not in tensors]
         statistic = _STATISTICS.get(ours.rpartition(".")[2])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from nasperc.data.normalisation import NORMALISATIONS
@@ -60,6 +61,46 @@ def resnet_recipe(
     )
     # The recipe is kept with the weights: it says what holds, not what would follow.
     return recipe.model_copy(update={"stride_in": recipe.bottleneck_stride()}) if shape.bottleneck else recipe
+
+
+def with_deformable_blocks(
+    recipe: BackboneRecipe, tensors: Mapping[str, Tensor], naming: Callable[[str], str], path: Path
+) -> BackboneRecipe:
+    """``recipe`` with the deformable blocks that the file has, if it has any: every n-th of some stages.
+
+    Args:
+        recipe: of the network, by :func:`resnet_recipe`.
+        tensors, naming, path: see there.
+
+    Raises:
+        InputError: they are others.
+    """
+    counts = dict(zip((2, 3, 4, 5), RESNETS[recipe.name].blocks, strict=True))
+    offsets = "layer{}.{}.conv2.offset_mask.weight"
+    found = {
+        stage: [n for n in range(count) if naming(offsets.format(stage - 1, n)) in tensors]
+        for stage, count in counts.items()
+    }
+    stages = tuple(stage for stage, blocks in found.items() if blocks)
+    if not stages:
+        return recipe
+    for interval in range(1, max(counts.values()) + 1):
+        if all(found[stage] == list(range(0, counts[stage], interval)) for stage in stages):
+            try:
+                keys = {"deformable_stages": stages, "deformable_interval": interval}
+                return BackboneRecipe.model_validate({**recipe.model_dump(), **keys})
+            except ValidationError as error:
+                raise _not_deformable_so(error.errors()[0]["msg"], path) from error
+    raise _not_deformable_so("; ".join(f"blocks {found[stage]} of C{stage}" for stage in stages), path)
+
+
+def _not_deformable_so(found: str, path: Path) -> InputError:
+    return InputError(
+        "deformable blocks must be every n-th of C3, C4 or C5, the first one included, of a network with bottlenecks",
+        value=found,
+        where=path,
+        repair="Nothing was written. Check that the file is whole; other ones are not built here.",
+    )
 
 
 def normalisation_of_pixels(tensors: Mapping[str, Tensor], path: Path) -> NormalisationName | None:

@@ -25,6 +25,22 @@ class WeightsFile(NamedTuple):
     tensors: dict[str, Tensor]
     author: str | None
 
+    def rows(self, name: str) -> int:
+        """Size of the first dimension of a tensor, of a convolution's weights its output channels.
+
+        Raises:
+            InputError: it is not there, or empty.
+        """
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.ndim == 0 or len(tensor) == 0:
+            raise InputError(
+                "a weights file must have every tensor of the network that it is for",
+                value=f"no {name}",
+                where=self.path,
+                repair="Nothing was written. Check that the file is whole.",
+            )
+        return len(tensor)
+
 
 def read_weights(path: Path) -> WeightsFile:
     """Read a PyTorch file, or with the suffix .pkl a pickle of numpy arrays; nothing in it is executed.

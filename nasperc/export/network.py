@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from nasperc.tasks.caller import to_metadata
+from nasperc.tasks.caller import file_values, to_metadata
 from nasperc.tasks.exported import Agreement, Exported, Graph, Run
 from nasperc.whole_files import writing_together
 
@@ -14,7 +14,7 @@ from nasperc.whole_files import writing_together
 class NetworkFormat(ABC):
     """What a format does with a graph; it knows no task."""
 
-    # Of free sides, a multiple of 32.
+    # Of free sides of images.
     smallest: ClassVar[int]
     # Sizes at which files for any size are compared with torch, (H, W).
     check_sizes: ClassVar[tuple[tuple[int, int], ...]]
@@ -45,7 +45,7 @@ class NetworkFormat(ABC):
         paths = [graph.path(path) for graph in graphs]
         with writing_together(paths) as parts:
             for graph, part in zip(graphs, parts, strict=True):
-                self.write(exported, graph, to_metadata({**exported.about, **graph.values}), part)
+                self.write(exported, graph, to_metadata(file_values(exported, graph)), part)
             runs = [self.open(graph, part) for graph, part in zip(graphs, parts, strict=True)]
             sizes = [exported.size] if exported.size is not None else self.check_sizes
             agreement = exported.compare(graphs, runs, paths, sizes)

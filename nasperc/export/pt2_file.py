@@ -17,10 +17,10 @@ class Pt2Format(NetworkFormat):
     """``.pt2``: it runs in torch without this package. torch promises to read it in the version that wrote it;
     metadata come back by ``extra_files`` of ``torch.export.load``."""
 
-    # Every level of a detector's image has sides of 2 and more. The tracer takes the strides of smaller levels for
+    # With it, every level of a padded image has sides of 2 and more. The tracer takes the strides of smaller levels for
     # another case, and the program would refuse them.
-    smallest = 160
-    check_sizes = ((160, 160), (192, 288), (320, 224))
+    smallest = 129
+    check_sizes = ((150, 160), (192, 277), (301, 210))
 
     def write(self, exported: Exported, graph: Graph, metadata: dict[str, str], path: Path) -> None:
         """See :meth:`NetworkFormat.write`; torch takes files by the ending .pt2 only."""

@@ -110,12 +110,15 @@ def fulltrain(
             where=arch,
             repair="Leave --task out, or train what another search found.",
         )
+    jobs = (controller_jobs if pick == "controller" else entry_jobs)(top10, top, width)
+    jobs += random_jobs(top10, random, recipe.seed, width)
+    assert jobs[0].part is not None
+    # What can never be built is refused before data are opened, made or written.
+    kind.require_fit(recipe, jobs[0].part)
     training = kind.Training(recipe, prepared, top10.recipe, Found(top10.data, top10.weights))
     warnings = training.check_workers(workers)
     _check_classes(top10, training)
     _check_weights(top10, training)
-    jobs = (controller_jobs if pick == "controller" else entry_jobs)(top10, top, width)
-    jobs += random_jobs(top10, random, recipe.seed, width)
     jobs += training.baselines(jobs)
     undefined = [
         training.presentation.undefined(split, selects=split == selecting(training.splits))

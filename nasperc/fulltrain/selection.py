@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from nasperc.assembly.detector import Searched
 from nasperc.errors import InputError
 from nasperc.fulltrain.run import fulltrain
 from nasperc.recipe.root import Recipe
 from nasperc.search.between_stages import Selection
+from nasperc.search.components import build_space
 from nasperc.tasks.lookup import recipe_task
+from search_spaces.base import TokenSpace
+
+# Baselines have no part in it.
+_ALONE: Mapping[str, Any] = {"baselines": ()}
 
 
 class FullTrainingSelector:
@@ -26,15 +34,26 @@ class FullTrainingSelector:
         self._console, self._take_over = console, take_over
 
     def check(self, recipe: Recipe, prepared: Path) -> None:
-        """Open the data as full training will.
+        """Build a network, and open the data, as full training will.
 
         Raises:
-            InputError: they cannot be used, or the metric is undefined on the selecting split.
+            InputError: a choice of the recipe does not fit what the search finds; the data cannot be used, or the
+                metric is undefined on the selecting split.
         """
-        recipe_task(recipe).Training(recipe, prepared, recipe, None).check_selects()
+        task = recipe_task(recipe)
+        task.require_fit(recipe.model_copy(update=_ALONE), _any_candidate(recipe))
+        task.Training(recipe, prepared, recipe, None).check_selects()
 
     def __call__(self, candidates: Path, widths: Mapping[str, int]) -> Selection:
         return select_by_full_training(candidates, widths, console=self._console, take_over=self._take_over)
+
+
+def _any_candidate(recipe: Recipe) -> Searched:
+    """One that the first stage could find."""
+    space, rng = build_space(recipe), np.random.default_rng(recipe.seed)
+    stage = space.stages()[0]
+    tokens = [token for part in stage.free for token in space.sample(part, rng)]
+    return Searched(space, TokenSpace(space, stage).architecture(tokens), stage.widths)
 
 
 def select_by_full_training(
@@ -54,12 +73,11 @@ def select_by_full_training(
         InputError: no entry could be trained to its end, or AP is undefined for all of them.
     """
     width = "-".join(str(channels) for channels in widths.values())
-    # The baselines have no part in it.
     results = fulltrain(
         candidates,
         folder=candidates.with_suffix(""),
         width=width,
-        overrides=[{"baselines": []}],
+        overrides=[_ALONE],
         console=console,
         say_next=False,
         take_over=take_over,

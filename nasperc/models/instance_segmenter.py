@@ -37,12 +37,13 @@ class InstanceSegmenter(FCOS, ABC):
       what becomes of them in a batch.
     * ``losses``: ``fcos_positives`` and ``fcos_normalisers``, once; ``fcos_losses_at`` with both; then its own loss at
       the same positives, over the same sums.
-    * ``masks_at``: the masks of detections.
+    * ``masks_at``: the masks of detections, with ``region`` x ``region`` cells.
 
     ``paste``: what these are pasted into, once boxes are clipped. An instance may have another one than the default,
     which is detectron2's and AdelaiDet's order.
     """
 
+    region: int
     paste: Paste = "clipped_box"
 
     @abstractmethod

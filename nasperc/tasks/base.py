@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
@@ -68,6 +69,29 @@ class Task(ABC):
         weights, for ``recipe.cost.classes`` classes. Where it has a ``divisor`` as a detector has, ``size`` is rounded
         up to a multiple of it.
 
+        It is also built on the meta device (:meth:`require_fit`), where no tensor has values to read.
+
         Raises:
-            InputError: widths that do not fit; the task takes no such decoder.
+            InputError: widths that do not fit; the task takes no such decoder; a choice of the recipe that does not fit
+                it, with those that do.
         """
+
+    @classmethod
+    def handmade(cls, recipe: RunRecipe) -> list[Decoder]:
+        """The decoders that full training puts beside what was found, one of a kind, whatever its widths."""
+        return []
+
+    @classmethod
+    def require_fit(cls, recipe: RunRecipe, found: Decoder) -> None:
+        """Check that the networks of a full training can be built, by shapes alone and before data are opened.
+
+        Args:
+            recipe: of the training.
+            found: one of those to be trained: all are of one search space, and offer the same levels and towers.
+
+        Raises:
+            InputError: as :meth:`network`, of ``found`` or of a decoder beside it.
+        """
+        for decoder in (found, *cls.handmade(recipe)):
+            with torch.device("meta"):
+                cls.network(recipe, decoder, recipe.cost.size)

@@ -17,15 +17,16 @@ class Graph(NamedTuple):
     """One file.
 
     ``name``: of several, ``NAME-<name>.onnx`` for ``NAME.onnx``; None: the only one. ``module``: in evaluation mode,
-    ``module(*arguments)`` gives ``outputs``. ``arguments``: to trace with, by name. ``dynamic_shapes``: of
-    ``torch.export``; None: every size is that of ``arguments``. ``values``: what the file says of its tensors.
+    ``module(*arguments)`` gives ``outputs``, in their order; by name what the file says of each, its ``shape`` in any
+    case, of numbers and of names for what is free. ``arguments``: to trace with, by name. ``dynamic_shapes``: of
+    ``torch.export``. ``values``: what else the file says of its tensors.
     """
 
     name: str | None
     module: nn.Module
     arguments: dict[str, Tensor]
-    outputs: tuple[str, ...]
-    dynamic_shapes: dict[str, Any] | None
+    outputs: Mapping[str, Mapping[str, Any]]
+    dynamic_shapes: dict[str, Any]
     values: Mapping[str, Any]
 
     def path(self, path: Path) -> Path:
@@ -62,7 +63,7 @@ class Exported(ABC):
         """One file each.
 
         Args:
-            smallest: side of free sizes that the format takes, a multiple of 32.
+            smallest: side of an image that the format takes.
         """
 
     @abstractmethod
@@ -81,6 +82,3 @@ class Exported(ABC):
             paths: of the files, for the message.
             sizes: (H, W) of the images.
         """
-
-    def finish_onnx(self, graph: Graph, model: Any) -> None:  # noqa: B027 (nothing to do by default)
-        """Add to the ``onnx.ModelProto`` of a graph what torch cannot trace."""

@@ -50,9 +50,12 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """``size``: (H, W) of all images; None: any. ``with_nms``: in ONNX, with NonMaxSuppression."""
+    """``size``: (H, W) of all images; None: any. ``dense``: what is predicted everywhere, in place of what is made of
+    it. ``paste``: masks of the image's size. ``with_nms``: what is done anyhow; older command lines have it."""
 
     size: tuple[int, int] | None = field(default=None, metadata={_SPELLING: "--size"})
+    dense: bool = field(default=False, metadata={_SPELLING: "--dense"})
+    paste: bool = field(default=False, metadata={_SPELLING: "--paste"})
     with_nms: bool = field(default=False, metadata={_SPELLING: "--with-nms"})
 
 

@@ -68,7 +68,7 @@ class BlendMask(InstanceSegmenter):
         super().__init__(backbone, neck, head)
         inputs: tuple[FeatureSpec, ...] = backbone.out  # type: ignore[assignment]
         levels: tuple[FeatureSpec, ...] = neck.out  # type: ignore[assignment]
-        self.recipe = recipe
+        self.recipe, self.region = recipe, recipe.region
         self.bottom = Bottom(recipe.bottom, recipe.bases, inputs, levels)
         self.top_layer = (
             TopLayer(head, recipe.top_channels, recipe.top_layer_on) if recipe.top_channels else None  # type: ignore[arg-type]

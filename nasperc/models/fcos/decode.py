@@ -18,9 +18,24 @@ from nasperc.ops.boxes import clip_boxes, distances_to_boxes, locations
 
 def decode(output: HeadOutput, strides: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (N, P, 4) as corners in input pixels, class scores (N, P, K) and centerness (N, P) in 0..1."""
-    boxes = [_corners(level, stride) for level, stride in zip(output.boxes, strides, strict=True)]
-    class_scores = flatten_levels(output.class_logits).sigmoid()
-    return torch.cat(boxes, dim=1), class_scores, flatten_levels(output.centerness)[..., 0].sigmoid()
+    boxes, class_scores, centerness = (
+        torch.cat(each, dim=1) for each in zip(*decode_levels(output, strides), strict=True)
+    )
+    return boxes, class_scores, centerness[..., 0]
+
+
+def decode_levels(output: HeadOutput, strides: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """By level what :func:`decode` gives of all, but for centerness, which is (N, P, 1)."""
+    return [
+        (
+            _corners(boxes, stride),
+            flatten_levels([logits]).sigmoid(),
+            flatten_levels([centerness]).sigmoid(),
+        )
+        for boxes, logits, centerness, stride in zip(
+            output.boxes, output.class_logits, output.centerness, strides, strict=True
+        )
+    ]
 
 
 @torch.no_grad()
@@ -39,16 +54,7 @@ def detect(
         image_sizes: (h, w) of each image without its padding.
         preset: of the head.
     """
-    levels = [
-        (
-            _corners(boxes, stride),
-            flatten_levels([logits]).sigmoid(),
-            flatten_levels([centerness]).sigmoid(),
-        )
-        for boxes, logits, centerness, stride in zip(
-            output.boxes, output.class_logits, output.centerness, strides, strict=True
-        )
-    ]
+    levels = decode_levels(output, strides)
     ends = list(accumulate(boxes.shape[1] for boxes, _, _ in levels))
     found = []
     for image, size in enumerate(image_sizes):

@@ -1,9 +1,8 @@
-"""What the exported file of a detector computes, and how it is compared with torch right after it was written."""
+"""The exported file of a detector: raw images in, final detections out, by the rules of its preset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,70 +10,109 @@ import torch
 from torch import Tensor, nn
 
 from nasperc.data.normalisation import Normalisation
-from nasperc.errors import InputError
-from nasperc.limits import LONGEST_SIDE
-from nasperc.models.fcos.decode import decode
+from nasperc.models.detector import DetectorOutput
+from nasperc.models.fcos.decode_fixed import FixedDetections, detect_fixed
 from nasperc.models.fcos.model import FCOS
-from nasperc.tasks.caller import detector_values
-from nasperc.tasks.detection.onnx_nms import append_nms
-from nasperc.tasks.exported import Agreement, Exported, Graph, Run
+from nasperc.models.fcos.preset import FCOSPreset
+from nasperc.models.features import HeadOutput
+from nasperc.ops.boxes import box_area, clip_boxes
+from nasperc.tasks.detection.final_agreement import FinalAgreement, Found, compare_found
+from nasperc.tasks.exported import Exported, Graph, Run
+from nasperc.tasks.raw_images import RawImages, drawn_images, example_image, free_sides, image_values
 
-# Large enough that no level has a side of 1, which the tracer would take for a constant.
-EXAMPLE_SIZE = (256, 384)
-OUTPUTS = ("boxes", "class_scores", "centerness")
-# Scores: absolute. Boxes: relative to the longer side of the image.
-TOLERANCE = 1e-4
+# Of images that files are compared on, at each size.
+_BATCHES = (1, 3)
 
 
-class ExportedDetector(nn.Module):
-    """What the exported graph computes.
+class FinalDetector(nn.Module):
+    """What the graph computes.
 
-    ``forward(image)``: ``image`` ``(1, 3, H, W)`` float32 RGB in 0..255, H and W multiples of 32 ->
-    ``boxes`` ``(1, P, 4)`` as (x1, y1, x2, y2) in pixels, ``class_scores`` ``(1, P, K)`` and ``centerness``
-    ``(1, P)`` in 0..1. The final score of the field is sqrt(class score * centerness).
+    ``forward(image)``: ``image`` (N, 3, H, W) float32 RGB in 0..255 -> ``boxes`` (N, D, 4) as (x1, y1, x2, y2) in
+    pixels of the image, clipped to it, ``scores`` (N, D) in 0..1, descending, and ``classes`` (N, D) int64. A place
+    that is not used is 0 all over.
     """
 
     def __init__(self, detector: FCOS, normalisation: Normalisation) -> None:
         super().__init__()
         self.detector = detector
-        self.normalisation = normalisation
+        self.raw = RawImages(normalisation, detector.divisor)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return decode(self.detector(self.normalisation.apply(image)).head, self.detector.strides)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        size = (image.shape[2], image.shape[3])
+        output = self.detector(self.raw(image))
+        found = detect_fixed(self.head(output), self.detector.strides, size, self.detector.preset)
+        boxes = clip_boxes(found.boxes, size)
+        used = (found.scores > 0) & (box_area(boxes) > 0)
+        boxes = boxes.where(used[..., None], 0.0)
+        kept = (boxes, found.scores.where(used, 0.0), found.labels.where(used, 0))
+        return (*kept, *self.further(output, found, boxes, used, size))
+
+    def head(self, output: DetectorOutput) -> HeadOutput:
+        """What detections are made of."""
+        head: HeadOutput = output.head
+        return head
+
+    def further(
+        self,
+        output: DetectorOutput,
+        found: FixedDetections,
+        boxes: Tensor,
+        used: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, ...]:
+        """What other models say of their detections.
+
+        Args:
+            output: of the network.
+            found: as the head predicts them.
+            boxes: (N, D, 4), clipped.
+            used: (N, D) bool.
+            size: (H, W) of the images.
+        """
+        return ()
 
 
 class DetectorGraphs(Exported):
-    """A detector as one graph, for images of any size.
+    """A detector as one graph, for any number of images of any size.
 
     Args:
         detector: the network.
         normalisation: the backbone's, part of the graph.
         about: plain values that the file holds beside what it says of its tensors.
-        with_nms: in ONNX, add NonMaxSuppression and the outputs ``nms_scores`` ``(1, K, P)`` and ``selected``
-            ``(D, 3)``: rows of (image, class, location).
     """
 
     def __init__(
-        self,
-        detector: FCOS,
-        normalisation: Normalisation,
-        about: Mapping[str, Any] | None = None,
-        *,
-        with_nms: bool = False,
+        self, detector: FCOS, normalisation: Normalisation, about: Mapping[str, Any] | None = None
     ) -> None:
-        self.module = ExportedDetector(detector, normalisation).eval()
-        self.about, self.with_nms = about or {}, with_nms
+        self.module = self.final(detector, normalisation).eval()
+        self.about = about or {}
+
+    def final(self, detector: FCOS, normalisation: Normalisation) -> FinalDetector:
+        """The module."""
+        return FinalDetector(detector, normalisation)
+
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """What the file says of each, in the order of the module's."""
+        count = self.module.detector.preset.detections
+        return {
+            "boxes": {
+                "shape": ["batch", count, 4],
+                "box": ["x1", "y1", "x2", "y2"],
+                "unit": "pixels of the input image, clipped to it",
+            },
+            "scores": {
+                "shape": ["batch", count],
+                "range": [0, 1],
+                "order": "descending; 0: the place is not used",
+            },
+            "classes": {"shape": ["batch", count], "is": "index into classes"},
+        }
 
     def graphs(self, smallest: int) -> tuple[Graph, ...]:
-        """See :meth:`Exported.graphs`: H and W are multiples of 32 from ``smallest`` to LONGEST_SIDE."""
-        sides = (
-            torch.export.Dim(name, min=smallest // 32, max=LONGEST_SIDE // 32) for name in ("rows", "columns")
-        )
-        height, width = (32 * side for side in sides)
-        image = torch.rand(1, 3, *EXAMPLE_SIZE) * 255
-        values = detector_values(self.module.normalisation, smallest, with_nms=self.with_nms)
-        free = {"image": {2: height, 3: width}}
-        return (Graph(None, self.module, {"image": image}, OUTPUTS, free, values),)
+        """See :meth:`Exported.graphs`."""
+        values = {"input": {"image": image_values(None, smallest)}, **_rules(self.module.detector.preset)}
+        free = {"image": free_sides(smallest)}
+        return (Graph(None, self.module, {"image": example_image()}, self.outputs(), free, values),)
 
     def compare(
         self,
@@ -82,64 +120,30 @@ class DetectorGraphs(Exported):
         runs: Sequence[Run],
         paths: Sequence[Path],
         sizes: Sequence[tuple[int, int]],
-    ) -> DetectorAgreement:
-        """See :meth:`Exported.compare`."""
+    ) -> FinalAgreement:
+        """See :meth:`Exported.compare`: of drawn scenes, one and three at a time."""
         ((run,), (path,)) = runs, paths
-        generator = torch.Generator().manual_seed(0)
-        score_error = box_error = 0.0
-        for height, width in sizes:
-            image = torch.rand(1, 3, height, width, generator=generator) * 255
+        pairs = []
+        for seed, (size, count) in enumerate((size, count) for size in sizes for count in _BATCHES):
+            images = drawn_images(count, size, seed)
             with torch.no_grad():
-                expected = self.module(image)
-                boxes, scores, centerness = run(image)
-            score_error = max(score_error, _largest(scores, expected[1]), _largest(centerness, expected[2]))
-            box_error = max(box_error, _largest(boxes, expected[0]) / max(height, width))
-        return DetectorAgreement(path, tuple(sizes), score_error, box_error)
-
-    def finish_onnx(self, graph: Graph, model: Any) -> None:
-        """Append score = sqrt(class * centerness) and NonMaxSuppression with the preset's thresholds, if asked for."""
-        if self.with_nms:
-            append_nms(model, self.module.detector.preset)
+                expected, found = Found(*self.module(images)), Found(*run(images))
+            pairs.append(compare_found(expected, found, size))
+        return FinalAgreement.of(path, sizes, pairs)
 
 
-@dataclass(frozen=True)
-class DetectorAgreement(Agreement):
-    """Largest differences of a file's outputs to torch's over images of ``sizes`` (H, W)."""
-
-    path: Path
-    sizes: tuple[tuple[int, int], ...]
-    score_error: float
-    box_error: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether scores and boxes are within :data:`TOLERANCE`."""
-        return self.score_error <= TOLERANCE and self.box_error <= TOLERANCE
-
-    def check(self) -> None:
-        """Do nothing if it agrees.
-
-        Raises:
-            InputError: it does not.
-        """
-        if self.agrees:
-            return
-        raise InputError(
-            f"an exported detector must agree with torch within {TOLERANCE}",
-            value=f"scores off by {self.score_error:.1e}, boxes by {self.box_error:.1e} of the image size",
-            where=self.path,
-            repair="Nothing was written. Please report it with the checkpoint's architecture.",
-        )
-
-    def __str__(self) -> str:
-        sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes)
-        verdict = "agrees with torch" if self.agrees else "DIFFERS from torch"
-        return (
-            f"{self.path} {verdict} at {sizes}: scores within {self.score_error:.1e}, "
-            f"boxes within {self.box_error:.1e} of the image size"
-        )
-
-
-def _largest(first: Tensor, second: Tensor) -> float:
-    assert first.shape == second.shape, (first.shape, second.shape)
-    return float((first - second).abs().max())
+def _rules(preset: FCOSPreset) -> dict[str, Any]:
+    """By which detections were chosen, for a stranger to understand them; nothing is left to be done."""
+    product = "class score * centerness"
+    return {
+        "score": f"sqrt({product})" if preset.sqrt_score else product,
+        "suppression": {
+            "tested": "class score" if preset.threshold_on == "class" else product,
+            "above": preset.score_threshold,
+            "candidates_of_a_level": preset.pre_nms_top,
+            "iou": preset.nms_iou,
+            "within_classes": True,
+            "boxes_clipped_before": preset.clip_before_nms,
+            "detections": preset.detections,
+        },
+    }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nasperc.assembly.detector import Decoder, build_detector
+from nasperc.assembly.detector import Baseline, Decoder, build_detector
 from nasperc.assembly.segmenter import CELL
 from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
@@ -32,6 +32,10 @@ class DetectionTask(Task):
     @classmethod
     def read(cls, content: Mapping[str, Any], path: Path) -> TrainedDetector:
         return read_detector(content, path)
+
+    @classmethod
+    def handmade(cls, recipe: Recipe) -> list[Decoder]:
+        return [Baseline(kind=kind) for kind in dict.fromkeys(recipe.baselines)]
 
     @classmethod
     def network(cls, recipe: Recipe, decoder: Decoder, size: tuple[int, int]) -> Detector:

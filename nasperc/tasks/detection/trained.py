@@ -13,6 +13,7 @@ from nasperc.assembly.detector import BASELINE_NAMES, DEEPEST, Baseline, Decoder
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation, get_normalisation
+from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import coco_ap
 from nasperc.models.detector import Detector
 from nasperc.models.fcos.model import FCOS
@@ -29,10 +30,12 @@ from nasperc.tasks.checkpoint_content import (
     read_searched,
     read_widths,
 )
+from nasperc.tasks.detection.dense_graphs import DenseGraphs
 from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.graphs import DetectorGraphs
 from nasperc.tasks.detection.predict import show
 from nasperc.tasks.detection.tables import evaluation_tables
+from nasperc.tasks.exported import Exported
 from nasperc.tasks.trained import (
     EvaluateOptions,
     ExportOptions,
@@ -73,7 +76,7 @@ class TrainedDetector(Described, Trained):
 
     called: ClassVar[str] = "a detector"
     own_options: ClassVar[frozenset[str]] = frozenset(
-        {"--strict", "--annotations", "--results", "--per-class", "--threshold", "--with-nms"}
+        {"--strict", "--annotations", "--results", "--per-class", "--threshold", "--dense", "--with-nms"}
     )
 
     model: Detector
@@ -101,15 +104,26 @@ class TrainedDetector(Described, Trained):
         """``detections.json``, and each image with its boxes."""
         return show(self, checkpoint, inputs, out, options, on_progress)
 
-    def exported(self, options: ExportOptions) -> DetectorGraphs:
-        """One graph: boxes, class scores and centerness of every location."""
+    def exported(self, options: ExportOptions) -> Exported:
+        """One graph: final detections, or boxes, class scores and centerness of every location."""
         assert isinstance(self.model, FCOS)
+        if options.dense and options.with_nms:
+            raise InputError(
+                "--with-nms and --dense contradict each other",
+                value="both",
+                where="the command line",
+                repair="Leave one out; --with-nms is what is done without either.",
+            )
+        graphs = DenseGraphs if options.dense else DetectorGraphs
+        return graphs(self.model, self.normalisation, self.about())
+
+    def about(self) -> dict[str, Any]:
+        """What an exported file says beside its tensors."""
         training = self.training
-        about = {
+        return {
             **common_values(self.classes, self.images),
             **resize_values(training.test_short_side, training.max_long_side),
         }
-        return DetectorGraphs(self.model, self.normalisation, about, with_nms=options.with_nms)
 
 
 def describe(recipe: ModelRecipe, decoder: Decoder, space: ComponentSection) -> dict[str, Any]:

@@ -51,8 +51,10 @@ class SegmenterModel(NamedTuple):
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
 
 
+BLENDMASK = "blendmask"
+
 _MODELS = {
-    "blendmask": SegmenterModel(
+    BLENDMASK: SegmenterModel(
         "BlendMask",
         blendmask_preset,
         lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from nasperc.assembly.detector import Decoder
 from nasperc.assembly.recipe import ModelRecipe
@@ -17,6 +17,7 @@ from nasperc.tasks.detection.predict import show
 from nasperc.tasks.detection.tables import evaluation_tables
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
+from nasperc.tasks.instances.graphs import SegmenterGraphs
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.trained import (
@@ -37,7 +38,7 @@ class TrainedInstances(TrainedDetector):
     """See :class:`Trained`; what a detector has, and masks."""
 
     called: ClassVar[str] = "an instance segmenter"
-    own_options: ClassVar[frozenset[str]] = TrainedDetector.own_options - {"--with-nms"}
+    own_options: ClassVar[frozenset[str]] = (TrainedDetector.own_options - {"--dense"}) | {"--paste"}
 
     model: InstanceSegmenter
 
@@ -59,9 +60,9 @@ class TrainedInstances(TrainedDetector):
         """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
         return show(self, checkpoint, inputs, out, options, on_progress, draw_segmented)
 
-    def exported(self, options: ExportOptions) -> NoReturn:
-        """Nothing yet: a graph of final detections is to come."""
-        raise self._has_no("exported files", "nasperc export")
+    def exported(self, options: ExportOptions) -> SegmenterGraphs:
+        """One graph: final detections and their masks."""
+        return SegmenterGraphs(self.model, self.normalisation, self.about(), pasted=options.paste)
 
 
 def describe_segmenter(

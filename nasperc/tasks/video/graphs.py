@@ -9,46 +9,59 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.errors import InputError
 from nasperc.limits import LONGEST_SIDE
-from nasperc.models.video_segmenter import VideoSegmenter, VideoStart, VideoStep
-from nasperc.tasks.caller import video_values
+from nasperc.models.video_segmenter import CellOutput, State, VideoSegmenter
+from nasperc.ops.resize import resize_to
 from nasperc.tasks.exported import Agreement, Exported, Graph, Run
+from nasperc.tasks.raw_images import RawImages, drawn_images, example_image, free_sides, image_values
 
-OUTPUTS = ("logits", "next_layer4", "next_dec")
 # Frames of a video, the first one included.
 FRAMES = 5
-# Largest difference of an output over the largest value of that output, after each of the frames.
+# Largest difference of the logits and of the state over the largest value of each, after each of the frames.
 TOLERANCE = 1e-3
-_STRIDES = {"image": 1, "layer4": 32, "dec": 8}
-# Large enough that no level has a side of 1, which the tracer would take for a constant.
-_EXAMPLE_SIZE = (256, 384)
+# Share of the pixels whose label may differ: those at which two classes are as good as each other.
+LABEL_TOLERANCE = 1e-3
+_STRIDES = {"layer4": 32, "dec": 8}
 
 
 class ExportedStart(nn.Module):
-    """``forward(image)``: the first frame ``(1, 3, H, W)``, float32 RGB in 0..255 -> ``logits``
-    ``(1, K, H / 8, W / 8)`` (rounded up; labels are the largest of the upsampled logits) and the state, which is
-    ``layer4`` and ``dec`` of the next frame."""
+    """``forward(image)``: the first frame (N, 3, H, W), float32 RGB in 0..255 -> ``labels`` (N, H, W) int64, and the
+    state, which is ``layer4`` and ``dec`` of the next frame. Nothing is padded, as in training and evaluation.
 
-    def __init__(self, video: VideoSegmenter, normalisation: Normalisation) -> None:
+    Args:
+        video: the network.
+        normalisation: the backbone's.
+        dense: in place of the labels ``logits`` (N, K, H / 8, W / 8), rounded up; labels are the largest of them,
+            upsampled bilinearly.
+    """
+
+    def __init__(self, video: VideoSegmenter, normalisation: Normalisation, *, dense: bool = False) -> None:
         super().__init__()
-        self.start, self.normalisation = VideoStart(video), normalisation
+        self.video, self.dense = video, dense
+        self.raw = RawImages(normalisation, divisor=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.start(self.normalisation.apply(image))
+        logits, state = self.video.start(self.raw(image))
+        return self.shown(logits, image), state.layer4, state.dec
+
+    def shown(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Labels of the frame, or the logits as they are."""
+        return logits if self.dense else resize_to(logits, (image.shape[2], image.shape[3])).argmax(1)
 
 
-class ExportedStep(nn.Module):
+class ExportedStep(ExportedStart):
     """``forward(image, layer4, dec)``: any other frame, and the state that the frame before it left -> the same."""
 
-    def __init__(self, video: VideoSegmenter, normalisation: Normalisation) -> None:
-        super().__init__()
-        self.step, self.normalisation = VideoStep(video), normalisation
-
-    def forward(self, image: Tensor, layer4: Tensor, dec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.step(self.normalisation.apply(image), layer4, dec)
+    def forward(self, image: Tensor, layer4: Tensor, dec: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        levels = self.video.static.encode(self.raw(image))[-3:]
+        # They have these sizes; the tracer learns so that they follow from the image's.
+        before = State(_as_large_as(layer4, levels[-1]), _as_large_as(dec, levels[0]))
+        output: CellOutput = self.video.cell(before, levels)
+        return self.shown(output.logits, image), levels[-1], output.dec
 
 
 class VideoGraphs(Exported):
@@ -58,7 +71,8 @@ class VideoGraphs(Exported):
         video: the network.
         normalisation: the backbone's; it becomes part of the graphs.
         about: plain values that both files hold, beside what each says of its tensors.
-        size: (H, W) of all frames. None: free, multiples of 32 up to :data:`LONGEST_SIDE`.
+        size: (H, W) of all frames. None: free, up to :data:`LONGEST_SIDE`.
+        dense: logits in place of labels.
     """
 
     def __init__(
@@ -68,26 +82,63 @@ class VideoGraphs(Exported):
         about: Mapping[str, Any] | None = None,
         *,
         size: tuple[int, int] | None = None,
+        dense: bool = False,
     ) -> None:
-        self.start = ExportedStart(video, normalisation).eval()
-        self.step = ExportedStep(video, normalisation).eval()
+        self.video, self.dense = video, dense
+        self.start = ExportedStart(video, normalisation, dense=dense).eval()
+        self.step = ExportedStep(video, normalisation, dense=dense).eval()
         self.about, self.size = about or {}, size
 
     def graphs(self, smallest: int) -> tuple[Graph, ...]:
         """See :meth:`Exported.graphs`."""
-        image = torch.rand(1, 3, *(self.size or _EXAMPLE_SIZE)) * 255
+        image = example_image(self.size)
         with torch.no_grad():
             _, layer4, dec = self.start(image)
-        shapes = None if self.size is not None else _free_shapes(smallest)
-
-        def graph(name: str, module: nn.Module, arguments: dict[str, Tensor]) -> Graph:
-            free = None if shapes is None else {each: shapes[each] for each in arguments}
-            values = video_values(tuple(arguments), self.size, smallest)
-            return Graph(name, module, arguments, OUTPUTS, free, values)
-
+        arguments = {"image": image, "layer4": layer4, "dec": dec}
         return (
-            graph("start", self.start, {"image": image}),
-            graph("step", self.step, {"image": image, "layer4": layer4, "dec": dec}),
+            self._graph("start", self.start, {"image": image}, arguments, smallest),
+            self._graph("step", self.step, arguments, arguments, smallest),
+        )
+
+    def _graph(
+        self,
+        name: str,
+        module: nn.Module,
+        arguments: dict[str, Tensor],
+        known: Mapping[str, Tensor],
+        smallest: int,
+    ) -> Graph:
+        """``known``: image and state, whatever the graph takes of them."""
+        image = free_sides(smallest)
+        free = {"image": image}
+        shapes: dict[str, list[int | str]] = {}
+        for each, stride in _STRIDES.items():
+            names = (f"height{stride}", f"width{stride}")
+            sides = (torch.export.Dim(side, min=1, max=LONGEST_SIDE) for side in names)
+            free[each] = dict(zip(image, (image[0], *sides), strict=True))
+            shapes[each] = ["batch", *known[each].shape[1:]]
+            if self.size is None:
+                shapes[each][2:] = names
+        if self.size is not None:
+            free = {each: {0: image[0]} for each in free}
+        height, width = self.size or ("height", "width")
+        shown: dict[str, Any] = {"labels": {"shape": ["batch", height, width], "is": "index into classes"}}
+        if self.dense:
+            classes: int = self.video.static.classifier.out_channels
+            about = "labels are the largest of the logits, upsampled bilinearly to the frame"
+            shown = {"logits": {"shape": ["batch", classes, *shapes["dec"][2:]], "is": about}}
+        state = {
+            f"next_{each}": {"shape": shape, "is": f"{each} of the next frame"}
+            for each, shape in shapes.items()
+        }
+        given = {
+            each: {"shape": shapes[each], "is": f"next_{each} of the frame before"}
+            for each in arguments
+            if each != "image"
+        }
+        values = {"input": {"image": image_values(self.size, smallest), **given}}
+        return Graph(
+            name, module, arguments, {**shown, **state}, {each: free[each] for each in arguments}, values
         )
 
     def compare(
@@ -97,45 +148,41 @@ class VideoGraphs(Exported):
         paths: Sequence[Path],
         sizes: Sequence[tuple[int, int]],
     ) -> VideoAgreement:
-        """Run two loops over random frames, one of the files (``runs``) and one of torch, each with its own state."""
-        generator = torch.Generator().manual_seed(0)
-        error = 0.0
-        for height, width in sizes:
+        """Run two loops over drawn frames, one of the files (``runs``) and one of torch, each with its own state."""
+        error = labels = 0.0
+        for seed, (size, count) in enumerate((size, count) for size in sizes for count in (1, 3)):
             expected: Sequence[Tensor] = ()
             found: Sequence[Tensor] = ()
             for frame in range(FRAMES):
-                image = torch.rand(1, 3, height, width, generator=generator) * 255
+                images = drawn_images(count, size, FRAMES * seed + frame)
                 now = min(frame, 1)
                 with torch.no_grad():
-                    expected = graphs[now].module(image, *expected[1:])
-                    found = runs[now](image, *found[1:])
-                error = max(error, *(_difference(*each) for each in zip(found, expected, strict=True)))
-        return VideoAgreement(tuple(paths), tuple(sizes), error, self.size is None)
-
-
-def _free_shapes(smallest: int) -> dict[str, Any]:
-    sides = [
-        torch.export.Dim(name, min=smallest // 32, max=LONGEST_SIDE // 32) for name in ("rows", "columns")
-    ]
-    return {
-        name: {axis: side if stride == 32 else (32 // stride) * side for axis, side in enumerate(sides, 2)}
-        for name, stride in _STRIDES.items()
-    }
+                    expected = graphs[now].module(images, *expected[1:])
+                    found = runs[now](images, *found[1:])
+                shown = 0 if self.dense else 1
+                error = max(
+                    error, *(_difference(*each) for each in zip(found[shown:], expected[shown:], strict=True))
+                )
+                if not self.dense:
+                    labels = max(labels, float((found[0] != expected[0]).float().mean()))
+        return VideoAgreement(tuple(paths), tuple(sizes), error, labels, self.size is None)
 
 
 @dataclass(frozen=True)
 class VideoAgreement(Agreement):
-    """Largest relative difference of the files' outputs to torch's over videos of ``sizes`` (H, W)."""
+    """Over videos of ``sizes`` (H, W): ``error``, largest relative difference of the state (and of logits) to torch's;
+    ``labels``, largest share of a batch's pixels with another label."""
 
     paths: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
     error: float
+    labels: float
     any_size: bool
 
     @property
     def agrees(self) -> bool:
-        """Whether all outputs are within :data:`TOLERANCE`."""
-        return self.error <= TOLERANCE
+        """Whether outputs are within :data:`TOLERANCE`, and labels within :data:`LABEL_TOLERANCE`."""
+        return self.error <= TOLERANCE and self.labels <= LABEL_TOLERANCE
 
     def check(self) -> None:
         """Do nothing if it agrees.
@@ -147,7 +194,7 @@ class VideoAgreement(Agreement):
             return
         raise InputError(
             f"an exported network must agree with torch within {TOLERANCE} over {FRAMES} frames",
-            value=f"outputs off by {self.error:.1e}",
+            value=f"outputs off by {self.error:.1e}, labels at {self.labels:.1e} of the pixels",
             where=self.paths[-1],
             repair="Nothing was written. Please report it with the checkpoint's architecture.",
         )
@@ -155,11 +202,15 @@ class VideoAgreement(Agreement):
     def __str__(self) -> str:
         sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes)
         verdict = "agree with torch" if self.agrees else "DIFFER from torch"
-        takes = "frames of any size in multiples of 32" if self.any_size else f"frames of {sizes} alone"
+        takes = "frames of any size" if self.any_size else f"frames of {sizes} alone"
         return (
             f"{' and '.join(map(str, self.paths))} {verdict} over {FRAMES} frames of {sizes}: outputs within "
-            f"{self.error:.1e} of the largest; they take {takes}"
+            f"{self.error:.1e} of the largest, labels but for {self.labels:.1e} of the pixels; they take {takes}"
         )
+
+
+def _as_large_as(state: Tensor, level: Tensor) -> Tensor:
+    return F.interpolate(state, size=(level.shape[2], level.shape[3]), mode="nearest")
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:

@@ -57,7 +57,7 @@ class TrainedSegmenter(Trained):
 
     called: ClassVar[str] = "a network for videos"
     examples: ClassVar[str] = "frames"
-    own_options: ClassVar[frozenset[str]] = frozenset({"--sequence-length", "--size"})
+    own_options: ClassVar[frozenset[str]] = frozenset({"--sequence-length", "--dense", "--size"})
 
     model: VideoSegmenter | Segmenter
     cell: Searched | None
@@ -120,7 +120,7 @@ class TrainedSegmenter(Trained):
         """Two graphs: the first frame, and every other one."""
         assert isinstance(self.model, VideoSegmenter)
         about = common_values(self.classes, self.images)
-        return VideoGraphs(self.model, self.normalisation, about, size=options.size)
+        return VideoGraphs(self.model, self.normalisation, about, size=options.size, dense=options.dense)
 
 
 def describe_segmenter(recipe: ModelRecipe, cell: Searched | None, space: ComponentSection) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_a_hostile_pickle(tmp_path, convert):
         (["other.pth"], "of a known kind: AdelaiDet FCOS"),
         (["other.pth", "--classes", "names.txt"], "names.txt"),
         (["other.pth", "--normalisation", "mean"], "--normalisation"),
+        (["other.pth", "--short-side", "550"], "only detectors are tested on images of a size"),
     ],
 )
 def test_bad_input(convert, arguments, message):

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from adelaidet_reference import detections, network, network_input
-from foreign_weights import HEAD, State, adelaidet_fcos
+from foreign_weights import HEAD, State, adelaidet_fcos, real_time
 
-from nasperc.convert.conversion import Conversion, convert
+from nasperc.assembly.detector import Baseline
+from nasperc.convert.conversion import convert
+from nasperc.convert.outcome import Conversion
 from nasperc.convert.weights_file import WeightsFile, read_weights
 from nasperc.data.coco_names import COCO_CLASSES
 from nasperc.data.sample import Meta, Sample
@@ -86,21 +88,23 @@ def test_80_classes_are_those_of_coco(weights, converted) -> None:
     assert converted(state, mine).content["classes"] == list(mine)
 
 
-def test_the_fcos_of_blendmask(weights, converted, tmp_path) -> None:
-    masks = {
-        "top_layer.weight": torch.zeros(784, 32, 3, 3),
-        "basis_module.refine.0.0.weight": torch.zeros(128, 32, 3, 3),
-        "basis_module.tower.5.bias": torch.zeros(4),
-    }
-    without_scales = {key: value for key, value in weights.items() if ".scales." not in key}
-    conversion = converted({**without_scales, **masks})
-    assert conversion.report.left_over == tuple(masks)
-    assert "BlendMask" in conversion.kind
+def test_one_tower_without_p7(weights, converted, tmp_path) -> None:
+    state = real_time(weights)
+    conversion = converted(state)
+    assert (
+        "FPN of 32 from P3 to P6, one tower of 3 x 32, 5 classes, images of 550 to 916" in conversion.network
+    )
     conversion.write(tmp_path / "ours.pt")
-    preset = load_detector(tmp_path / "ours.pt").model.preset
-    assert preset.name == "adelaidet"
-    assert preset.threshold_on == "class_times_centerness"
-    assert preset.level_scales is False
+    ours = load_detector(tmp_path / "ours.pt")
+    assert ours.decoder == Baseline(32, 32, 3, ends=(3, 6), merged_tower=True)
+    assert len(ours.model.preset.sizes_of_interest) == len(ours.model.levels) == 4
+    rgb = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    (found,) = detect(ours.model, [Sample(rgb, Meta(0, Path("x.png"), (64, 96)))], ours.normalisation, 64, 96)
+    with torch.no_grad():
+        wanted = detections(network(state, network_input(rgb)), 0, (64, 96), (64, 96))
+    assert len(wanted) > 50
+    assert found.labels.tolist() == [each.label for each in wanted]
+    torch.testing.assert_close(found.boxes, torch.tensor([each.box for each in wanted]), atol=1e-4, rtol=1e-4)
 
 
 def test_options_win(weights, converted, tmp_path) -> None:
@@ -123,7 +127,8 @@ def test_options_win(weights, converted, tmp_path) -> None:
         ({f"{HEAD}cls_tower.0.weight": None}, "cls_tower.0.weight"),
         ({"backbone.bottom_up.res2.0.conv2.weight": None}, "without its first block"),
         ({"backbone.bottom_up.res5.3.conv1.weight": torch.zeros(1)}, "3-4-6-4 bottlenecks"),
-        ({"backbone.bottom_up.res3.0.conv2_offset.weight": torch.zeros(27, 1, 3, 3)}, "1 unknown: .*conv2_offset"),
+        ({"backbone.bottom_up.res3.0.conv2_offset.weight": torch.zeros(27, 1, 3, 3)}, "1 missing: .*conv2_offset.bias"),
+        ({"backbone.bottom_up.res3.1.conv2_offset.weight": torch.zeros(27, 1, 3, 3)}, r"blocks \[1\] of C3"),
         ({f"{HEAD}share_tower.0.weight": torch.zeros(32, 32, 3, 3)}, "1 unknown: .*share_tower"),
         (
             {"pixel_mean": torch.tensor([103.53, 116.28, 123.675]), "pixel_std": torch.tensor([57.4, 57.1, 58.4])},

@@ -1,6 +1,6 @@
 import pytest
 
-from nasperc.convert.names import adelaidet_fcos, caffe2, detectron2, detectron2_detector
+from nasperc.convert.names import adelaidet, caffe2, detectron2, detectron2_detector
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_resnets(ours, in_detectron2, in_caffe2):
     assert detectron2(ours) == in_detectron2
     assert detectron2_detector(ours) == f"backbone.bottom_up.{in_detectron2}"
     assert caffe2(ours) == in_caffe2
-    assert adelaidet_fcos(f"backbone.{ours}") == (f"backbone.bottom_up.{in_detectron2}",)
+    assert adelaidet()(f"backbone.{ours}") == (f"backbone.bottom_up.{in_detectron2}",)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,37 @@ def test_resnets(ours, in_detectron2, in_caffe2):
     ],
 )
 def test_fcos(ours, theirs):
-    assert adelaidet_fcos(ours) == (theirs,)
+    assert adelaidet()(ours) == (theirs,)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("backbone.layer2.3.conv2.offset_mask.bias", "backbone.bottom_up.res3.3.conv2_offset.bias"),
+        ("head.towers.tower.6.weight", "proposal_generator.fcos_head.share_tower.6.weight"),
+        ("top_layer.conv.weight", "top_layer.weight"),
+        ("bottom.network.refine.2.1.running_var", "basis_module.refine.2.1.running_var"),
+        ("bottom.network.tower.4.0.weight", "basis_module.tower.4.0.weight"),
+        ("bottom.network.tower.5.bias", "basis_module.tower.5.bias"),
+        ("semantic_head.0.0.weight", "basis_module.seg_head.0.weight"),
+        ("semantic_head.0.1.bias", "basis_module.seg_head.1.bias"),
+        ("semantic_head.1.0.weight", "basis_module.seg_head.3.weight"),
+        ("semantic_head.1.1.running_mean", "basis_module.seg_head.4.running_mean"),
+        ("semantic_head.2.bias", "basis_module.seg_head.6.bias"),
+    ],
+)
+def test_blendmask(ours, theirs):
+    assert adelaidet()(ours) == (theirs,)
+
+
+def test_levels_of_a_pyramid_from_p2_to_p6():
+    theirs = adelaidet(2, 6)
+    assert theirs("neck.lateral.0.weight") == ("backbone.fpn_lateral2.weight",)
+    assert theirs("neck.output.3.bias") == ("backbone.fpn_output5.bias",)
+    assert len(theirs("head.scales")) == 4
 
 
 def test_one_scale_a_level():
-    assert adelaidet_fcos("head.scales") == tuple(
+    assert adelaidet()("head.scales") == tuple(
         f"proposal_generator.fcos_head.scales.{level}.scale" for level in range(5)
     )

@@ -166,7 +166,7 @@ def test_weights_without_a_record_are_asked_about(tmp_path) -> None:
             r"another shape: res4_3_branch2c_bn_s \(7,\) instead of \(1024,\)",
         ),
         ({"res2_0_branch2a_w": None}, "without its first block"),
-        ({"conv1_w": None}, "of a known kind: AdelaiDet FCOS detector, MSRA ResNet"),
+        ({"conv1_w": None}, "of a known kind: AdelaiDet FCOS detector or BlendMask, MSRA ResNet"),
         ({"res4_6_branch2a_w": torch.zeros(1)}, "one of resnet18, .* 3-4-7-3 bottlenecks"),
         ({"res4_3_branch2b_gn_s": torch.zeros(1)}, "1 unknown: res4_3_branch2b_gn_s"),
     ],

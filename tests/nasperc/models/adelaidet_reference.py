@@ -5,6 +5,7 @@ Nothing here imports the project: one location, one box, one candidate after the
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -21,19 +22,24 @@ BLUE_GREEN_RED_MEAN = (103.53, 116.28, 123.675)
 
 
 class Level(NamedTuple):
-    """Output at one level: class logits (N, K, H, W), distances in strides (N, 4, H, W), logits (N, 1, H, W)."""
+    """Output at one level: class logits (N, K, H, W), distances in strides (N, 4, H, W), logits (N, 1, H, W); the tower
+    that boxes are predicted from, (N, C, H, W)."""
 
     logits: Tensor
     distances: Tensor
     centerness: Tensor
+    box_tower: Tensor | None = None
 
 
 class Found(NamedTuple):
-    """One detection."""
+    """One detection; ``place``: level, row and column of its location; ``seen``: its box in pixels of the network's
+    input, not clipped."""
 
     score: float
     label: int
     box: Box
+    place: tuple[int, int, int]
+    seen: Box
 
 
 def network_input(rgb: Tensor) -> Tensor:
@@ -55,7 +61,9 @@ def resnet(state: State, prefix: str, images: Tensor) -> list[Tensor]:
 
     def conv_norm(name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = state[f"{name}.weight"]
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return norm(name, F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2))
+
+    def norm(name: str, x: Tensor) -> Tensor:
         scale, shift, mean, var = (
             state[f"{name}.norm.{field}"].view(1, -1, 1, 1)
             for field in ("weight", "bias", "running_mean", "running_var")
@@ -71,15 +79,43 @@ def resnet(state: State, prefix: str, images: Tensor) -> list[Tensor]:
             stride = 2 if stage > 2 and block == 0 else 1
             shortcut = conv_norm(f"{name}.shortcut", x, stride) if block == 0 else x
             x = conv_norm(f"{name}.conv1", x, stride).clamp(min=0)
-            x = conv_norm(f"{name}.conv2", x).clamp(min=0)
+            if f"{name}.conv2_offset.weight" in state:
+                x = norm(f"{name}.conv2", deformed(state, f"{name}.conv2", x)).clamp(min=0)
+            else:
+                x = conv_norm(f"{name}.conv2", x).clamp(min=0)
             x = (conv_norm(f"{name}.conv3", x) + shortcut).clamp(min=0)
             block += 1
         features.append(x)
     return features[1:]
 
 
+def deformed(state: State, name: str, x: Tensor) -> Tensor:
+    """A modulated deformable 3x3 convolution of stride 1: of each tap dy and dx, then the nine masks."""
+    told = F.conv2d(x, state[f"{name}_offset.weight"], state[f"{name}_offset.bias"], padding=1)
+    weight = state[f"{name}.weight"]
+    _, _, height, width = x.shape
+    out = torch.zeros(len(x), len(weight), height, width)
+    for image, row, column in itertools.product(range(len(x)), range(height), range(width)):
+        here = told[image, :, row, column].tolist()
+        for tap in range(9):
+            down, across = row + tap // 3 - 1 + here[2 * tap], column + tap % 3 - 1 + here[2 * tap + 1]
+            value = _between_pixels(x[image], down, across) * _sigmoid(here[18 + tap])
+            out[image, :, row, column] += weight[:, :, tap // 3, tap % 3] @ value
+    return out
+
+
+def _between_pixels(x: Tensor, row: float, column: float) -> Tensor:
+    """All channels of (C, H, W) at one place, zero outside."""
+    found = torch.zeros(len(x))
+    for r in (math.floor(row), math.floor(row) + 1):
+        for c in (math.floor(column), math.floor(column) + 1):
+            if 0 <= r < x.shape[1] and 0 <= c < x.shape[2]:
+                found += (1 - abs(row - r)) * (1 - abs(column - c)) * x[:, r, c]
+    return found
+
+
 def fpn(state: State, features: list[Tensor]) -> list[Tensor]:
-    """P3 to P7."""
+    """P3 to P7, or to P6."""
 
     def conv(name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight, bias = state[f"backbone.{name}.weight"], state[f"backbone.{name}.bias"]
@@ -93,11 +129,14 @@ def fpn(state: State, features: list[Tensor]) -> list[Tensor]:
         merged = lateral + merged[..., rows[:, None], columns]
         levels.insert(0, conv(f"fpn_output{level}", merged))
     p6 = conv("top_block.p6", levels[-1], 2)
+    if "backbone.top_block.p7.weight" not in state:
+        return [*levels, p6]
     return [*levels, p6, conv("top_block.p7", p6.clamp(min=0), 2)]
 
 
 def head(state: State, levels: list[Tensor]) -> list[Level]:
-    """Towers of convolution, GroupNorm of 32 groups and ReLU; centerness on the box tower."""
+    """Towers of convolution, GroupNorm of 32 groups and ReLU, a shared one before the two; centerness on the box
+    tower."""
     prefix = "proposal_generator.fcos_head."
 
     def conv(name: str, x: Tensor) -> Tensor:
@@ -117,6 +156,7 @@ def head(state: State, levels: list[Tensor]) -> list[Level]:
 
     outputs = []
     for index, level in enumerate(levels):
+        level = tower("share_tower", level)
         box_tower = tower("bbox_tower", level)
         scale = state.get(f"{prefix}scales.{index}.scale", torch.ones(1))
         outputs.append(
@@ -124,6 +164,7 @@ def head(state: State, levels: list[Tensor]) -> list[Level]:
                 conv("cls_logits", tower("cls_tower", level)),
                 (scale * conv("bbox_pred", box_tower)).clamp(min=0),
                 conv("ctrness", box_tower),
+                box_tower,
             )
         )
     return outputs
@@ -165,11 +206,16 @@ def losses(levels: list[Level], objects: list[list[tuple[Box, int]]]) -> tuple[f
 
 
 def detections(
-    levels: list[Level], image: int, network_size: tuple[int, int], output_size: tuple[int, int]
+    levels: list[Level],
+    image: int,
+    network_size: tuple[int, int],
+    output_size: tuple[int, int],
+    *,
+    threshold_with_centerness: bool = False,
 ) -> list[Found]:
     """Detections of one image by descending score; sizes (h, w): without padding, and of the original."""
     candidates: list[Found] = []
-    for level, stride in zip(levels, STRIDES, strict=True):
+    for index, (level, stride) in enumerate(zip(levels, STRIDES, strict=False)):
         of_level: list[Found] = []
         _, classes, height, width = level.logits.shape
         for row in range(height):
@@ -181,10 +227,9 @@ def detections(
                 centerness = _sigmoid(level.centerness[image, 0, row, column].item())
                 for k in range(classes):
                     score = _sigmoid(level.logits[image, k, row, column].item())
-                    if score > 0.05:
-                        of_level.append(
-                            Found(score * centerness, k, [x - left, y - top, x + right, y + bottom])
-                        )
+                    if (score * centerness if threshold_with_centerness else score) > 0.05:
+                        box = [x - left, y - top, x + right, y + bottom]
+                        of_level.append(Found(score * centerness, k, box, (index, row, column), box))
         candidates += sorted(of_level, key=lambda found: -found.score)[:1000]
     kept: list[Found] = []
     for found in sorted(candidates, key=lambda found: -found.score):
@@ -194,12 +239,12 @@ def detections(
     if len(kept) > 100:
         kept = [found for found in kept if found.score >= kept[99].score]
     results = []
-    for score, label, box in kept:
+    for score, label, box, place, seen in kept:
         extent = (output_size[1], output_size[0]) * 2
         factors = [output_size[axis] / network_size[axis] for axis in (1, 0, 1, 0)]
         box = [min(max(v * f, 0), e) for v, f, e in zip(box, factors, extent, strict=True)]
         if box[2] > box[0] and box[3] > box[1]:
-            results.append(Found(math.sqrt(score), label, box))
+            results.append(Found(math.sqrt(score), label, box, place, seen))
     return results
 
 
