@@ -13,7 +13,7 @@ from nasperc.models.detector import DetectorOutput
 from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.features import HeadOutput
-from nasperc.models.instances import Instances, Paste
+from nasperc.models.instances import Instances, PasteInto
 
 
 class SegmenterHeadOutput(Protocol):
@@ -39,12 +39,12 @@ class InstanceSegmenter(FCOS, ABC):
       the same positives, over the same sums.
     * ``masks_at``: the masks of detections, with ``region`` x ``region`` cells.
 
-    ``paste``: what these are pasted into, once boxes are clipped. An instance may have another one than the default,
+    ``paste_into``: what these are pasted into, once boxes are clipped. An instance may have another one than the default,
     which is detectron2's and AdelaiDet's order.
     """
 
     region: int
-    paste: Paste = "clipped_box"
+    paste_into: PasteInto = "clipped_box"
 
     @abstractmethod
     def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class InstanceSegmenter(FCOS, ABC):
         assert together.location is not None
         image = torch.arange(len(found)).repeat_interleave(counts).to(together.boxes.device)
         masks = self.masks_at(output, together.boxes, image, together.location)
-        if self.paste == "pooled_box":
+        if self.paste_into == "pooled_box":
             found = [each.with_fields(pooled=each.boxes) for each in found]
         parts = masks.split(counts.tolist())
         return [each.with_fields(masks=part) for each, part in zip(found, parts, strict=True)]

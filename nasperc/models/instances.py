@@ -16,7 +16,7 @@ from nasperc.ops.boxes import clip_boxes
 
 Self = TypeVar("Self", bound="Masks")
 # The box that a mask is pasted into, where a detection's box leaves the image: clipped, or the one it was pooled with.
-Paste = Literal["clipped_box", "pooled_box"]
+PasteInto = Literal["clipped_box", "pooled_box"]
 
 
 class Masks(Protocol):

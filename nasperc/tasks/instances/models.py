@@ -16,7 +16,7 @@ from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
-from nasperc.models.instances import Paste
+from nasperc.models.instances import PasteInto
 from nasperc.tasks.base import TaskRecipe
 
 
@@ -24,13 +24,13 @@ class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
     detector; ``blendmask``: see :class:`BlendMaskRecipe`.
 
-    ``paste``: a mask is pooled with the box as it is predicted, and pasted into that box when it is scaled and clipped
+    ``paste_into``: a mask is pooled with the box as it is predicted, and pasted into that box when it is scaled and clipped
     ("clipped_box", detectron2's order, which squeezes the mask of an object that leaves the image), or into the box
     that it was pooled with, and cut at the border ("pooled_box"). Boxes are reported clipped in both."""
 
     preset: str = "adelaidet"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
-    paste: Paste = "clipped_box"
+    paste_into: PasteInto = "clipped_box"
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
 
     def chosen(self) -> str:
@@ -97,5 +97,5 @@ def build_segmenter(
     detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
     segmenter = chosen.make(detector, options)
-    segmenter.paste = options.paste
+    segmenter.paste_into = options.paste_into
     return segmenter

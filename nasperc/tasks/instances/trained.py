@@ -76,8 +76,8 @@ def describe_segmenter(
     """
     values = options.model_dump(mode="json")
     # Older checkpoints have no such key.
-    if options.paste == InstancesRecipe().paste:
-        del values["paste"]
+    if options.paste_into == InstancesRecipe().paste_into:
+        del values["paste_into"]
     return {**describe(recipe, decoder, space), "task": options.chosen(), _SEGMENTER: values}
 
 

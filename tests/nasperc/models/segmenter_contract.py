@@ -110,7 +110,7 @@ class SegmenterContract:
             output = model(images)
         for each in model.detect(output, [(SIZE, SIZE)] * 2):
             assert each.pooled is None
-        model.paste = "pooled_box"
+        model.paste_into = "pooled_box"
         for each in model.detect(output, [(SIZE, SIZE)] * 2):
             assert len(each) > 0
             assert torch.equal(each.pooled, each.boxes)  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ def model(path: Path) -> TrainedInstances:
 
 
 def test_what_masks_are_pasted_into(write_checkpoint: Callable[..., Path]) -> None:
-    path = write_checkpoint(paste="pooled_box")
-    assert load_checkpoint(path)["segmenter"]["paste"] == "pooled_box"
-    assert model(path).model.paste == "pooled_box"
+    path = write_checkpoint(paste_into="pooled_box")
+    assert load_checkpoint(path)["segmenter"]["paste_into"] == "pooled_box"
+    assert model(path).model.paste_into == "pooled_box"
     # As before there was the key: what was begun then goes on.
     path = write_checkpoint()
-    assert "paste" not in load_checkpoint(path)["segmenter"]
-    assert model(path).model.paste == "clipped_box"
+    assert "paste_into" not in load_checkpoint(path)["segmenter"]
+    assert model(path).model.paste_into == "clipped_box"
