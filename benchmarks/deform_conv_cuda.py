@@ -35,7 +35,7 @@ from nasperc.models.backbones.build import BackboneRecipe
 from nasperc.models.detector import Detector
 from nasperc.ops import deform_conv
 from nasperc.ops.deform_conv import DeformConv2d, modulated_deform_conv2d
-from nasperc.training.detection_losses import detection_losses
+from nasperc.training.detection import detection_losses
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 

@@ -41,8 +41,13 @@ from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.data.batch import Batch
 from nasperc.data.sample import Meta, Sample
-from nasperc.training.detection_losses import detection_losses
 from proxy_tasks.base import no_progress
+
+try:
+    from nasperc.training.detection import detection_losses
+except ImportError:
+    # A checkout of when it had a file of its own.
+    from nasperc.training.detection_losses import detection_losses
 
 BOUND, CONFIDENCE = 1.03, 0.95
 SIZE = (256, 320)

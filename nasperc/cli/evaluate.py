@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nasperc.cli.console import console, error_console, print_json
+from nasperc.data.formats import AUTO, LAYOUTS, either, titles
 from nasperc.shown_text import printable
 from nasperc.tasks.lookup import load_trained
 from nasperc.tasks.presentation import TableText
@@ -23,12 +24,10 @@ Checkpoint = Annotated[Path, typer.Argument(help="checkpoint.pt of a full traini
 def evaluate(
     checkpoint: Checkpoint,
     data: Annotated[
-        Path, typer.Option(help="Folder with images and annotations (VOC, COCO; CamVid, Cityscapes).")
+        Path, typer.Option(help=f"Folder with images and annotations in the layout of {titles(LAYOUTS)}.")
     ],
     split: Annotated[str | None, typer.Option(help="By default test, or val where there is no test.")] = None,
-    format: Annotated[
-        str, typer.Option(help="voc, coco, camvid or cityscapes; recognised by default.")
-    ] = "auto",
+    format: Annotated[str, typer.Option(help=f"{either(LAYOUTS)}; recognised by default.")] = AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
     sequence_length: Annotated[
         int | None,
@@ -44,6 +43,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Write what is found in COCO's result format, with the data set's own ids."),
     ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Detectors and segmenters: AP of each class, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """COCO's 12 numbers of a detector on a data set, of a segmenter for masks and boxes; of a network for videos IoU
@@ -56,9 +58,10 @@ def evaluate(
         sequence_length=sequence_length,
         annotations=annotations,
         results=results,
+        per_class=per_class,
     )
     trained.require_own(options)
-    with progress_of("images") as on_progress:
+    with progress_of(trained.examples) as on_progress:
         report = trained.evaluate(data, options, on_progress)
     for line in report.notes:
         error_console.print(printable(line), markup=False)

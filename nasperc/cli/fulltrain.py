@@ -9,6 +9,7 @@ import typer
 
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, find_top10
+from nasperc.data.formats import AUTO
 from nasperc.errors import InputError
 from nasperc.fulltrain.run import fulltrain as run_fulltrain
 from nasperc.search.run_folder import RunFolder
@@ -55,7 +56,7 @@ def fulltrain(
     overrides: dict[str, Any] = {"model": {"backbone": backbone_overrides(weights, normalisation)}}
     if data is not None:
         # The search's layout and class file belong to its own data set.
-        overrides["data"] = {"path": str(data.resolve()), "format": "auto", "classes": None}
+        overrides["data"] = {"path": str(data.resolve()), "format": AUTO, "classes": None}
     if seed is not None:
         overrides["seed"] = seed
     if run is not None and arch is not None:

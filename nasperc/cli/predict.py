@@ -31,7 +31,7 @@ def predict(
     trained = load_trained(checkpoint)
     options = PredictOptions(threshold=threshold)
     trained.require_own(options)
-    with progress_of("images") as on_progress:
+    with progress_of(trained.examples) as on_progress:
         done = trained.predict(checkpoint, images, out, options, on_progress)
     for line in done.lines:
         console.print(line, markup=False)

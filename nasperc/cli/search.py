@@ -9,6 +9,7 @@ import typer
 
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run
+from nasperc.data.formats import DETECTION, LAYOUTS, VIDEO, either, titles
 from nasperc.errors import InputError
 from nasperc.fulltrain.selection import FullTrainingSelector
 from nasperc.limits import require_name
@@ -26,11 +27,11 @@ def search(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with images and boxes (VOC or COCO), or videos (CamVid or Cityscapes)."),
+        typer.Option(
+            help=f"Folder with images and boxes ({titles(DETECTION)}), or with videos ({titles(VIDEO)})."
+        ),
     ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="voc, coco, camvid or cityscapes; else recognised.")
-    ] = None,
+    format: Annotated[str | None, typer.Option(help=f"{either(LAYOUTS)}; else recognised.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File with one class name a line.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Degenerate or outside boxes are errors.")] = False,
     recipe: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import SEMANTIC_IGNORE, Sample
-from nasperc.models.features import DIVISOR
+from nasperc.models.features import DIVISOR, padded_size
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def collate(
     sizes = [(int(s.image.shape[-2]), int(s.image.shape[-1])) for s in samples]
     height, width = (max(axis) for axis in zip(*sizes, strict=True))
     if size is None:
-        size = (math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor)
+        size = padded_size((height, width), divisor)
     elif height > size[0] or width > size[1]:
         raise ValueError(f"images of up to {(height, width)} do not fit into a batch of {size}")
     images = torch.zeros((len(samples), 3, *size)).contiguous(memory_format=torch.channels_last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,30 @@ VIDEO = {
     ),
 }
 LAYOUTS = DETECTION | VIDEO
+# Recognised by its markers.
+AUTO = "auto"
+
+
+def either(names: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+def titles(layouts: Mapping[str, Layout]) -> str:
+    """What layouts are called, in words."""
+    return either(layout.title for layout in layouts.values())
+
+
+def known_format(name: str) -> str:
+    """``name``, if it is a key of ``LAYOUTS``, or "auto".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name not in (AUTO, *LAYOUTS):
+        raise ValueError(f"a data format must be one of {', '.join((AUTO, *LAYOUTS))}")
+    return name
 
 
 def detect_format(path: Path) -> str:
@@ -107,7 +131,7 @@ def detect_format(path: Path) -> str:
     )
 
 
-def splits(path: Path, format: str = "auto") -> tuple[str, ...]:
+def splits(path: Path, format: str = AUTO) -> tuple[str, ...]:
     """The names of the data set's splits.
 
     Raises:
@@ -116,7 +140,7 @@ def splits(path: Path, format: str = "auto") -> tuple[str, ...]:
     return LAYOUTS[_resolve(path, format)].splits(path)
 
 
-def has_split(path: Path, split: str, format: str = "auto") -> bool:
+def has_split(path: Path, split: str, format: str = AUTO) -> bool:
     """Whether :func:`open_dataset` or :func:`open_video` finds ``split``.
 
     Raises:
@@ -129,7 +153,7 @@ def open_dataset(
     path: Path,
     split: str,
     *,
-    format: str = "auto",
+    format: str = AUTO,
     classes: tuple[str, ...] | None = None,
     strict: bool = False,
     masks: bool = False,
@@ -143,7 +167,7 @@ def open_dataset(
     Args:
         path: the data set's folder.
         split: its name; a COCO split may carry its year or not.
-        format: "voc", "coco", "coco_panoptic" or "auto".
+        format: a key of ``DETECTION``, or "auto".
         classes: names in the order of the labels. None: the sorted names of ``train_split``, or of ``split``
             itself where there is no such split. Pass another split's classes to save reading ``train_split``.
         strict: boxes that would be dropped or clipped are errors.
@@ -186,7 +210,7 @@ def open_video(
     path: Path,
     split: str,
     *,
-    format: str = "auto",
+    format: str = AUTO,
     classes: tuple[str, ...] | None = None,
     rules: ImageRules = AS_STORED,
 ) -> VideoDataset:
@@ -195,7 +219,7 @@ def open_video(
     Args:
         path: the data set's folder.
         split: its name.
-        format: "camvid", "cityscapes" or "auto".
+        format: a key of ``VIDEO``, or "auto".
         classes: names in the order of the labels, for a folder in the CamVid layout that does not name its own;
             of others it is checked that they are these.
         rules: how images are read.
@@ -224,15 +248,12 @@ def _resolve(
 ) -> str:
     """The layout's name; ``content`` says what ``layouts`` have in common."""
     known = ", ".join(layouts)
-    if format != "auto" and format not in LAYOUTS:
-        raise InputError(
-            f"a data format must be one of auto, {known}",
-            value=format,
-            where="--format",
-            repair="Use one of them.",
-        )
+    try:
+        known_format(format)
+    except ValueError as error:
+        raise InputError(str(error), value=format, where="--format", repair="Use one of them.") from error
     _check_folder(path)
-    name = detect_format(path) if format == "auto" else format
+    name = detect_format(path) if format == AUTO else format
     if name not in layouts:
         raise InputError(
             f"this needs a data set with {content} (format {known})",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from nasperc.data.formats import AUTO, known_format
 from nasperc.data.image_rules import ImageRules
 from nasperc.limits import LONGEST_NAME, LONGEST_SIDE, MOST_AT_ONCE
 
@@ -44,9 +45,8 @@ class DataRecipe(ImageRules):
     """Which data set, and how its images are read. The search sees the train split only; val selects, test reports."""
 
     path: Path | None = None
-    """Folder in VOC or COCO layout, for video segmentation in that of CamVid or Cityscapes; None is the synthetic
-    data set of the task."""
-    format: Literal["auto", "voc", "coco", "coco_panoptic", "camvid", "cityscapes"] = "auto"
+    """Folder in one of the layouts of ``formats.py``; None is the synthetic data set of the task."""
+    format: Annotated[str, AfterValidator(known_format)] = AUTO
     classes: Path | None = None
     """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
     one_class: bool = False

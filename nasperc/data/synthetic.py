@@ -15,12 +15,16 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from nasperc.data.label_map import label_colours, write_label_map
 from nasperc.data.synthetic_scene import SHAPES, Scene, draw_scene, take_turns
+from nasperc.data.voc import MAPS
 from nasperc.data.written_once import write_once
 from nasperc.errors import InputError
 
 _VERSION = 1
 _OBJECTS = (2, 7)
+# Of the maps of objects: background, then each object.
+_OBJECT_COLOURS = np.concatenate((np.zeros((1, 3), np.uint8), label_colours(_OBJECTS[1])))
 DEFAULT_IMAGES = {"train": 48, "val": 16, "test": 16}
 
 
@@ -35,7 +39,8 @@ def write_synthetic(
 ) -> Path:
     """Write the data set to ``folder/voc`` and ``folder/coco``, or, in one format, to ``folder`` itself.
 
-    The same arguments give byte-identical annotations. Masks are the visible parts, boxes go around them.
+    The same arguments give byte-identical annotations. Masks are the visible parts (in COCO run lengths, in VOC maps of
+    objects), boxes go around them.
     Classes take turns; a train split so small that some never come up leaves them out of all splits, so that
     the classes of the train split are the data set's. Everything is written under a temporary name and
     renamed when whole; a folder that holds this very data set is left as it is.
@@ -134,16 +139,18 @@ def _save_image(scene: Scene, files: Sequence[Path]) -> None:
 def _write_voc(
     root: Path, split: str, annotations: Mapping[int, list[_Object]], size: tuple[int, int]
 ) -> None:
-    (root / "Annotations").mkdir(exist_ok=True)
-    (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+    lists = ("ImageSets/Main", "ImageSets/Segmentation")
+    for folder in ("Annotations", MAPS, *lists):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     stems = [f"{number:06d}" for number in annotations]
-    (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems) + "\n")
+    for folder in lists:
+        (root / folder / f"{split}.txt").write_text("\n".join(stems) + "\n")
     for stem, objects in zip(stems, annotations.values(), strict=True):
         lines = [
             "<annotation>",
             f"  <filename>{stem}.jpg</filename>",
             f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
-            "  <segmented>0</segmented>",
+            "  <segmented>1</segmented>",
         ]
         for each in objects:
             x1, y1, x2, y2 = each.box
@@ -154,6 +161,10 @@ def _write_voc(
             lines.append(f"    <bndbox>{bndbox}</bndbox></object>")
         lines.append("</annotation>")
         (root / "Annotations" / f"{stem}.xml").write_text("\n".join(lines) + "\n")
+        numbers = np.zeros(size, np.uint8)
+        for number, each in enumerate(objects, start=1):
+            numbers[coco_mask.decode(each.run_lengths).astype(bool)] = number
+        write_label_map(root / MAPS / f"{stem}.png", numbers, _OBJECT_COLOURS)
 
 
 def _write_coco(

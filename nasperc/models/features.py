@@ -5,6 +5,7 @@ Legend used in shapes: N images, C channels, H and W the size of a level, K clas
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -12,6 +13,12 @@ from torch import Tensor, nn
 # Height and width of a batch are multiples of it, unless the network asks for another one: the largest stride that
 # halves exactly.
 DIVISOR = 32
+
+
+def padded_size(size: tuple[float, float], divisor: int = DIVISOR) -> tuple[int, int]:
+    """(H, W), each rounded up to a multiple of ``divisor``."""
+    height, width = (math.ceil(side / divisor) * divisor for side in size)
+    return height, width
 
 
 class FeatureSpec(NamedTuple):

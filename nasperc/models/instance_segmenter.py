@@ -13,7 +13,7 @@ from nasperc.models.detector import DetectorOutput
 from nasperc.models.fcos.decode import detect
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.features import HeadOutput
-from nasperc.models.instances import Instances
+from nasperc.models.instances import Instances, PasteInto
 
 
 class SegmenterHeadOutput(Protocol):
@@ -41,9 +41,13 @@ class InstanceSegmenter(FCOS, ABC):
 
     What a top layer predicts is a :class:`nasperc.models.gather.ConvMaps`: it is computed at the locations that losses
     and ``masks_at`` gather, and nowhere else.
+
+    ``paste_into``: what these are pasted into, once boxes are clipped. An instance may have another one than the
+    default, which is detectron2's and AdelaiDet's order.
     """
 
     region: int
+    paste_into: PasteInto = "clipped_box"
 
     @abstractmethod
     def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
@@ -69,6 +73,8 @@ class InstanceSegmenter(FCOS, ABC):
         assert together.location is not None
         image = torch.arange(len(found)).repeat_interleave(counts).to(together.boxes.device)
         masks = self.masks_at(output, together.boxes, image, together.location)
+        if self.paste_into == "pooled_box":
+            found = [each.with_fields(pooled=each.boxes) for each in found]
         parts = masks.split(counts.tolist())
         return [each.with_fields(masks=part) for each, part in zip(found, parts, strict=True)]
 
@@ -88,6 +94,11 @@ class WholeSegmenter(nn.Module):
     def __init__(self, model: InstanceSegmenter, instances: int = 100) -> None:
         super().__init__()
         self.model, self.instances = model, instances
+
+    @property
+    def divisor(self) -> int:
+        """Of the model's images."""
+        return self.model.divisor
 
     def forward(self, images: Tensor) -> Tensor:
         output: DetectorOutput = self.model(images)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from nasperc.ops.boxes import clip_boxes
 
 Self = TypeVar("Self", bound="Masks")
+# The box that a mask is pasted into, where a detection's box leaves the image: clipped, or the one it was pooled with.
+PasteInto = Literal["clipped_box", "pooled_box"]
 
 
 class Masks(Protocol):
@@ -43,7 +45,8 @@ class Instances:
     ``boxes`` (M, 4) float32 as (x1, y1, x2, y2) in pixels; ``labels`` (M,) int64; ``crowd`` (M,) bool, such an object
     is none; ``scores`` (M,) in 0..1. ``masks``: of annotations :class:`Masks`, of detections (M, R, R) float in 0..1
     inside of their boxes. ``location`` (M,) int64: where a detection was found, level by level and row by row, as in
-    the targets.
+    the targets. ``pooled`` (M, 4): the boxes that masks are of, where these are not to follow ``boxes`` when they are
+    clipped.
     """
 
     boxes: Tensor
@@ -52,6 +55,7 @@ class Instances:
     scores: Tensor | None = None
     masks: Tensor | Masks | None = None
     location: Tensor | None = None
+    pooled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -72,7 +76,8 @@ class Instances:
         return replace(self, **values)
 
     def rescale(self, size: tuple[int, int], to: tuple[int, int]) -> Instances:
-        """Detections in pixels of another size of their image: scaled, clipped, empty boxes dropped.
+        """Detections in pixels of another size of their image: scaled, clipped, empty boxes dropped. ``pooled`` is
+        scaled, too, and not clipped.
 
         Args:
             size: (h, w) of the image that they are in, without padding.
@@ -82,7 +87,13 @@ class Instances:
         factors = self.boxes.new_tensor((x_scale, y_scale, x_scale, y_scale))
         boxes = clip_boxes(self.boxes * factors, to)
         kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return self.with_fields(boxes=boxes)[kept]
+        pooled = None if self.pooled is None else self.pooled * factors
+        return self.with_fields(boxes=boxes, pooled=pooled)[kept]
+
+    @property
+    def mask_boxes(self) -> Tensor:
+        """(M, 4): what ``masks`` fill."""
+        return self.boxes if self.pooled is None else self.pooled
 
     @staticmethod
     def cat(parts: Sequence[Instances]) -> Instances:

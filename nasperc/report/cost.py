@@ -15,6 +15,7 @@ from nasperc.errors import InputError
 from nasperc.evaluation.activations import activation_bytes
 from nasperc.evaluation.cost import measure_cost
 from nasperc.evaluation.latency import Latency, OnRun, measure_latencies, measure_latency
+from nasperc.models.features import padded_size
 from nasperc.recipe.reading import load_recipe
 from nasperc.recipe.root import Recipe
 from nasperc.recipe.thesis import printed_rows
@@ -29,7 +30,8 @@ TABLES = {"7.2": "table_7_2"}
 class ModelCost:
     """``flops`` by the convention of :mod:`nasperc.evaluation.cost`; ``activation_bytes`` an image in training.
 
-    ``size`` (H, W) in pixels; ``activation_bytes`` and ``latency`` None where they were not asked for.
+    ``size`` (H, W) in pixels, as the network's images are padded; ``activation_bytes`` and ``latency`` None where they
+    were not asked for.
     """
 
     decoder: str
@@ -102,9 +104,9 @@ def model_cost(
     """
     if decoder is None:
         decoder = recipe_decoder(recipe.decoder, build_space(recipe))
-    size = recipe.cost.size
     with torch.device("meta"):
         model = _network(recipe, decoder)
+    size = padded_size(recipe.cost.size, getattr(model, "divisor", 1))
     cost = measure_cost(model, size)
     measured = measure_latency(_network(recipe, decoder), size, on_run=on_run) if latency else None
     backbone = recipe.model.backbone.name

@@ -66,7 +66,8 @@ class Task(ABC):
     @abstractmethod
     def network(cls, recipe: RunRecipe, decoder: Decoder, size: tuple[int, int]) -> nn.Module:
         """What costs and latencies are of: ``network(images (1, 3, *size))`` is all that an image costs, with random
-        weights, for ``recipe.cost.classes`` classes.
+        weights, for ``recipe.cost.classes`` classes. Where it has a ``divisor`` as a detector has, ``size`` is rounded
+        up to a multiple of it.
 
         It is also built on the meta device (:meth:`require_fit`), where no tensor has values to read.
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import nn
 
 from nasperc.assembly.detector import Searched
+from nasperc.data.formats import AUTO
 from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
 from nasperc.tasks.exported import Exported
@@ -28,14 +29,16 @@ _SPELLING = "spelling"
 class EvaluateOptions:
     """``split``: its name, None: test, or val where there is no test. ``format``: of the data set, or "auto".
     ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs. ``annotations``: in
-    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it."""
+    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it. ``per_class``:
+    a table by class, too."""
 
     split: str | None = None
-    format: str = "auto"
+    format: str = AUTO
     strict: bool = field(default=False, metadata={_SPELLING: "--strict"})
     sequence_length: int | None = field(default=None, metadata={_SPELLING: "--sequence-length"})
     annotations: Path | None = field(default=None, metadata={_SPELLING: "--annotations"})
     results: Path | None = field(default=None, metadata={_SPELLING: "--results"})
+    per_class: bool = field(default=False, metadata={_SPELLING: "--per-class"})
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Trained(ABC):
 
     # What it is called where an option is none of its own.
     called: ClassVar[str]
+    # What it is run on, one after another, where progress is told.
+    examples: ClassVar[str] = "images"
     # The options that it has, as they are typed.
     own_options: ClassVar[frozenset[str]] = frozenset()
 

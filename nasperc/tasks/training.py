@@ -223,6 +223,10 @@ class Training(ABC, Generic[Model, Data]):
             InputError: an image cannot be read.
         """
 
+    def tell_measured(self, on_activity: Activity, split: str, done: int, total: int) -> None:
+        """Say how many of a split's :attr:`examples` are measured."""
+        on_activity(f"measuring on {split}", done / total, f"{done} of {total} {self.examples}")
+
     def can_measure(self, split: str) -> bool:
         """Whether the metric that rows are ranked by is defined on a split.
 
@@ -275,8 +279,3 @@ def _roles(data: DataRecipe) -> list[Role]:
 def selecting(splits: Collection[str]) -> str:
     """The split that the best row is chosen by."""
     return "val" if "val" in splits else "test"
-
-
-def report_images(on_activity: Activity, split: str, total: int, done: int) -> None:
-    """Show how many images of a split are measured."""
-    on_activity(f"measuring on {split}", done / total, f"{done} of {total} images")

@@ -27,7 +27,8 @@ def detect(
     short_side: int,
     max_long_side: int,
 ) -> list[Instances]:
-    """Detections of each sample; boxes in pixels of ``sample.meta.size``, clipped to it, empty ones dropped.
+    """Detections of each sample; boxes in pixels of ``sample.meta.size``, clipped to it, empty ones dropped. Masks are
+    inside of their ``mask_boxes``.
 
     Args:
         model: in evaluation mode.
@@ -74,7 +75,7 @@ def detect_dataset(
         ):
             masks = None
             if isinstance(found.masks, Tensor):
-                masks = paste_to_rle(found.masks, found.boxes, sample.meta.size)
+                masks = paste_to_rle(found.masks, found.mask_boxes, sample.meta.size)
             image_id = sample.meta.image_id
             results += detections_to_coco(image_id, found.boxes, found.scores, found.labels, masks)
         if on_image is not None:

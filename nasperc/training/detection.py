@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from nasperc.data.batch import Batch
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
-from nasperc.models.detector import Detector
+from nasperc.models.detector import Detector, DetectorOutput
 from nasperc.models.features import DIVISOR
+from nasperc.models.reduction import Reduce, reduce_alone
 from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
-from nasperc.training.detection_losses import detection_losses
 from nasperc.training.loop import OnStep, TrainingResult
 from nasperc.training.optimizer import Optimizers, build_optimizer
 from nasperc.training.peers import Peers
@@ -115,6 +116,29 @@ def detection_plan(
         frozen=frozen,
         dataset=dataset,
     )
+
+
+def detection_losses(
+    model: nn.Module, batch: Batch, size_scale: float = 1.0, reduce: Reduce = reduce_alone
+) -> dict[str, Tensor]:
+    """The losses of a detector by name, all scalars.
+
+    ``model`` is a :class:`Detector`; images and targets are moved to its device. Images without objects are
+    background throughout. ``size_scale``: factor on the head's sizes of interest. ``reduce``: of the processes
+    that share the batch, see :meth:`Detector.losses`.
+    """
+    assert isinstance(model, Detector)
+    device = next(model.parameters()).device
+    output: DetectorOutput = model(batch.images.to(device))
+    levels = output.neck[-len(model.levels) :]
+    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
+    targets = []
+    for sample in batch.samples:
+        if sample.boxes is None or sample.labels is None or sample.crowd is None:
+            raise ValueError(f"{sample.meta.file} has no boxes to train on")
+        targets.append(model.targets(sample.instances.to(device), level_sizes, size_scale))
+    losses: dict[str, Tensor] = model.losses(output, model.stack(targets), reduce)._asdict()
+    return losses
 
 
 def _settings(recipe: TrainingRecipe) -> LoopSettings:

@@ -14,6 +14,7 @@ from nasperc.assembly.detector import Baseline, build_decoder
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.evaluation.cost import measure_module_cost
 from nasperc.models.backbones.build import build_backbone
+from nasperc.models.features import padded_size
 
 UNIT = 32
 WIDTHS = tuple(range(UNIT, 513, UNIT))
@@ -87,9 +88,10 @@ def choose_baseline(target: float, costs: Mapping[Baseline, float]) -> Baseline:
     return min(near, key=lambda c: (-c.depth, abs(math.log(c.fpn_width / c.head_width)), distance[c]))
 
 
-def cost_size(short_side: int) -> tuple[int, int]:
-    """(H, W) at which costs are stated: 800 x 1088 of thesis Table 7.2 in proportion to the short side."""
-    return math.ceil(short_side / 32) * 32, math.ceil(short_side * 1.36 / 32) * 32
+def cost_size(short_side: int, divisor: int) -> tuple[int, int]:
+    """(H, W) at which costs are stated, 800 x 1088 of thesis Table 7.2 in proportion to the short side, for a network
+    whose images have sides that are multiples of ``divisor``."""
+    return padded_size((short_side, short_side * 1.36), divisor)
 
 
 def _terms(choices: Iterable[Baseline]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.data.dataset import ONE_CLASS, DetectionDataset
-from nasperc.data.formats import has_split, open_dataset, splits
+from nasperc.data.formats import AUTO, has_split, open_dataset, splits
 from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import coco_results
 from nasperc.tasks.detection.predict import Predicting
@@ -71,7 +71,7 @@ def found_on(
     return dataset, found
 
 
-def reported_split(data: Path, format: str = "auto") -> str:
+def reported_split(data: Path, format: str = AUTO) -> str:
     """The split that is evaluated where none is named: test, or val where there is no test.
 
     Raises:

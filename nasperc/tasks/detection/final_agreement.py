@@ -27,12 +27,13 @@ _UNPAIRED = 0.01
 
 class Found(NamedTuple):
     """Outputs of a graph: ``boxes`` (N, D, 4), ``scores`` (N, D), ``classes`` (N, D); ``masks`` (N, D, ...) in 0..1 or
-    bool, None of a detector."""
+    bool, None of a detector; ``mask_boxes`` (N, D, 4), where they are not the boxes."""
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     masks: Tensor | None = None
+    mask_boxes: Tensor | None = None
 
 
 class Compared(NamedTuple):

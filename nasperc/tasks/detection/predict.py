@@ -19,7 +19,7 @@ from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
 from nasperc.models.detector import Detector
 from nasperc.ops.paste_masks import paste_to_rle
-from nasperc.tasks.trained import Prediction, PredictOptions
+from nasperc.tasks.trained import OnProgress, Prediction, PredictOptions
 from nasperc.training.detect import detect
 from nasperc.training.device import to_device
 from nasperc.training.recipe import TrainingRecipe
@@ -74,11 +74,12 @@ def show(
     images: Sequence[Path],
     out: Path,
     options: PredictOptions,
+    on_progress: OnProgress | None = None,
     draw: Draw | None = None,
 ) -> Prediction:
     """As :func:`predict_images`, in the words that ``nasperc predict`` prints."""
     threshold = THRESHOLD if options.threshold is None else options.threshold
-    result = predict_images(detector, checkpoint, images, out, threshold, draw)
+    result = predict_images(detector, checkpoint, images, out, threshold, on_progress, draw)
     lines = [
         f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
         for image, picture in result.pictures.items()
@@ -93,6 +94,7 @@ def predict_images(
     images: Sequence[Path],
     out: Path,
     threshold: float = THRESHOLD,
+    on_progress: OnProgress | None = None,
     draw: Draw | None = None,
 ) -> Predictions:
     """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
@@ -106,6 +108,7 @@ def predict_images(
         images: files in any of the formats of data sets.
         out: folder, made if it is missing.
         threshold: lowest score written and drawn, in 0..1.
+        on_progress: called with the images done and their number.
         draw: draws the objects into a picture; None: :func:`draw_objects`.
 
     Raises:
@@ -122,7 +125,9 @@ def predict_images(
     out.mkdir(parents=True, exist_ok=True)
     result = Predictions(out / RESULTS, {}, {}, {}, [])
     rules = upright_rules(detector.images)
-    for file, name in zip(images, _picture_names(images), strict=True):
+    for number, (file, name) in enumerate(zip(images, _picture_names(images), strict=True)):
+        if on_progress is not None:
+            on_progress(number, len(images))
         try:
             pixels = read_image(file, rules=rules)
         except InputError as error:
@@ -221,7 +226,7 @@ def _objects(detector: Predicting, sample: Sample, threshold: float) -> list[dic
     ]
     if isinstance(found.masks, Tensor):
         for each, run_lengths in zip(
-            objects, paste_to_rle(found.masks, found.boxes, sample.meta.size), strict=True
+            objects, paste_to_rle(found.masks, found.mask_boxes, sample.meta.size), strict=True
         ):
             each["segmentation"] = run_lengths
     return objects

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from nasperc.data.dataset import DetectionDataset
 from nasperc.evaluation.coco_ap import CocoMetrics
 from nasperc.recipe.thesis import PrintedRow, PrintedTable
 from nasperc.tasks.presentation import Presentation, TableText, devices, percent
@@ -106,6 +107,34 @@ def _at(values: Any, path: Sequence[str]) -> float | None:
         values = values[key]
     found: float | None = values
     return found
+
+
+def evaluation_tables(
+    dataset: DetectionDataset, measured: Mapping[str, Mapping[str, Any]], per_class: bool
+) -> list[TableText]:
+    """The twelve numbers of one network on a split, and with ``per_class`` AP of each class in a table of its own.
+
+    Args:
+        dataset: the split.
+        measured: the fields of :class:`CocoMetrics` by what they are of, a column each ("boxes").
+        per_class: whether there is the second table.
+    """
+    title, columns = f"on {dataset.name} {dataset.split}, {len(dataset)} images", list(measured)
+    tables = [TableText(title, ["metric", *columns], _body([key for key, _ in NUMBERS], measured.values()))]
+    if per_class:
+        by_class = [values["per_class"] for values in measured.values()]
+        header = ["class", *(f"AP of {column}" for column in columns)]
+        tables.append(TableText("AP by class", header, _body(dataset.classes, by_class)))
+    return tables
+
+
+def _body(keys: Iterable[str], columns: Collection[Mapping[str, Any]]) -> list[list[str]]:
+    """A row for each key, with its value in each column."""
+    values = {key: [column[key] for column in columns] for key in keys}
+    return [
+        [key, *("undefined" if value is None else f"{value:.4f}" for value in row)]
+        for key, row in values.items()
+    ]
 
 
 def _defined(value: Any) -> float | None:

@@ -34,8 +34,8 @@ from nasperc.tasks.detection.dense_graphs import DenseGraphs
 from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.graphs import DetectorGraphs
 from nasperc.tasks.detection.predict import show
+from nasperc.tasks.detection.tables import evaluation_tables
 from nasperc.tasks.exported import Exported
-from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import (
     EvaluateOptions,
     ExportOptions,
@@ -76,7 +76,7 @@ class TrainedDetector(Described, Trained):
 
     called: ClassVar[str] = "a detector"
     own_options: ClassVar[frozenset[str]] = frozenset(
-        {"--strict", "--annotations", "--results", "--threshold", "--dense", "--with-nms"}
+        {"--strict", "--annotations", "--results", "--per-class", "--threshold", "--dense", "--with-nms"}
     )
 
     model: Detector
@@ -89,14 +89,9 @@ class TrainedDetector(Described, Trained):
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers, at the image size of the recipe."""
         dataset, found = found_on(self, data, options, on_progress)
-        metrics = coco_ap(dataset.coco_ground_truth(), found)
-        body = [
-            [name, "undefined" if value is None else f"{value:.4f}"]
-            for name, value in metrics.as_dict().items()
-            if name != "per_class"
-        ]
-        title = f"on {dataset.name} {dataset.split}, {len(dataset)} images"
-        return Report(dataset.lines(), [TableText(title, ["metric", "value"], body)], metrics.as_dict())
+        values = coco_ap(dataset.coco_ground_truth(), found).as_dict()
+        tables = evaluation_tables(dataset, {"boxes": values}, options.per_class)
+        return Report(dataset.lines(), tables, values)
 
     def predict(
         self,
@@ -107,7 +102,7 @@ class TrainedDetector(Described, Trained):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, and each image with its boxes."""
-        return show(self, checkpoint, inputs, out, options)
+        return show(self, checkpoint, inputs, out, options, on_progress)
 
     def exported(self, options: ExportOptions) -> Exported:
         """One graph: final detections, or boxes, class scores and centerness of every location."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,9 +20,9 @@ from nasperc.models.detector import Detector
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.baseline import baseline_costs, choose_baseline, cost_size
 from nasperc.tasks.detection.tables import CocoTables
-from nasperc.tasks.detection.trained import describe, read_decoder
+from nasperc.tasks.detection.trained import TrainedDetector, describe, read_decoder
 from nasperc.tasks.row import CHECKPOINT, Activity, Job
-from nasperc.tasks.training import Found, Phase, Splits, Training, report_images
+from nasperc.tasks.training import Found, Phase, Splits, Training
 from nasperc.training.detect import detect_dataset
 from nasperc.training.detection import detection_plan
 from nasperc.training.device import to_device
@@ -36,7 +35,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
     """The recipe's sections ``model``, ``fulltrain``, ``baselines`` and ``seed`` count."""
 
     presentation = CocoTables()
-    examples = "images"
+    examples = TrainedDetector.examples
     # Whether the shapes of objects are read.
     masks: ClassVar[bool] = False
     rate = "fulltrain.learning_rate"
@@ -46,7 +45,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         self.splits = Splits(
             recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks)
         )
-        self.size = cost_size(recipe.fulltrain.test_short_side)
+        self.size = cost_size(recipe.fulltrain.test_short_side, Detector.divisor)
         self._classes = self.splits["train"].classes
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
 
@@ -58,18 +57,26 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
         recipe, num_classes, first = self.recipe, len(self._classes), jobs[0].part
         assert first is not None
         best = build_detector(recipe.model, first, num_classes, load_weights=False)
-        target = measure_cost(best, self.size).flops
+        # Of a detector as the costs are, whatever the rows are: its images may have another divisor than theirs.
+        size = cost_size(recipe.fulltrain.test_short_side, best.divisor)
+        target = measure_cost(best, size).flops
         found = []
         for kind in dict.fromkeys(recipe.baselines):
             like = Baseline(kind=kind, anchor_scale=recipe.fulltrain.sizes_of_interest_scale)
-            baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, self.size, like))
+            baseline = choose_baseline(target, baseline_costs(recipe.model, num_classes, size, like))
             place = f"{kind}-{baseline.fpn_width}-{baseline.head_width}x{baseline.depth}"
-            found.append(Job(BASELINE_NAMES[kind], place, baseline))
+            found.append(Job(self.row_name(baseline), place, baseline))
         return found
+
+    def row_name(self, baseline: Baseline) -> str:
+        """What the row of a baseline is called."""
+        return BASELINE_NAMES[baseline.kind]
 
     def build(self, job: Job) -> tuple[Detector, dict[str, Any]]:
         assert job.part is not None
         model = self.network(job.part)
+        # One for all rows: they are of one model.
+        self.size = cost_size(self.recipe.fulltrain.test_short_side, model.divisor)
         cost = measure_cost(self.whole(model), self.size)
         to_device(model)
         depth = job.part.depth if isinstance(job.part, Baseline) else None
@@ -117,7 +124,7 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
             self._normalisation,
             settings.test_short_side,
             settings.max_long_side,
-            on_image=partial(report_images, on_activity, split, len(dataset)),
+            on_image=lambda done: self.tell_measured(on_activity, split, done, len(dataset)),
         )
         return self.metrics(dataset, found)
 

@@ -21,6 +21,8 @@ from nasperc.tasks.detection.graphs import DetectorGraphs, FinalDetector
 class FinalSegmenter(FinalDetector):
     """As of a detector, and ``masks`` (N, D, R, R) in 0..1 inside of the boxes, or pasted (N, D, H, W) bool.
 
+    Where masks belong to the boxes before they were clipped, these are another output, ``mask_boxes`` (N, D, 4).
+
     Args:
         segmenter: the network.
         normalisation: the backbone's.
@@ -48,10 +50,13 @@ class FinalSegmenter(FinalDetector):
         masks = self.segmenter.masks_at(
             output, found.boxes.flatten(0, 1), image.flatten(), found.locations.flatten()
         )
+        whole = self.segmenter.paste_into == "pooled_box"
+        into = found.boxes.where(used[..., None], 0.0) if whole else boxes
         if self.pasted:
             # Places that are not used have boxes without area, and those no pixels.
-            return (paste(masks, boxes.flatten(0, 1), size).unflatten(0, (-1, count)),)
-        return (masks.unflatten(0, (-1, count)).where(used[..., None, None], 0.0),)
+            return (paste(masks, into.flatten(0, 1), size).unflatten(0, (-1, count)),)
+        masks = masks.unflatten(0, (-1, count)).where(used[..., None, None], 0.0)
+        return (masks, into) if whole else (masks,)
 
 
 class SegmenterGraphs(DetectorGraphs):
@@ -83,11 +88,18 @@ class SegmenterGraphs(DetectorGraphs):
         if self.pasted:
             outputs["masks"] = {"shape": ["batch", count, "height", "width"], "dtype": "bool"}
         else:
-            side = self.module.segmenter.region  # type: ignore[union-attr]
+            segmenter = self.module.segmenter
+            assert isinstance(segmenter, InstanceSegmenter)
+            side, whole = segmenter.region, segmenter.paste_into == "pooled_box"
             outputs["masks"] = {
                 "shape": ["batch", count, side, side],
                 "range": [0, 1],
-                "is": "inside of the box: bilinear between the centres of its cells, 0 around them; a pixel whose "
-                "centre has 0.5 or more belongs to the object",
+                "is": f"inside of {'mask_boxes' if whole else 'boxes'}: bilinear between the centres of its cells, 0 "
+                "around them; a pixel whose centre has 0.5 or more belongs to the object",
             }
+            if whole:
+                outputs["mask_boxes"] = {
+                    "shape": ["batch", count, 4],
+                    "unit": "pixels, not clipped to the image",
+                }
         return outputs

@@ -16,26 +16,37 @@ from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
+from nasperc.models.instances import PasteInto
 from nasperc.tasks.base import TaskRecipe
 
 
 class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
-    detector; ``blendmask``: see :class:`BlendMaskRecipe`."""
+    detector; ``blendmask``: see :class:`BlendMaskRecipe`.
+
+    ``paste_into``: a mask is pooled with the box as it is predicted, and pasted into that box when it is scaled and
+    clipped ("clipped_box", detectron2's order, which squeezes the mask of an object that leaves the image), or into the
+    box that it was pooled with, and cut at the border ("pooled_box"). Boxes are reported clipped in both."""
 
     preset: str = "adelaidet"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
+    paste_into: PasteInto = "clipped_box"
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
 
     def chosen(self) -> str:
         """Of :data:`MODELS`."""
         return self.model or MODELS[0]
 
+    def title(self) -> str:
+        """What the chosen model is called."""
+        return _MODELS[self.chosen()].title
+
 
 class SegmenterModel(NamedTuple):
-    """``preset``: of the detection head, with what the model's public code has otherwise; ``make``: the model on the
-    parts of a detector."""
+    """``title``: what the thesis calls it; ``preset``: of the detection head, with what the model's public code has
+    otherwise; ``make``: the model on the parts of a detector."""
 
+    title: str
     preset: Callable[[FCOSPreset], FCOSPreset]
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
 
@@ -44,7 +55,9 @@ BLENDMASK = "blendmask"
 
 _MODELS = {
     BLENDMASK: SegmenterModel(
-        blendmask_preset, lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask)
+        "BlendMask",
+        blendmask_preset,
+        lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
     )
 }
 MODELS = tuple(_MODELS)
@@ -83,4 +96,6 @@ def build_segmenter(
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
     detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
-    return chosen.make(detector, options)
+    segmenter = chosen.make(detector, options)
+    segmenter.paste_into = options.paste_into
+    return segmenter

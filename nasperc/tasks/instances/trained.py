@@ -14,12 +14,12 @@ from nasperc.recipe.root import ComponentSection
 from nasperc.tasks.checkpoint_content import described_network, load_weights
 from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.predict import show
+from nasperc.tasks.detection.tables import evaluation_tables
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
 from nasperc.tasks.instances.graphs import SegmenterGraphs
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
-from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import (
     EvaluateOptions,
     ExportOptions,
@@ -46,14 +46,8 @@ class TrainedInstances(TrainedDetector):
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
         dataset, found = found_on(self, data, options, on_progress, masks=True)
         values = mask_metrics(dataset, found)
-        boxes = values[BOXES]
-        body = [
-            [name, *("undefined" if each is None else f"{each:.4f}" for each in (value, boxes[name]))]
-            for name, value in values.items()
-            if name not in ("per_class", BOXES)
-        ]
-        title = f"on {dataset.name} {dataset.split}, {len(dataset)} images"
-        return Report(dataset.lines(), [TableText(title, ["metric", "masks", "boxes"], body)], values)
+        tables = evaluation_tables(dataset, {"masks": values, "boxes": values[BOXES]}, options.per_class)
+        return Report(dataset.lines(), tables, values)
 
     def predict(
         self,
@@ -64,7 +58,7 @@ class TrainedInstances(TrainedDetector):
         on_progress: OnProgress | None = None,
     ) -> Prediction:
         """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
-        return show(self, checkpoint, inputs, out, options, draw_segmented)
+        return show(self, checkpoint, inputs, out, options, on_progress, draw_segmented)
 
     def exported(self, options: ExportOptions) -> SegmenterGraphs:
         """One graph: final detections and their masks."""
@@ -80,8 +74,11 @@ def describe_segmenter(
         recipe, decoder, space: as for a detector.
         options: the recipe's section ``task``.
     """
-    values = describe(recipe, decoder, space)
-    return {**values, "task": options.chosen(), _SEGMENTER: options.model_dump(mode="json")}
+    values = options.model_dump(mode="json")
+    # Older checkpoints have no such key.
+    if options.paste_into == InstancesRecipe().paste_into:
+        del values["paste_into"]
+    return {**describe(recipe, decoder, space), "task": options.chosen(), _SEGMENTER: values}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nasperc.assembly.detector import Decoder
+from nasperc.assembly.detector import Baseline, Decoder
 from nasperc.data.dataset import DetectionDataset
 from nasperc.models.detector import Detector
 from nasperc.models.instance_segmenter import InstanceSegmenter, WholeSegmenter
@@ -37,6 +37,10 @@ class InstancesTraining(DetectionTraining):
         """With the masks of 100 instances."""
         assert isinstance(model, InstanceSegmenter)
         return WholeSegmenter(model)
+
+    def row_name(self, baseline: Baseline) -> str:
+        """Its neck and head are those of a detector; the row is not."""
+        return f"{self._options.title()} ({super().row_name(baseline)})"
 
     def describe(self, job: Job) -> dict[str, Any]:
         assert job.part is not None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nasperc.data.formats import open_video
+from nasperc.data.formats import AUTO, open_video
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.video import VideoDataset
@@ -75,7 +75,7 @@ def evaluate_video(
     data: Path,
     *,
     split: str | None = None,
-    format: str = "auto",
+    format: str = AUTO,
     sequence_length: int | None = None,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> tuple[VideoReport, VideoDataset]:
@@ -85,7 +85,7 @@ def evaluate_video(
         trained: the network.
         data: folder of a data set with its classes.
         split: its name; None: test, or val where there is no test.
-        format: "camvid", "cityscapes" or "auto".
+        format: a key of ``VIDEO``, or "auto".
         sequence_length: as :func:`segment_dataset`.
         on_frame: called with the frames done and their number.
 

@@ -56,6 +56,7 @@ class TrainedSegmenter(Trained):
     """See :class:`Trained`. ``cell`` is None for a per-frame network, whose ``model`` is a :class:`Segmenter`."""
 
     called: ClassVar[str] = "a network for videos"
+    examples: ClassVar[str] = "frames"
     own_options: ClassVar[frozenset[str]] = frozenset({"--sequence-length", "--dense", "--size"})
 
     model: VideoSegmenter | Segmenter

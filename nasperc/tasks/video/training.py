@@ -27,17 +27,9 @@ from nasperc.models.video_segmenter import VideoSegmenter
 from nasperc.old_files import PIXELS_NOT_KNOWN
 from nasperc.recipe.root import Recipe
 from nasperc.tasks.row import CHECKPOINT, Activity, Job
-from nasperc.tasks.training import (
-    LATENCY_RUNS,
-    LATENCY_WARMUP,
-    Found,
-    Phase,
-    Splits,
-    Training,
-    report_images,
-)
+from nasperc.tasks.training import LATENCY_RUNS, LATENCY_WARMUP, Found, Phase, Splits, Training
 from nasperc.tasks.video.tables import VideoTables, video_metrics
-from nasperc.tasks.video.trained import describe_segmenter, read_cell
+from nasperc.tasks.video.trained import TrainedSegmenter, describe_segmenter, read_cell
 from nasperc.torch_files import file_sha256
 from nasperc.training.device import to_device
 from nasperc.training.peers import Peers
@@ -61,7 +53,7 @@ class VideoTraining(Training[Network, VideoDataset]):
     """
 
     presentation = VideoTables()
-    examples = "frames"
+    examples = TrainedSegmenter.examples
     rate = "video.end_to_end.cell_learning_rate"
 
     def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Found | None) -> None:
@@ -161,7 +153,7 @@ class VideoTraining(Training[Network, VideoDataset]):
                     self._normalisation,
                     sequence_length=length,
                     trimap_width=3 if length is None else None,
-                    on_frame=lambda done, frames: report_images(on_activity, split, frames, done),
+                    on_frame=partial(self.tell_measured, on_activity, split),
                 )
             )
         runs, sequences = evaluations

@@ -1,6 +1,7 @@
 """The commands as a person types them: exit codes, one-line errors, what they write. Heavy work is tested elsewhere."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typed_command import nasperc
 
 from nasperc.cli import cache as cache_module
 from nasperc.cli.console import print_json
+from nasperc.data.formats import LAYOUTS
 from nasperc.data.synthetic import write_synthetic
 
 
@@ -113,6 +115,15 @@ def test_bad_input_is_one_clear_error_and_exit_code_2(empty_folder, monkeypatch,
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate"])
+def test_help_names_every_format(monkeypatch, capsys, command):
+    code, out, _ = nasperc(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    words = set(re.findall(r"\w+", out))
+    assert LAYOUTS.keys() <= words
+    assert {"VOC", "COCO", "CamVid", "Cityscapes"} <= words
 
 
 def test_the_installed_command_starts(empty_folder):

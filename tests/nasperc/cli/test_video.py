@@ -1,5 +1,6 @@
 """What the commands do with a checkpoint of a network for videos."""
 
+import io
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from video_checkpoint import searched_cell, write_checkpoint
 
 from nasperc.data.formats import open_video
 from nasperc.data.synthetic_video import write_synthetic_video
+from nasperc.plain_console import PlainConsole
 
 
 @pytest.fixture
@@ -32,7 +34,20 @@ def test_evaluate(data, monkeypatch, capsys):
     assert set(json.loads(out)["positions"]) == {"1", "2"}
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"), [("evaluate", ["--data", "data"]), ("predict", ["data/val"])]
+)
+def test_progress_counts_frames(data, monkeypatch, capsys, command, arguments):
+    terminal = PlainConsole(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("nasperc.cli.evaluate.error_console", terminal)
+    assert nasperc(monkeypatch, capsys, command, "c.pt", *arguments)[0] == 0
+    assert "frames" in terminal.file.getvalue()
+    assert "images" not in terminal.file.getvalue()
+
+
 def test_evaluate_bad_input(data, monkeypatch, capsys):
+    code, _, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data, "--per-class")
+    assert (code, "--per-class is not for a network for videos" in err) == (2, True)
     sorted((data / "valannot").iterdir())[0].unlink()
     code, _, err = nasperc(monkeypatch, capsys, "evaluate", "c.pt", "--data", data)
     assert (code, err.count("\n")) == (2, len(err.splitlines()))

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasperc.data.formats import detect_format, has_split, open_dataset, open_video, splits
+from nasperc.data.formats import LAYOUTS, detect_format, has_split, open_dataset, open_video, splits
 from nasperc.data.image_rules import ImageRules
 from nasperc.errors import InputError
+from nasperc.recipe.reading import parse_recipe
 
 
 @pytest.fixture
@@ -93,6 +94,13 @@ def test_both_layouts_at_once_need_a_choice(voc):
     assert len(open_dataset(voc, "train", format="voc")) == 2
     with pytest.raises(InputError, match="one of auto, voc, coco"):
         open_dataset(voc, "train", format="yolo")
+
+
+def test_the_format_of_a_recipe_is_one_of_the_layouts():
+    for name in ("auto", *LAYOUTS):
+        assert parse_recipe({"data": {"format": name}}, where="here").data.format == name
+    with pytest.raises(InputError, match=r"data\.format.*one of auto, voc, .*cityscapes, but got 'yolo'"):
+        parse_recipe({"data": {"format": "yolo"}}, where="here")
 
 
 def test_classes_are_the_sorted_names_of_the_train_split(voc, coco):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nasperc.data.formats import open_dataset, splits
 from nasperc.data.synthetic import write_synthetic
@@ -26,7 +27,7 @@ def annotations(folder: Path) -> dict[str, str]:
 def test_voc_and_coco_read_back_the_same(folder):
     assert set(splits(folder / "voc")) == set(splits(folder / "coco")) == set(IMAGES)
     for split, count in IMAGES.items():
-        voc, coco = (open_dataset(folder / name, split, strict=True) for name in ("voc", "coco"))
+        voc, coco = (open_dataset(folder / name, split, strict=True, masks=True) for name in ("voc", "coco"))
         assert len(voc) == len(coco) == count
         assert voc.classes == coco.classes == tuple(sorted(SHAPES))
         for a, b in zip(voc.records, coco.records, strict=True):
@@ -34,7 +35,21 @@ def test_voc_and_coco_read_back_the_same(folder):
             assert a.file.read_bytes() == b.file.read_bytes()
             np.testing.assert_array_equal(a.boxes, b.boxes)
             np.testing.assert_array_equal(a.labels, b.labels)
+            np.testing.assert_array_equal(a.areas, b.areas)
             assert len(a.boxes) >= 1
+        for one, other in zip(voc, coco, strict=True):
+            assert torch.equal(one.masks.bitmaps(), other.masks.bitmaps())
+
+
+def test_maps_of_objects_are_palette_images_on_black(folder):
+    for file in (folder / "voc" / "SegmentationObject").iterdir():
+        picture = Image.open(file)
+        numbers = np.asarray(picture)
+        assert picture.mode == "P"
+        assert np.unique(numbers).tolist() == list(range(numbers.max() + 1))
+        colours = np.asarray(picture.convert("RGB"))
+        assert not colours[numbers == 0].any()
+        assert colours[numbers > 0].any(axis=1).all()
 
 
 def test_masks_are_disjoint_and_boxes_go_around_them(folder):

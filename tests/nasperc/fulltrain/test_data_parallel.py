@@ -25,6 +25,8 @@ from nasperc.fulltrain.run import fulltrain
 from nasperc.recipe.reading import parse_recipe
 from nasperc.tasks.detection.trained import describe
 from nasperc.tasks.detection.training import ON_CPU
+from nasperc.tasks.lookup import recipe_task
+from nasperc.tasks.row import Job
 from nasperc.training.checkpoint import load_checkpoint
 from nasperc.training.detection import detection_plan
 from nasperc.training.loop import train
@@ -157,6 +159,48 @@ def test_one_process_continues_after_two_that_met_an_unreadable_image(
     assert list(losses) == [1, 2, 3, 4, 5, 6]
     assert load_checkpoint(checkpoint)["step"] == 6
     assert_same(losses, trained(recipe, dataset, checkpoint, losses=losses), alone)
+
+
+def test_a_segmenter_has_the_losses_of_one_process_and_continues_in_one(recipe, tmp_path, two_workers):
+    """Masks of objects, the bottom module, attentions: to the unreadable image with two, then with one."""
+    changes = {
+        "task": {
+            "name": f"{Path(__file__).with_name('frozen_blendmask.py')}:Frozen",
+            "blendmask": {"region": 14, "attention": 7, "bottom": {"name": "protonet", "width": 16}},
+        }
+    }
+    recipe = parse_recipe({**recipe.to_dict(), **changes}, where="test")
+    training = recipe_task(recipe).Training(recipe, tmp_path, recipe, None)
+    workers, wanted, losses = DataParallel(recipe, tmp_path, 2), {}, {}
+    alone = trained_by_task(training, tmp_path / "alone.pt", losses=wanted)
+    assert wanted[STEPS]["mask"] > 0
+    dataset = training.splits["train"]
+    file = dataset.records[batch_indices(len(dataset), 3, recipe.seed, step=6)[2]].file
+    original = file.read_bytes()
+    file.write_bytes(original[:100])
+    try:
+        with pytest.raises(InputError, match=rf"must be readable.*{re.escape(file.name)}"):
+            trained_by_task(training, tmp_path / "checkpoint.pt", losses=losses, workers=workers)
+    finally:
+        file.write_bytes(original)
+    assert list(losses) == [1, 2, 3, 4, 5, 6]
+    model = trained_by_task(training, tmp_path / "checkpoint.pt", losses=losses)
+    assert_same(losses, model, (wanted, alone))
+
+
+def trained_by_task(training, checkpoint, *, losses, workers=None):
+    """The network of a task, after training; ``losses`` as of :func:`trained`."""
+    job, seed = Job("", "", DECODER), training.recipe.seed
+    torch.manual_seed(seed)
+    model, _ = training.build(job)
+    ((_, plan),) = training.phases(model, job)
+    run = TrainingRun(model, plan, seed=seed, checkpoint=checkpoint)
+    elsewhere = None
+    if workers is not None:
+        data = training.splits["train"].fingerprint()
+        elsewhere = partial(workers.train, training.describe(job), checkpoint, data)
+    train(run, on_step=losses.__setitem__, elsewhere=elsewhere)
+    return model
 
 
 def test_two_workers_continue_after_ctrl_c(recipe, dataset, tmp_path, two_workers):

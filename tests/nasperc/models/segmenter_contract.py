@@ -14,6 +14,7 @@ from bitmaps import Bitmaps
 from torch import Tensor
 
 from nasperc.models.detector import Detector
+from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import Instances
 from nasperc.models.reduction import Reduce
 
@@ -100,6 +101,20 @@ class SegmenterContract:
         # No image looks at another one's bases.
         torch.testing.assert_close(found[1].masks, alone.masks, rtol=1e-3, atol=1e-4)
 
+    def test_masks_may_be_pasted_into_the_boxes_that_they_were_pooled_with(
+        self, model: InstanceSegmenter, images: Tensor
+    ) -> None:
+        model.eval()
+        torch.nn.init.zeros_(model.head.class_logits.bias)  # type: ignore[union-attr, arg-type]
+        with torch.no_grad():
+            output = model(images)
+        for each in model.detect(output, [(SIZE, SIZE)] * 2):
+            assert each.pooled is None
+        model.paste_into = "pooled_box"
+        for each in model.detect(output, [(SIZE, SIZE)] * 2):
+            assert len(each) > 0
+            assert torch.equal(each.pooled, each.boxes)  # type: ignore[arg-type]
+
     def test_nothing_found_is_no_mask(self, model: Detector, images: Tensor) -> None:
         model.eval()
         torch.nn.init.constant_(model.head.class_logits.bias, -100.0)  # type: ignore[union-attr, arg-type]
@@ -136,12 +151,13 @@ class SegmenterContract:
         assert all(loss.isfinite() for loss in losses.values())
         assert losses["mask"] > 0
 
-    def test_the_losses_of_parts_of_a_batch_add_up_to_those_of_the_whole(
+    def test_losses_and_gradients_of_parts_of_a_batch_add_up_to_those_of_the_whole(
         self, model: Detector, images: Tensor
     ) -> None:
-        # With the statistics of BatchNorm fixed: those of a batch are another matter.
-        model.eval()
-        objects = [OBJECTS, OBJECTS[:2]]
+        """As of processes that share a batch."""
+        # With the statistics of BatchNorm fixed: those of a batch are another matter. In float64, since in float32 a
+        # ReLU may be on in one of the two.
+        model, images, objects = model.eval().double(), images.double(), [OBJECTS, OBJECTS[:2]]
         whole = self.losses(model, images, objects)
         sums: list[Tensor] = []
         for image in (0, 1):
@@ -151,7 +167,17 @@ class SegmenterContract:
             for image in (0, 1)
         ]
         for name, loss in whole.items():
-            torch.testing.assert_close(parts[0][name] + parts[1][name], loss, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(parts[0][name] + parts[1][name], loss, rtol=1e-6, atol=1e-8)
+        gradients = [self.gradients(model, terms) for terms in (whole, *parts)]
+        for name, gradient in gradients[0].items():
+            added = gradients[1][name] + gradients[2][name]
+            torch.testing.assert_close(added, gradient, rtol=1e-6, atol=1e-8)
+
+    def gradients(self, model: Detector, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of the sum of ``losses``, by parameter."""
+        model.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        return {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
 
 
 def _adding_to(sums: list[Tensor]) -> Reduce:

@@ -10,6 +10,7 @@ import yaml
 from nasperc.assembly.detector import Baseline, build_detector
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
+from nasperc.models.fcos.model import FCOS
 from nasperc.recipe.reading import load_recipe
 from nasperc.report.cost import TableRow, decoder_name, model_cost, thesis_table
 
@@ -39,6 +40,17 @@ def test_the_rows_are_the_thesis_s_in_its_order(table: list[TableRow]) -> None:
     )
     recipe = yaml.safe_load((resources.files("experiments") / "table_7_2.yaml").read_text())
     assert list(recipe["rows"]) == names
+
+
+@pytest.mark.parametrize(("divisor", "size"), [(4, (64, 96)), (32, (64, 96)), (128, (128, 128))])
+def test_an_image_is_counted_as_the_network_pads_it(
+    monkeypatch: pytest.MonkeyPatch, divisor: int, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(FCOS, "divisor", divisor)
+    recipe = load_recipe("default", SMALL)
+    counted = model_cost(recipe, Baseline(32, 32, 1), latency=True)
+    assert counted.size == size
+    assert counted.flops == measure_cost(build_detector(recipe.model, Baseline(32, 32, 1), 3), size).flops
 
 
 def test_the_improvements_cost_nothing(table: list[TableRow]) -> None:

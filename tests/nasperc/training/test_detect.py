@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 
 from nasperc.data.normalisation import get_normalisation
 from nasperc.models.instances import Instances
@@ -43,6 +45,31 @@ def test_images_are_padded_to_the_divisor_of_the_model(dataset, divisor, size):
     (found,) = detect(model, [dataset[0]], TF, 32, 64)
     assert model.seen == [(1, 3, *size)]
     torch.testing.assert_close(found.boxes[0], torch.tensor([4.0, 8.0, 20.0, 40.0]))
+
+
+@pytest.mark.parametrize("paste", ["clipped_box", "pooled_box"])
+def test_the_mask_of_an_object_that_leaves_the_image(dataset, paste):
+    """A ring of four by four cells, of which the left half is outside: it is cut, or squeezed into what is left."""
+    boxes = torch.tensor([[-16.0, 8.0, 16.0, 24.0]])
+    ring = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]])
+    masks = ring.repeat_interleave(8, 0).repeat_interleave(8, 1)[None]
+
+    class Segmenter(Oracle):
+        def detect(self, output, sizes):
+            found = Instances(boxes, torch.tensor([0]), scores=torch.tensor([0.9]), masks=masks)
+            return [found.with_fields(pooled=boxes) if paste == "pooled_box" else found for _ in sizes]
+
+    # Two pixels of the image for one of the resized one.
+    first = detect_dataset(Segmenter(None), dataset, TF, 32, 64)[0]
+    assert first["bbox"] == [0.0, 16.0, 32.0, 32.0]
+    mask = coco_mask.decode(first["segmentation"])
+    assert mask.shape == (64, 80)
+    (middle,) = np.unique(mask[25:39, :32], axis=0)
+    # Of a row through the hole: the ring's right half has the hole first, then its edge of 16 pixels.
+    wanted = [0] * 16 + [1] * 16 if paste == "pooled_box" else [1] * 8 + [0] * 16 + [1] * 8
+    assert middle.tolist() == wanted
+    assert not mask[:, 32:].any()
+    assert not mask[48:].any()
 
 
 def test_results_in_coco_form_and_batches(dataset):

@@ -14,8 +14,7 @@ from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import get_normalisation
 from nasperc.errors import InputError
 from nasperc.training.checkpoint import load_checkpoint
-from nasperc.training.detection import train
-from nasperc.training.detection_losses import detection_losses
+from nasperc.training.detection import detection_losses, train
 from nasperc.training.loop import DivergedError
 from nasperc.training.sampler import batch_indices
 

@@ -63,5 +63,7 @@ def test_of_equally_close_ones_the_deepest_then_the_most_even():
 
 
 def test_cost_size():
-    assert cost_size(800) == (800, 1088)
-    assert cost_size(480) == (480, 672)
+    assert cost_size(800, 32) == (800, 1088)
+    assert cost_size(480, 32) == (480, 672)
+    assert cost_size(480, 4) == (480, 656)
+    assert cost_size(480, 128) == (512, 768)

@@ -46,9 +46,16 @@ def test_json_and_pictures(tmp_path, checkpoint):
     images = [write_image(tmp_path / "a" / "x.png"), write_image(tmp_path / "b" / "x.jpg", (40, 90))]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
+    told = []
     result = predict_images(
-        load_detector(checkpoint), checkpoint, [images[0], broken, images[1]], tmp_path / "out", threshold=0.2
+        load_detector(checkpoint),
+        checkpoint,
+        [images[0], broken, images[1]],
+        tmp_path / "out",
+        threshold=0.2,
+        on_progress=lambda done, total: told.append((done, total)),
     )
+    assert told == [(0, 3), (1, 3), (2, 3)]
     content = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [image["file"] for image in content["images"]] == [str(file) for file in images]
     assert [image["picture"] for image in content["images"]] == ["x.png", "x-2.png"]

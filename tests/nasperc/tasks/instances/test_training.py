@@ -13,11 +13,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from rich.console import Console
 
+from nasperc.assembly.detector import Baseline
 from nasperc.data.formats import open_dataset
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
 from nasperc.fulltrain.run import _printed, fulltrain
 from nasperc.recipe.reading import load_recipe
+from nasperc.tasks.detection import training as detection_training
 from nasperc.tasks.instances.tables import BOXES, MaskTables, mask_metrics
 from nasperc.tasks.instances.trained import TrainedInstances
 from nasperc.tasks.lookup import load_trained, task_section
@@ -50,8 +52,12 @@ def test_a_found_decoder_becomes_a_segmenter(
     assert isinstance(trained, TrainedInstances)
     assert trained.searched is not None
     # The same numbers as at the end of the training, in a process that knows the checkpoint alone.
-    report = trained.evaluate(data, EvaluateOptions(split="val"))
+    report = trained.evaluate(data, EvaluateOptions(split="val", per_class=True))
     assert report.values == row["metrics"]["val"]
+    assert [table.header for table in report.tables] == [
+        ["metric", "masks", "boxes"],
+        ["class", "AP of masks", "AP of boxes"],
+    ]
     image = next(data.rglob("*.jpg"))
     done = trained.predict(checkpoint, [image], tmp_path / "out", PredictOptions(threshold=0.0))
     assert done.unreadable == []
@@ -63,6 +69,23 @@ def test_a_found_decoder_becomes_a_segmenter(
         trained.require_own(EvaluateOptions(sequence_length=3))
     with pytest.raises(InputError, match="dense"):
         trained.require_own(ExportOptions(dense=True))
+
+
+def test_a_baseline_is_named_as_the_segmenter_that_it_is(
+    top10: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection_training, "baseline_costs", lambda *_: {Baseline(64, 64, 1): 100})
+    results = fulltrain(top10, top=1, task="blendmask", console=console)
+    assert {row.name for row in results.rows} == {"rank 1", "BlendMask (FPN-FCOS)"}
+    # A folder of when it was called FPN-FCOS is finished, under today's name.
+    folder = top10.parent / "fulltrain-blendmask" / "fpn-fcos-64-64x1"
+    row = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**row, "name": "FPN-FCOS"}))
+    trained = (folder / "checkpoint.pt").stat().st_mtime_ns
+    again = fulltrain(top10, top=1, task="blendmask", console=console)
+    assert (folder / "checkpoint.pt").stat().st_mtime_ns == trained
+    assert json.loads((folder / "metrics.json").read_text()) == row
+    assert {row.name for row in again.rows} == {"rank 1", "BlendMask (FPN-FCOS)"}
 
 
 def test_results_have_the_data_set_s_own_ids_and_other_annotations_are_measured(
