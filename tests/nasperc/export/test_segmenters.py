@@ -17,10 +17,10 @@ from nasperc.data.normalisation import get_normalisation
 from nasperc.data.sample import Meta, Sample
 from nasperc.export.onnx_file import OnnxFormat
 from nasperc.models.backbones.build import BackboneRecipe
-from nasperc.models.instance_segmenter import InstanceSegmenter
+from nasperc.models.instance_segmenter import InstanceSegmenter, PasteInto
 from nasperc.ops.paste_masks import paste
 from nasperc.tasks.detection.final_agreement import FinalAgreement
-from nasperc.tasks.instances.graphs import SegmenterGraphs
+from nasperc.tasks.instances.graphs import FinalSegmenter, SegmenterGraphs
 from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.raw_images import drawn_images
 
@@ -78,3 +78,28 @@ def test_the_file_gives_the_masks_of_the_platform(name: str, pasted: bool, tmp_p
         else:
             np.testing.assert_allclose(masks[image, scores[image] > 0], wanted.masks[:used], atol=1e-4)
         assert not masks[image, scores[image] == 0].any()
+
+
+@pytest.mark.parametrize("paste_into", ["clipped_box", "pooled_box"])
+def test_what_is_exported_pastes_as_the_platform_does(paste_into: PasteInto) -> None:
+    model, size = segmenter("blendmask"), (90, 131)
+    model.paste_into = paste_into
+    images = drawn_images(2, size, 3)
+    with torch.no_grad():
+        boxes, scores, _, pasted = FinalSegmenter(model, TF, pasted=True)(images)
+        plain = FinalSegmenter(model, TF, pasted=False)(images)
+        batch = collate(
+            [Sample(each.to(torch.uint8), Meta(1, Path(), size)) for each in images], TF, model.divisor
+        )
+        found = model.detect(model(batch.images), batch.sizes)
+    # Its own masks lie in the boxes that come with them, which reach out of the image.
+    assert len(plain) == (5 if paste_into == "pooled_box" else 4)
+    if paste_into == "pooled_box":
+        assert (plain[4] < 0).any()
+        assert (boxes >= 0).all()
+    for image, each in enumerate(found):
+        wanted, used = each.rescale(size, size), scores[image] > 0
+        assert isinstance(wanted.masks, torch.Tensor)
+        into = wanted.pooled if wanted.pooled is not None else wanted.boxes
+        expected = paste(wanted.masks, into, size)[: int(used.sum())]
+        assert (pasted[image, used] != expected).float().mean() <= 1e-4
