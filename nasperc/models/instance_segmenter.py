@@ -39,8 +39,8 @@ class InstanceSegmenter(FCOS, ABC):
       the same positives, over the same sums.
     * ``masks_at``: the masks of detections, with ``region`` x ``region`` cells.
 
-    ``paste_into``: what these are pasted into, once boxes are clipped. An instance may have another one than the default,
-    which is detectron2's and AdelaiDet's order.
+    ``paste_into``: what these are pasted into, once boxes are clipped. An instance may have another one than the
+    default, which is detectron2's and AdelaiDet's order.
     """
 
     region: int
