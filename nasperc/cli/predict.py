@@ -25,11 +25,17 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(help="Detectors: lowest score, 0 to 1; 0.3 by default.")
     ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            help="Segmenters: another picture of each image that shows how masks come about (bases)."
+        ),
+    ] = None,
 ) -> None:
     """Detect objects in images: JSON, and a picture with boxes for each. Or segment a folder of frames, in the order
     of their numbers: a label map for each, a strip (frame | labels) and an animation."""
     trained = load_trained(checkpoint)
-    options = PredictOptions(threshold=threshold)
+    options = PredictOptions(threshold=threshold, show=show)
     trained.require_own(options)
     with progress_of(trained.examples) as on_progress:
         done = trained.predict(checkpoint, images, out, options, on_progress)

@@ -43,9 +43,11 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """``threshold``: lowest score that is written and drawn; None: the task's own."""
+    """``threshold``: lowest score that is written and drawn; None: the task's own. ``show``: a view of how the network
+    comes to what it sees, another picture of each image; None: none."""
 
     threshold: float | None = field(default=None, metadata={_SPELLING: "--threshold"})
+    show: str | None = field(default=None, metadata={_SPELLING: "--show"})
 
 
 @dataclass(frozen=True)

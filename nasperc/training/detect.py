@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,40 @@ from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Sample
 from nasperc.data.transforms import Resize
 from nasperc.evaluation.coco_ap import detections_to_coco
-from nasperc.models.detector import Detector
+from nasperc.models.detector import Detector, DetectorOutput
 from nasperc.models.instances import Instances
 from nasperc.ops.paste_masks import paste_to_rle
 
 
+class Detected(NamedTuple):
+    """What a detector makes of a batch: its ``output``, and of each image the detections ``found`` in pixels of the
+    resized image, whose (h, w) without padding is in ``sizes``."""
+
+    output: DetectorOutput
+    found: list[Instances]
+    sizes: list[tuple[int, int]]
+
+
 @torch.no_grad()
+def detect_resized(
+    model: Detector,
+    samples: Sequence[Sample],
+    normalisation: Normalisation,
+    short_side: int,
+    max_long_side: int,
+) -> Detected:
+    """Resize, normalise and pad original images, as one batch, and run a detector on them.
+
+    Args:
+        model, samples, normalisation, short_side, max_long_side: as of :func:`detect`.
+    """
+    resize = Resize(short_side, max_long_side)
+    batch = collate([resize.apply(sample, short_side) for sample in samples], normalisation, model.divisor)
+    device = next(model.parameters()).device
+    output = model(batch.images.to(device))
+    return Detected(output, model.detect(output, batch.sizes), batch.sizes)
+
+
 def detect(
     model: Detector,
     samples: Sequence[Sample],
@@ -32,18 +60,14 @@ def detect(
 
     Args:
         model: in evaluation mode.
-        samples: original images; they are resized, normalised and padded here, as one batch.
+        samples: original images.
         normalisation: the backbone's.
         short_side: of the resized images in pixels.
         max_long_side: bound on their long side.
     """
-    resize = Resize(short_side, max_long_side)
-    batch = collate([resize.apply(sample, short_side) for sample in samples], normalisation, model.divisor)
-    device = next(model.parameters()).device
-    found = model.detect(model(batch.images.to(device)), batch.sizes)
+    _, found, sizes = detect_resized(model, samples, normalisation, short_side, max_long_side)
     return [
-        each.rescale(size, sample.meta.size)
-        for each, size, sample in zip(found, batch.sizes, samples, strict=True)
+        each.rescale(size, sample.meta.size) for each, size, sample in zip(found, sizes, samples, strict=True)
     ]
 
 

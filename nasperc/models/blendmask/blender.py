@@ -68,14 +68,25 @@ class Blender(nn.Module):
 
     def blend(self, regions: Tensor, attentions: Tensor | None) -> Tensor:
         """Equations 4.2 to 4.4: ``regions`` (D, K, R, R) and ``attentions`` (D, K * M * M) to mask logits (D, R, R)."""
+        scores = self.scores(attentions)
+        if self.single:
+            return logit_of_product(regions, scores)[:, 0]
+        return merge(regions, scores)
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one basis, of which the mask is a product of probabilities, see :func:`logit_of_product`."""
+        return self.bases == 1 and self.cells is None
+
+    def scores(self, attentions: Tensor | None) -> Tensor:
+        """Equations 4.2 and 4.3: what regions are multiplied by, (D, K, R, R) or, of the assembler, (K, R, R); of one
+        basis a logit."""
         if self.cells is not None:
-            return merge(regions, self.cells)
+            return self.cells
         assert attentions is not None
         side = self.attention
-        attentions = self._upsample(attentions.view(-1, self.bases, side, side))
-        if self.bases == 1:
-            return logit_of_product(regions, attentions)[:, 0]
-        return merge(regions, attentions.softmax(1))
+        scores = self._upsample(attentions.view(-1, self.bases, side, side))
+        return scores if self.single else scores.softmax(1)
 
     def _upsample(self, attentions: Tensor) -> Tensor:
         """Equation 4.2: (..., M, M) -> (..., R, R)."""

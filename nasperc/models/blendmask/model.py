@@ -36,6 +36,16 @@ class BlendMaskHeadOutput(NamedTuple):
     top: Sequence[Tensor] | None
 
 
+class Blended(NamedTuple):
+    """``regions`` (D, K, R, R): the bases inside of D boxes. ``scores``: what each is multiplied by, of the same shape.
+    ``masks`` (D, R, R): the sum of the products, from logits to 0..1. Of one basis all are in 0..1, and the product is
+    the mask."""
+
+    regions: Tensor
+    scores: Tensor
+    masks: Tensor
+
+
 class BlendMaskLosses(NamedTuple):
     """Scalars, weighted; ``semantic`` is 0 without that loss."""
 
@@ -150,6 +160,16 @@ class BlendMask(InstanceSegmenter):
         return self.recipe.semantic.weight * semantic_loss(
             self.semantic_head(level), targets.semantic, reduce
         )
+
+    def blended_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Blended:
+        """How :meth:`masks_at` makes the masks of the same D objects."""
+        head: BlendMaskHeadOutput = output.head
+        top = None if head.top is None else gather_locations(head.top, image, location)
+        regions = self.blender.crop(head.bases, boxes, image)
+        masks, scores = self.blender.blend(regions, top).sigmoid(), self.blender.scores(top)
+        if self.blender.single:
+            regions, scores = regions.sigmoid(), scores.sigmoid()
+        return Blended(regions, scores.expand_as(regions), masks)
 
     def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
         head: BlendMaskHeadOutput = output.head

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -17,10 +17,11 @@ from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation
 from nasperc.data.sample import Meta, Sample
 from nasperc.errors import InputError
-from nasperc.models.detector import Detector
+from nasperc.models.detector import Detector, DetectorOutput
+from nasperc.models.instances import Instances
 from nasperc.ops.paste_masks import paste_to_rle
 from nasperc.tasks.trained import OnProgress, Prediction, PredictOptions
-from nasperc.training.detect import detect
+from nasperc.training.detect import detect_resized
 from nasperc.training.device import to_device
 from nasperc.training.recipe import TrainingRecipe
 from nasperc.whole_files import write_whole, writing_whole
@@ -52,17 +53,42 @@ THRESHOLD = 0.3
 UPRIGHT = "applied: everything is in pixels of the upright picture"
 
 Label = tuple[float, float, float, float]
+
+
+class Seen(NamedTuple):
+    """What a network, ``model``, made of one image.
+
+    ``picture``: RGB, upright. ``output``: of the network, for this image alone; ``size`` (h, w): of the image in it,
+    without padding. ``found``: what is drawn, best first, its boxes in pixels of that. ``classes``: names by label.
+    """
+
+    model: Detector
+    picture: Image.Image
+    output: DetectorOutput
+    size: tuple[int, int]
+    found: Instances
+    classes: tuple[str, ...]
+
+
+class View(NamedTuple):
+    """Another picture of an image; ``name``: as it is typed."""
+
+    name: str
+    draw: Callable[[Seen], Image.Image]
+
+
 # Draws objects, as they stand in the JSON file, into a picture; with the names of the classes.
 Draw = Callable[[Image.Image, Sequence[dict[str, Any]], Sequence[str]], None]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """``json``: the file written; ``pictures``, ``objects``, ``orientations`` (EXIF's) by image; ``unreadable``: one
-    error each."""
+    """``json``: the file written; ``pictures``, ``views``, ``objects``, ``orientations`` (EXIF's) by image;
+    ``unreadable``: one error each."""
 
     json: Path
     pictures: dict[Path, Path]
+    views: dict[Path, Path]
     objects: dict[Path, list[dict[str, Any]]]
     orientations: dict[Path, int]
     unreadable: list[InputError]
@@ -76,12 +102,14 @@ def show(
     options: PredictOptions,
     on_progress: OnProgress | None = None,
     draw: Draw | None = None,
+    view: View | None = None,
 ) -> Prediction:
     """As :func:`predict_images`, in the words that ``nasperc predict`` prints."""
     threshold = THRESHOLD if options.threshold is None else options.threshold
-    result = predict_images(detector, checkpoint, images, out, threshold, on_progress, draw)
+    result = predict_images(detector, checkpoint, images, out, threshold, on_progress, draw, view)
     lines = [
         f"{image}: {len(result.objects[image])} objects, drawn in {picture}"
+        + (f", {view.name} in {result.views[image]}" if view is not None else "")
         for image, picture in result.pictures.items()
     ]
     others = "Those named above were skipped, the others are done."
@@ -96,8 +124,9 @@ def predict_images(
     threshold: float = THRESHOLD,
     on_progress: OnProgress | None = None,
     draw: Draw | None = None,
+    view: View | None = None,
 ) -> Predictions:
-    """Detect objects in images and write ``detections.json`` and one picture an image into ``out``.
+    """Detect objects in images and write ``detections.json`` and one picture an image, or two, into ``out``.
 
     Pictures are upright, as an EXIF orientation says, and boxes are in their pixels. An image that cannot be read is
     reported in the result; the others are still done.
@@ -110,6 +139,7 @@ def predict_images(
         threshold: lowest score written and drawn, in 0..1.
         on_progress: called with the images done and their number.
         draw: draws the objects into a picture; None: :func:`draw_objects`.
+        view: of the second picture.
 
     Raises:
         InputError: ``threshold`` is outside 0..1.
@@ -123,9 +153,10 @@ def predict_images(
         )
     to_device(detector.model)
     out.mkdir(parents=True, exist_ok=True)
-    result = Predictions(out / RESULTS, {}, {}, {}, [])
+    result = Predictions(out / RESULTS, {}, {}, {}, {}, [])
     rules = upright_rules(detector.images)
-    for number, (file, name) in enumerate(zip(images, _picture_names(images), strict=True)):
+    suffixes = ("",) if view is None else ("", f"-{view.name}")
+    for number, (file, names) in enumerate(zip(images, _picture_names(images, suffixes), strict=True)):
         if on_progress is not None:
             on_progress(number, len(images))
         try:
@@ -135,12 +166,15 @@ def predict_images(
             continue
         result.orientations[file] = read_header(file).orientation
         sample = Sample(pixels, Meta(0, file, (pixels.shape[-2], pixels.shape[-1])))
-        result.objects[file] = _objects(detector, sample, threshold)
         picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        seen = _see(detector, sample, picture, threshold)
+        result.objects[file] = _objects(seen, sample.meta.size)
+        if view is not None:
+            result.views[file] = out / names[1]
+            _save(view.draw(seen), result.views[file])
         (draw or draw_objects)(picture, result.objects[file], detector.classes)
-        result.pictures[file] = out / name
-        with writing_whole(result.pictures[file]) as part:
-            picture.save(part)
+        result.pictures[file] = out / names[0]
+        _save(picture, result.pictures[file])
     content = {
         "checkpoint": str(checkpoint),
         "threshold": threshold,
@@ -150,6 +184,7 @@ def predict_images(
             {
                 "file": str(file),
                 "picture": result.pictures[file].name,
+                **({} if view is None else {"views": {view.name: result.views[file].name}}),
                 "exif_orientation": result.orientations[file],
                 "objects": objects,
             }
@@ -208,39 +243,48 @@ def _overlap(a: Label, b: Label) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _objects(detector: Predicting, sample: Sample, threshold: float) -> list[dict[str, Any]]:
+def _see(detector: Predicting, sample: Sample, picture: Image.Image, threshold: float) -> Seen:
     training = detector.training
-    found = detect(
+    output, (found,), (size,) = detect_resized(
         detector.model, [sample], detector.normalisation, training.test_short_side, training.max_long_side
-    )[0]
+    )
     assert found.scores is not None
-    assert found.labels is not None
-    found = found[found.scores >= threshold]
+    return Seen(detector.model, picture, output, size, found[found.scores >= threshold], detector.classes)
+
+
+def _objects(seen: Seen, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """As they stand in the JSON file, in pixels of the picture, whose (h, w) is ``size``."""
+    found = seen.found.rescale(seen.size, size)
     assert found.scores is not None
     assert found.labels is not None
     objects: list[dict[str, Any]] = [
-        {"class": detector.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        {"class": seen.classes[label], "score": round(score, 4), "box": [round(x, 2) for x in box]}
         for box, score, label in zip(
             found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         )
     ]
     if isinstance(found.masks, Tensor):
-        for each, run_lengths in zip(
-            objects, paste_to_rle(found.masks, found.mask_boxes, sample.meta.size), strict=True
-        ):
+        for each, run_lengths in zip(objects, paste_to_rle(found.masks, found.mask_boxes, size), strict=True):
             each["segmentation"] = run_lengths
     return objects
 
 
-def _picture_names(images: Sequence[Path]) -> list[str]:
-    """One PNG name an image; files of the same stem are numbered."""
-    names: list[str] = []
+def _save(picture: Image.Image, file: Path) -> None:
+    with writing_whole(file) as part:
+        picture.save(part)
+
+
+def _picture_names(images: Sequence[Path], suffixes: Sequence[str]) -> list[list[str]]:
+    """PNG names of each image, one for each of ``suffixes``; where one is taken, all are numbered."""
+    found: list[list[str]] = []
+    taken: set[str] = set()
     for file in images:
-        name, number = f"{file.stem}.png", 2
-        while name in names:
-            name, number = f"{file.stem}-{number}.png", number + 1
-        names.append(name)
-    return names
+        stem, number = file.stem, 2
+        while taken & {f"{stem}{suffix}.png" for suffix in suffixes}:
+            stem, number = f"{file.stem}-{number}", number + 1
+        found.append([f"{stem}{suffix}.png" for suffix in suffixes])
+        taken.update(found[-1])
+    return found
 
 
 def class_colour(label: int, classes: int) -> tuple[int, int, int]:

@@ -18,6 +18,8 @@ from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import PasteInto
 from nasperc.tasks.base import TaskRecipe
+from nasperc.tasks.detection.predict import View
+from nasperc.tasks.instances.draw_bases import draw_bases
 
 
 class InstancesRecipe(TaskRecipe):
@@ -41,14 +43,33 @@ class InstancesRecipe(TaskRecipe):
         """What the chosen model is called."""
         return _MODELS[self.chosen()].title
 
+    def view(self, name: str) -> View:
+        """The view of the chosen model that ``--show`` names.
+
+        Raises:
+            InputError: it has no such one.
+        """
+        views = {view.name: view for view in _MODELS[self.chosen()].views}
+        if name not in views:
+            raise InputError(
+                f"what {self.title()} shows must be one of {', '.join(views)}"
+                if views
+                else f"{self.title()} has nothing more to show",
+                value=name,
+                where="--show",
+                repair="Choose one of them, or leave it out." if views else "Leave it out.",
+            )
+        return views[name]
+
 
 class SegmenterModel(NamedTuple):
     """``title``: what the thesis calls it; ``preset``: of the detection head, with what the model's public code has
-    otherwise; ``make``: the model on the parts of a detector."""
+    otherwise; ``make``: the model on the parts of a detector; ``views``: what ``--show`` may name."""
 
     title: str
     preset: Callable[[FCOSPreset], FCOSPreset]
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
+    views: tuple[View, ...] = ()
 
 
 BLENDMASK = "blendmask"
@@ -58,6 +79,7 @@ _MODELS = {
         "BlendMask",
         blendmask_preset,
         lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
+        (View("bases", draw_bases),),
     )
 }
 MODELS = tuple(_MODELS)

@@ -38,9 +38,13 @@ class TrainedInstances(TrainedDetector):
     """See :class:`Trained`; what a detector has, and masks."""
 
     called: ClassVar[str] = "an instance segmenter"
-    own_options: ClassVar[frozenset[str]] = (TrainedDetector.own_options - {"--dense"}) | {"--paste"}
+    own_options: ClassVar[frozenset[str]] = (TrainedDetector.own_options - {"--dense"}) | {
+        "--paste",
+        "--show",
+    }
 
     model: InstanceSegmenter
+    options: InstancesRecipe
 
     def evaluate(self, data: Path, options: EvaluateOptions, on_progress: OnProgress | None = None) -> Report:
         """COCO's twelve numbers of masks and of boxes, at the image size of the recipe."""
@@ -57,8 +61,10 @@ class TrainedInstances(TrainedDetector):
         options: PredictOptions,
         on_progress: OnProgress | None = None,
     ) -> Prediction:
-        """``detections.json``, with masks as COCO's run lengths, and each image with its masks."""
-        return show(self, checkpoint, inputs, out, options, on_progress, draw_segmented)
+        """``detections.json``, with masks as COCO's run lengths, and each image with its masks; of a view another
+        picture."""
+        view = None if options.show is None else self.options.view(options.show)
+        return show(self, checkpoint, inputs, out, options, on_progress, draw_segmented, view)
 
     def exported(self, options: ExportOptions) -> SegmenterGraphs:
         """One graph: final detections and their masks."""
@@ -93,4 +99,4 @@ def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:
         options = InstancesRecipe.model_validate(content[_SEGMENTER])
         model = build_segmenter(known.recipe, options, known.decoder, len(known.classes), load_weights=False)
     load_weights(model, content, path)
-    return TrainedInstances(**vars(known), model=model.eval())
+    return TrainedInstances(**vars(known), model=model.eval(), options=options)

@@ -274,3 +274,29 @@ def test_the_two_differences_of_the_preset() -> None:
     differences = {"threshold_on": "class_times_centerness", "level_scales": False}
     assert blendmask_preset(PRESETS["adelaidet"]) == PRESETS["adelaidet"].model_copy(update=differences)
     assert blendmask_preset(PRESETS["nas_fcos"]) == PRESETS["nas_fcos"]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"bases": 3},
+        {"bases": 1},
+        {"attention": 1, "merger": "weighted_sum"},
+        {"attention": 2, "bases": 4, "merger": "assembler", "top_interpolation": "nearest"},
+    ],
+)
+def test_how_masks_come_about_is_how_they_are_made(choices: dict[str, object]) -> None:
+    recipe = BlendMaskRecipe.model_validate({**SMALL.model_dump(), **choices})
+    model = build(recipe).eval()
+    boxes, image = torch.tensor([[4.0, 8.0, 60.0, 90.0], [-9.0, 3.0, 30.0, 20.0]]), torch.tensor([1, 0])
+    location = torch.tensor([5, 280])
+    with torch.no_grad():
+        output = model(images())
+        blended = model.blended_at(output, boxes, image, location)
+        masks = model.masks_at(output, boxes, image, location)
+    assert blended.regions.shape == blended.scores.shape == (2, recipe.bases, 8, 8)
+    torch.testing.assert_close(blended.masks, masks)
+    added = (blended.regions * blended.scores).sum(1)
+    torch.testing.assert_close(added if recipe.bases == 1 else added.sigmoid(), masks)
+    if recipe.bases > 1:
+        torch.testing.assert_close(blended.scores.sum(1), torch.ones(2, 8, 8))

@@ -8,6 +8,7 @@ from nasperc.assembly.detector import Baseline
 from nasperc.errors import InputError
 from nasperc.tasks.detection.predict import _place, draw_objects, predict_images
 from nasperc.tasks.detection.trained import describe, load_detector
+from nasperc.tasks.trained import PredictOptions
 from nasperc.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -84,6 +85,11 @@ def test_a_threshold_of_one_draws_nothing(tmp_path, checkpoint):
 def test_bad_threshold(tmp_path, checkpoint):
     with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
         predict_images(load_detector(checkpoint), checkpoint, [], tmp_path / "out", threshold=1.5)
+
+
+def test_a_detector_has_no_view(checkpoint):
+    with pytest.raises(InputError, match="--show is not for a detector, but got bases"):
+        load_detector(checkpoint).require_own(PredictOptions(show="bases"))
 
 
 @pytest.mark.parametrize("box", [[0, 0, 100, 80], [80, 60, 100, 80], [10, 0, 30, 5], [-5, -5, 3, 3]])
