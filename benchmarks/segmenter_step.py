@@ -14,7 +14,7 @@ from nasperc.data.object_masks import ObjectMasks
 from nasperc.data.sample import Meta, Sample
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.instance_segmenter import InstanceSegmenter
-from nasperc.training.detection_losses import detection_losses
+from nasperc.training.detection import detection_losses
 
 OBJECTS, POINTS, STEP_IMAGES = 8, 32, 2
 

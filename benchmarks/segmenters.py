@@ -3,7 +3,7 @@
 Whole inference of one image (network, decoding, suppression, masks; pasting apart) at 1, 10 and 100 objects; beside it
 the same detector with Mask R-CNN's mask head, and BlendMask with its top layer computed everywhere, as its public code
 does. Then a step of training on two smaller images (``--step-size``: of the full size it takes half a minute), and what
-of it is the making of mask targets.
+of it is the making of mask targets. A model of the task ``instances`` is measured as soon as there is one.
 
 Weights are random and find nothing. So the head computes all that it does, and is then taken to have predicted boxes of
 COCO's sizes at every location, with so many candidates that suppression gets as many of each level as the preset lets
@@ -173,10 +173,28 @@ def cases(names: list[str], backbone: str, image: Size) -> dict[str, dict[int, C
         model = build(name, backbone).eval()
         model.head = PlantedHead(model.head, image)
         found[name] = {count: Case(model, image, count, PARTS.get(name)) for count in COUNTS}
-        if getattr(model, "top_layer", None) is not None:
-            dense = build(name, backbone).eval()
-            dense.head, dense.top_layer = model.head, Everywhere(dense.top_layer)  # type: ignore[arg-type]
+        if (dense := everywhere(name, backbone)) is not None:
+            dense.eval().head = model.head
             found[f"{name}, {EVERYWHERE}"] = {MOST: Case(dense, image, MOST, None)}
+    return found
+
+
+def everywhere(name: str, backbone: str) -> InstanceSegmenter | None:
+    """The same model with a top layer whose maps are all computed; None where it has no top layer."""
+    model = build(name, backbone)
+    if getattr(model, "top_layer", None) is None:
+        return None
+    model.top_layer = Everywhere(model.top_layer)  # type: ignore[arg-type]
+    return model
+
+
+def training(names: list[str], backbone: str, size: Size) -> dict[str, Step]:
+    """By model."""
+    found = {}
+    for name in names:
+        found[name] = Step(build(name, backbone), size)
+        if (dense := everywhere(name, backbone)) is not None:
+            found[f"{name}, {EVERYWHERE}"] = Step(dense, size)
     return found
 
 
@@ -224,7 +242,7 @@ def main() -> None:
     names = arguments.model or list(MODELS)
     torch.manual_seed(0)
     inference = cases(names, arguments.backbone, arguments.size)
-    steps = {name: Step(build(name, arguments.backbone), arguments.step_size) for name in names}
+    steps = training(names, arguments.backbone, arguments.step_size)
     runs = {_row(name, count): case.run for name, by in inference.items() for count, case in by.items()}
     times = measure({**runs, **{name: step.run for name, step in steps.items()}}, arguments.rounds)
     bounds = [bound for name in names for bound in verdicts(name, times, inference[name], steps[name])]
@@ -241,7 +259,7 @@ def main() -> None:
         return
     console = Console(width=110)
     console.print(_inference_table(arguments, inference, times))
-    console.print(_step_table(arguments, names, times))
+    console.print(_step_table(arguments, list(steps), times))
     for bound in bounds:
         verdict = "held" if bound.held else "missed"
         if arguments.size != IMAGE:
@@ -322,7 +340,7 @@ def _inference_table(
 def _step_table(arguments: argparse.Namespace, names: list[str], times: Times) -> Table:
     height, width = arguments.step_size
     title = f"A step of training, {arguments.backbone}, {STEP_IMAGES} images of {height} x {width}, ms"
-    table = Table("model", title=title)
+    table = Table("model", title=title, min_width=80)
     for column in ("step", "mask targets", "share"):
         table.add_column(column, justify="right")
     for name in names:

@@ -139,7 +139,8 @@ def test_what_it_says(run):
     inference = [f"blendmask, {count} objects" for count in (1, 4)]
     peer = [f"{MASK_RCNN}, {count} objects" for count in (1, 4)]
     everywhere = f"blendmask, {EVERYWHERE}, 4 objects"
-    assert said["ms"].keys() == {*inference, *peer, everywhere, "blendmask"}
+    trained = {"blendmask", f"blendmask, {EVERYWHERE}"}
+    assert said["ms"].keys() == {*inference, *peer, everywhere, *trained}
     assert all(len(values) == 1 for row in said["ms"].values() for values in row.values())
     names = [bound["name"].removeprefix("blendmask: ") for bound in said["bounds"]]
     assert names == [

@@ -83,9 +83,11 @@ class CocoTables(Presentation):
             values = (f"{row.figures[figure]:.1f}" if figure in row.figures else "" for figure in columns)
             body.append([_printed_name(row, printed.own), *values])
         title = f"{self.heading} on {reported_on}, above what the thesis prints for COCO: {printed.about}"
-        notes = [row.note for row in printed.rows if row.note is not None and row.name == printed.own]
+        for row in printed.rows:
+            if row.name == printed.own and row.note is not None:
+                title += f" (of this recipe's row: {row.note})"
         header = ["row", *(heading for _, heading in columns.values())]
-        return TableText("; ".join([title, *notes]), header, body)
+        return TableText(title, header, body)
 
     def measured(self, values: Any) -> dict[str, Any] | None:
         try:
