@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,9 @@ class Blends(Protocol):
     def crop(self, bases: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
         """The bases (N, K, H / s, W / s) inside of O ``boxes`` (O, 4) of images ``image_index`` (O,): (O, K', R, R)."""
 
-    def blend(self, regions: Tensor, top: Tensor | None, index: Tensor | None = None) -> Tensor:
-        """Mask logits (D, R, R) of what :meth:`crop` gave and ``top`` (D, C); ``index`` (D,): which region each is of,
-        None: one after the other."""
+    def blend(self, regions: Tensor, top: Any, index: Tensor | None = None) -> Tensor:
+        """Mask logits (D, R, R) of what :meth:`crop` gave and of ``top`` (D, C), None where nothing is predicted.
+        ``index`` (D,): which region each is of; None: one after the other."""
 
 
 class BasisSegmenter(InstanceSegmenter, ABC):
