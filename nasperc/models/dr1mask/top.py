@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from nasperc.models.dr1mask.dr1_conv import Context
 from nasperc.models.dr1mask.recipe import DR1MaskRecipe
 from nasperc.models.features import Head, HeadOutput
+from nasperc.models.gather import ConvMaps
+from nasperc.ops.patch_conv import PatchConv2d
 
 
 class TopLayer(nn.Module):
     """``forward(neck levels, head output) -> (contexts, embeddings)``, each by level (equation 5.5).
 
-    One 3x3 convolution for all levels, kept as the two parts of its outputs, since they may stand on different maps and
-    the basis reads the contexts at every place, the embeddings are read where an object is.
+    One 3x3 convolution for all levels, in two parts: its contexts may stand on other maps, and the basis reads them at
+    every place, while embeddings are computed where an object is looked for.
 
     Args:
         head: the detection head.
@@ -29,14 +31,16 @@ class TopLayer(nn.Module):
         if recipe.context_channels:
             channels = head.levels[0].channels if self.context_on == "neck" else head.out_channels
             # Factors start near 1: five levels of factors near 0 would multiply the basis away.
-            self.context = _convolution(channels, recipe.context_channels, bias=1.0)
-        self.embedding = _convolution(head.out_channels, recipe.embedding_channels, bias=0.0)
+            self.context = nn.Conv2d(channels, recipe.context_channels, 3, padding=1)
+            _initialise(self.context, bias=1.0)
+        self.embedding = PatchConv2d(head.out_channels, recipe.embedding_channels, 3)
+        _initialise(self.embedding, bias=0.0)
 
-    def forward(self, neck: Sequence[Tensor], output: HeadOutput) -> tuple[list[Context], Sequence[Tensor]]:
+    def forward(self, neck: Sequence[Tensor], output: HeadOutput) -> tuple[list[Context], ConvMaps]:
         """``neck``: the levels that the head looks at, (N, C, H, W). The embeddings: (N, E, H, W)."""
         places = {"neck": neck, "cls_tower": output.cls_tower, "box_tower": output.box_tower}
         contexts = [self._context(level) for level in places[self.context_on]]
-        return contexts, [self.embedding(tower) for tower in output.box_tower]
+        return contexts, ConvMaps(output.box_tower, self.embedding)
 
     def _context(self, level: Tensor) -> Context:
         if self.context is None:
@@ -47,8 +51,6 @@ class TopLayer(nn.Module):
         return Context(context, None) if self.factors == "A" else Context(None, context)
 
 
-def _convolution(in_channels: int, out_channels: int, bias: float) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+def _initialise(conv: nn.Conv2d, bias: float) -> None:
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.constant_(conv.bias, bias)  # type: ignore[arg-type]
-    return conv

@@ -30,7 +30,7 @@ from nasperc.models.reduction import Reduce, reduce_alone
 
 class BasisHeadOutput(NamedTuple):
     """``detection``: of the FCOS head. ``bases`` (N, K, H / s, W / s). ``top``: what is predicted of the object at each
-    location, by level, (N, C, H, W); None where nothing is."""
+    location, by level, (N, C, H, W), of which only what is looked at is computed; None where nothing is."""
 
     detection: HeadOutput
     bases: Tensor

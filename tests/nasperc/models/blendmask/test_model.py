@@ -151,6 +151,43 @@ def test_each_detection_is_blended_by_the_attentions_at_its_location() -> None:
             torch.testing.assert_close(mask, alone[0].sigmoid())
 
 
+def computed_maps(model: BlendMask, computed: list[tuple[int, ...]]) -> None:
+    """From now on ``computed`` knows the shape of all that the top layer computes."""
+    assert model.top_layer is not None
+    model.top_layer.conv.register_forward_hook(lambda *call: computed.append(tuple(call[2].shape)))
+
+
+def test_attentions_are_computed_where_an_object_is_and_nowhere_else() -> None:
+    model, computed = confident(build()), []
+    computed_maps(model, computed)
+    targets = targets_of(model, OBJECTS, OBJECTS[1:3])
+    output = model(images())
+    assert computed == []
+    model.losses(output, targets)  # type: ignore[arg-type]
+    positives = int((targets.detection.labels >= 0).sum())  # type: ignore[attr-defined]
+    assert computed == [(positives, SMALL.top_channels)]
+    computed.clear()
+    found = model.detect(output, [(SIZE, SIZE)] * 2)
+    assert computed == [(sum(map(len, found)), SMALL.top_channels)]
+
+
+def test_losses_and_gradients_are_those_of_maps_that_are_computed_everywhere() -> None:
+    gradients, values = [], []
+    for everywhere in (False, True):
+        model = build()
+        output = model(images())
+        if everywhere:
+            output = output._replace(head=output.head._replace(top=list(output.head.top)))
+        losses = model.losses(output, targets_of(model, OBJECTS, OBJECTS[1:3]))  # type: ignore[arg-type]
+        losses.total().backward()
+        values.append(losses)
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(*values)
+    here, dense = gradients
+    for name, gradient in here.items():
+        torch.testing.assert_close(gradient, dense[name], rtol=1e-3, atol=1e-5)
+
+
 def test_detections_are_those_of_the_detector_alone() -> None:
     model = confident(build()).eval()
     with torch.no_grad():
