@@ -16,7 +16,7 @@ from nasperc.tasks.detection.evaluate import found_on
 from nasperc.tasks.detection.predict import show
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
-from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.models import MODELS, InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.presentation import TableText
 from nasperc.tasks.trained import (
@@ -80,7 +80,9 @@ def describe_segmenter(
         options: the recipe's section ``task``.
     """
     values = describe(recipe, decoder, space)
-    return {**values, "task": options.chosen(), _SEGMENTER: options.model_dump(mode="json")}
+    # Without the sections of the other models: what a training is continued by does not change with each new one.
+    own = options.model_dump(mode="json", exclude=set(MODELS) - {options.chosen()})
+    return {**values, "task": options.chosen(), _SEGMENTER: own}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:

@@ -46,6 +46,8 @@ def test_a_found_decoder_becomes_a_segmenter(
     assert {"ap", "per_class", BOXES} <= row["metrics"]["val"].keys()
     header = (folder / "rank01" / "log.csv").read_text().splitlines()[0]
     assert header == "iteration,classification,box,centerness,mask,semantic"
+    content = torch.load(checkpoint, weights_only=True)
+    assert set(content["segmenter"]) & set(MODELS) == {content["task"]}
     trained = load_trained(checkpoint)
     assert isinstance(trained, TrainedInstances)
     assert trained.searched is not None
