@@ -13,6 +13,8 @@ from nasperc.errors import InputError
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
+from nasperc.models.dr1mask.model import DR1Mask
+from nasperc.models.dr1mask.recipe import DR1MaskRecipe
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
@@ -24,7 +26,7 @@ from nasperc.tasks.instances.draw_bases import draw_bases
 
 class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
-    detector; ``blendmask``: see :class:`BlendMaskRecipe`.
+    detector; ``blendmask``, ``dr1mask``: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`.
 
     ``paste_into``: a mask is pooled with the box as it is predicted, and pasted into that box when it is scaled and
     clipped ("clipped_box", detectron2's order, which squeezes the mask of an object that leaves the image), or into the
@@ -34,6 +36,7 @@ class InstancesRecipe(TaskRecipe):
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
     paste_into: PasteInto = "clipped_box"
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
+    dr1mask: DR1MaskRecipe = DR1MaskRecipe()
 
     def chosen(self) -> str:
         """Of :data:`MODELS`."""
@@ -80,7 +83,13 @@ _MODELS = {
         blendmask_preset,
         lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
         (View("bases", draw_bases),),
-    )
+    ),
+    # 5.5.1: "all hyperparameters are set to be the same with BlendMask".
+    "dr1mask": SegmenterModel(
+        "DR1Mask",
+        blendmask_preset,
+        lambda of, options: DR1Mask(of.backbone, of.neck, of.head, options.dr1mask),
+    ),
 }
 MODELS = tuple(_MODELS)
 
