@@ -1,9 +1,13 @@
-"""The tests of several rooms share small data sets, what a search found on them, and checkpoints for videos."""
+"""The tests of several rooms share small data sets, what a search found on them, checkpoints for videos, and what the
+exporters make of a function."""
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from nasperc.data.formats import open_dataset, open_video
 from nasperc.data.synthetic import write_synthetic
@@ -70,3 +74,36 @@ def top10(tmp_path, recipe, train_split):
         widths={"fpn": 64, "head": 64},
         rewards=(-1.0, -2.0),
     )
+
+
+class _Module(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments):
+        return self.function(*arguments)
+
+
+@pytest.fixture
+def exported(caplog):
+    """``exported(function, arguments, dynamic_shapes)``: what torch.export and onnxruntime make of it, by name."""
+    caplog.set_level("ERROR", "torch.onnx")
+
+    def export(function, arguments, dynamic_shapes):
+        onnxruntime = pytest.importorskip("onnxruntime")
+        module, shapes = _Module(function).eval(), (tuple(dynamic_shapes),)
+        program = torch.export.export(module, arguments, dynamic_shapes=shapes)
+        model = torch.onnx.export(program, dynamo=True, opset_version=19, verbose=False)
+        file = io.BytesIO()
+        model.save(file)
+        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+
+        def by_onnxruntime(*arguments):
+            (out,) = session.run(None, {n: a.numpy() for n, a in zip(names, arguments, strict=True)})
+            return torch.from_numpy(out)
+
+        return {"torch.export": program.module(), "onnxruntime": by_onnxruntime}
+
+    return export

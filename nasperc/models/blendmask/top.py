@@ -1,16 +1,19 @@
-"""The top layer: attentions predicted at every location of the detection head (thesis 4.3.1)."""
+"""The top layer: attentions predicted at the locations of the detection head (thesis 4.3.1)."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from nasperc.errors import InputError
 from nasperc.models.blendmask.recipe import TopLayerPlace
 from nasperc.models.features import Head, HeadOutput
+from nasperc.models.gather import ConvMaps
+from nasperc.ops.patch_conv import PatchConv2d
 
 
 class TopLayer(nn.Module):
-    """``forward(head output) -> list by level of (N, channels, H, W)``: one 3x3 convolution for all levels.
+    """``forward(head output) -> maps by level of (N, channels, H, W)``: one 3x3 convolution for all levels, computed
+    where the maps are looked at.
 
     Args:
         head: the detection head.
@@ -32,10 +35,9 @@ class TopLayer(nn.Module):
                 "set decoder.merged_tower to true.",
             )
         self.on_cls_tower = place == "cls_tower"
-        self.conv = nn.Conv2d(head.out_channels, channels, 3, padding=1)
+        self.conv = PatchConv2d(head.out_channels, channels, 3)
         nn.init.normal_(self.conv.weight, std=0.01)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
-    def forward(self, output: HeadOutput) -> list[Tensor]:
-        towers = output.cls_tower if self.on_cls_tower else output.box_tower
-        return [self.conv(tower) for tower in towers]
+    def forward(self, output: HeadOutput) -> ConvMaps:
+        return ConvMaps(output.cls_tower if self.on_cls_tower else output.box_tower, self.conv)

@@ -13,6 +13,8 @@ from nasperc.errors import InputError
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
+from nasperc.models.dr1mask.model import DR1Mask
+from nasperc.models.dr1mask.recipe import DR1MaskRecipe
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
@@ -21,11 +23,12 @@ from nasperc.tasks.base import TaskRecipe
 
 class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
-    detector; ``blendmask``: see :class:`BlendMaskRecipe`."""
+    detector; ``blendmask``, ``dr1mask``: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`."""
 
     preset: str = "adelaidet"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
+    dr1mask: DR1MaskRecipe = DR1MaskRecipe()
 
     def chosen(self) -> str:
         """Of :data:`MODELS`."""
@@ -45,7 +48,11 @@ BLENDMASK = "blendmask"
 _MODELS = {
     BLENDMASK: SegmenterModel(
         blendmask_preset, lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask)
-    )
+    ),
+    # 5.5.1: "all hyperparameters are set to be the same with BlendMask".
+    "dr1mask": SegmenterModel(
+        blendmask_preset, lambda of, options: DR1Mask(of.backbone, of.neck, of.head, options.dr1mask)
+    ),
 }
 MODELS = tuple(_MODELS)
 

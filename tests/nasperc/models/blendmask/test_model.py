@@ -13,14 +13,15 @@ from nasperc.assembly.detector import Baseline, Decoder, Searched, build_decoder
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.blendmask.deeplab_bottom import DeepLabBottomRecipe
-from nasperc.models.blendmask.model import BlendMask, BlendMaskHeadOutput
+from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.models.blendmask.semantic_head import SemanticRecipe
 from nasperc.models.fcos.decode import decode
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
+from nasperc.models.masks.basis_segmenter import BasisHeadOutput
+from nasperc.models.masks.semantic_head import SemanticRecipe
 from nasperc.models.targets import flatten_levels
 from search_spaces.base import Architecture
 from search_spaces.fcos_decoder import FcosDecoder
@@ -51,7 +52,7 @@ def targets_of(model: BlendMask, *objects: Tensor) -> object:
     return model.stack([model.targets(annotations(boxes), sizes, SIZE_SCALE) for boxes in objects])
 
 
-def slow_mask_loss(model: BlendMask, head: BlendMaskHeadOutput, objects: list[Tensor], count: int) -> float:
+def slow_mask_loss(model: BlendMask, head: BasisHeadOutput, objects: list[Tensor], count: int) -> float:
     """One positive location after the other, each by itself; of an image the ``count`` with the largest weights."""
     sizes = [(SIZE // stride, SIZE // stride) for stride in model.strides]
     total, weights = 0.0, 0.0
@@ -92,7 +93,8 @@ def test_the_losses_of_the_detector_are_those_of_fcos() -> None:
     output = model(images())
     targets = targets_of(model, OBJECTS, OBJECTS[:0])
     losses = model.losses(output, targets)  # type: ignore[arg-type]
-    from_fcos = super(BlendMask, model).losses(
+    from_fcos = FCOS.losses(
+        model,
         output._replace(head=output.head.detection),
         targets.detection,  # type: ignore[attr-defined]
     )
@@ -147,6 +149,43 @@ def test_each_detection_is_blended_by_the_attentions_at_its_location() -> None:
             top = tops[image, location]
             alone = model.blender(output.head.bases, box[None], torch.tensor([image]), top[None])
             torch.testing.assert_close(mask, alone[0].sigmoid())
+
+
+def computed_maps(model: BlendMask, computed: list[tuple[int, ...]]) -> None:
+    """From now on ``computed`` knows the shape of all that the top layer computes."""
+    assert model.top_layer is not None
+    model.top_layer.conv.register_forward_hook(lambda *call: computed.append(tuple(call[2].shape)))
+
+
+def test_attentions_are_computed_where_an_object_is_and_nowhere_else() -> None:
+    model, computed = confident(build()), []
+    computed_maps(model, computed)
+    targets = targets_of(model, OBJECTS, OBJECTS[1:3])
+    output = model(images())
+    assert computed == []
+    model.losses(output, targets)  # type: ignore[arg-type]
+    positives = int((targets.detection.labels >= 0).sum())  # type: ignore[attr-defined]
+    assert computed == [(positives, SMALL.top_channels)]
+    computed.clear()
+    found = model.detect(output, [(SIZE, SIZE)] * 2)
+    assert computed == [(sum(map(len, found)), SMALL.top_channels)]
+
+
+def test_losses_and_gradients_are_those_of_maps_that_are_computed_everywhere() -> None:
+    gradients, values = [], []
+    for everywhere in (False, True):
+        model = build()
+        output = model(images())
+        if everywhere:
+            output = output._replace(head=output.head._replace(top=list(output.head.top)))
+        losses = model.losses(output, targets_of(model, OBJECTS, OBJECTS[1:3]))  # type: ignore[arg-type]
+        losses.total().backward()
+        values.append(losses)
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(*values)
+    here, dense = gradients
+    for name, gradient in here.items():
+        torch.testing.assert_close(gradient, dense[name], rtol=1e-3, atol=1e-5)
 
 
 def test_detections_are_those_of_the_detector_alone() -> None:

@@ -17,6 +17,7 @@ from nasperc.data.formats import open_dataset
 from nasperc.errors import InputError
 from nasperc.evaluation.cost import measure_cost
 from nasperc.fulltrain.run import fulltrain
+from nasperc.tasks.instances.models import MODELS
 from nasperc.tasks.instances.tables import BOXES, MaskTables, mask_metrics
 from nasperc.tasks.instances.trained import TrainedInstances
 from nasperc.tasks.lookup import load_trained
@@ -29,12 +30,14 @@ def console() -> Console:
 
 
 @pytest.fixture
-def folder(top10: Path, console: Console) -> Path:
-    """Of the results."""
-    fulltrain(top10, top=1, task="blendmask", overrides=[{"baselines": []}], console=console)
-    return top10.parent / "fulltrain-blendmask"
+def folder(request: pytest.FixtureRequest, top10: Path, console: Console) -> Path:
+    """Of the results, of BlendMask where a test does not say what of."""
+    model = getattr(request, "param", "blendmask")
+    fulltrain(top10, top=1, task=model, overrides=[{"baselines": []}], console=console)
+    return top10.parent / f"fulltrain-{model}"
 
 
+@pytest.mark.parametrize("folder", MODELS, indirect=True)
 def test_a_found_decoder_becomes_a_segmenter(
     folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
