@@ -64,9 +64,7 @@ def roi_pred_offsets(
     return torch.stack((rows, columns), 3).reshape(n, 2 * side * side, height, width)
 
 
-def _offsets(
-    back: Tensor, on: Tensor, size: int, axis: int, side: int, step: int, cell: float
-) -> Tensor:
+def _offsets(back: Tensor, on: Tensor, size: int, axis: int, side: int, step: int, cell: float) -> Tensor:
     """Along an axis, (N, k, H, W): ``back`` and ``on`` (N, H, W) are the distances to the two edges."""
     count = back.shape[1 + axis]
     middle = torch.arange(count, device=back.device, dtype=back.dtype) * step

@@ -114,6 +114,7 @@ def detection_plan(
         },
         frozen=frozen,
         dataset=dataset,
+        on_progress=model.on_progress if isinstance(model, Detector) else None,
     )
 
 

@@ -18,17 +18,25 @@ from nasperc.models.dr1mask.recipe import DR1MaskRecipe
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
+from nasperc.models.smalmask.model import SmalMask
+from nasperc.models.smalmask.preset import smalmask_preset
+from nasperc.models.smalmask.recipe import SmalMaskRecipe
+from nasperc.models.smalmask2.model import SmalMask2
+from nasperc.models.smalmask2.recipe import SmalMask2Recipe
 from nasperc.tasks.base import TaskRecipe
 
 
 class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
-    detector; ``blendmask``, ``dr1mask``: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`."""
+    detector; of the models: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`, :class:`SmalMaskRecipe`,
+    :class:`SmalMask2Recipe`."""
 
     preset: str = "adelaidet"
     preset_overrides: dict[str, Any] = Field(default_factory=dict)
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
     dr1mask: DR1MaskRecipe = DR1MaskRecipe()
+    smalmask: SmalMaskRecipe = SmalMaskRecipe()
+    smalmask2: SmalMask2Recipe = SmalMask2Recipe()
 
     def chosen(self) -> str:
         """Of :data:`MODELS`."""
@@ -39,7 +47,7 @@ class SegmenterModel(NamedTuple):
     """``preset``: of the detection head, with what the model's public code has otherwise; ``make``: the model on the
     parts of a detector."""
 
-    preset: Callable[[FCOSPreset], FCOSPreset]
+    preset: Callable[[FCOSPreset, InstancesRecipe], FCOSPreset]
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
 
 
@@ -47,11 +55,22 @@ BLENDMASK = "blendmask"
 
 _MODELS = {
     BLENDMASK: SegmenterModel(
-        blendmask_preset, lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask)
+        lambda preset, _: blendmask_preset(preset),
+        lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
     ),
     # 5.5.1: "all hyperparameters are set to be the same with BlendMask".
     "dr1mask": SegmenterModel(
-        blendmask_preset, lambda of, options: DR1Mask(of.backbone, of.neck, of.head, options.dr1mask)
+        lambda preset, _: blendmask_preset(preset),
+        lambda of, options: DR1Mask(of.backbone, of.neck, of.head, options.dr1mask),
+    ),
+    # 3.5: "all hyper-parameters are set to be the same with FCOS".
+    "smalmask": SegmenterModel(
+        lambda preset, options: smalmask_preset(preset, options.smalmask),
+        lambda of, options: SmalMask(of.backbone, of.neck, of.head, options.smalmask),
+    ),
+    "smalmask2": SegmenterModel(
+        lambda preset, _: preset,
+        lambda of, options: SmalMask2(of.backbone, of.neck, of.head, options.smalmask2),
     ),
 }
 MODELS = tuple(_MODELS)
@@ -86,7 +105,7 @@ def build_segmenter(
         )
     chosen = _MODELS[options.chosen()]
     # What was typed comes last.
-    keys = {**chosen.preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
+    keys = {**chosen.preset(get_preset(options.preset), options).model_dump(), **options.preset_overrides}
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
     detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)
