@@ -32,8 +32,10 @@ def at_border(position: Tensor, size: Tensor | int) -> Tensor:
     """RoIAlign's rule for positions in cells along an axis of ``size`` cells, as positions at which zeros are read
     outside: a position up to -1 or ``size`` becomes that of the outermost cell."""
     inside = (position >= -1) & (position <= size)
-    last = torch.as_tensor(size, device=position.device).to(position.dtype) - 1
-    return torch.where(inside, torch.minimum(position.clamp(min=0), last), _OUTSIDE)
+    # An exporter follows: a size that became a tensor would stay what it is.
+    last = size - 1
+    upper = last.to(position.dtype) if isinstance(last, Tensor) else position.new_full((), last)
+    return torch.where(inside, torch.minimum(position.clamp(min=0), upper), _OUTSIDE)
 
 
 def roi_pred_offsets(
