@@ -6,6 +6,7 @@ Legend used in shapes: N images, C channels, Q objects, T points of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -32,13 +33,11 @@ def cells_of(location: Tensor, sizes: Sequence[Size]) -> Cells:
 
     An exporter follows: sizes may be symbols.
     """
-    starts = [0]
-    for height, width in sizes[:-1]:
-        starts.append(starts[-1] + height * width)
+    starts = _starts(sizes)
     level = torch.zeros_like(location)
     for start in starts[1:]:
         level = level + (location >= start)
-    width = of_levels(level, [width for _, width in sizes])
+    width = of_levels(level, [size[1] for size in sizes])
     place = location - of_levels(level, starts)
     return Cells(level, torch.div(place, width, rounding_mode="floor"), place % width)
 
@@ -49,6 +48,11 @@ def of_levels(level: Tensor, values: Sequence[int] | Sequence[float]) -> Tensor:
     for number, value in enumerate(values[1:], start=1):
         found = torch.where(level == number, value, found)
     return found
+
+
+def _starts(sizes: Sequence[Size]) -> list[int]:
+    """How many locations come before each level."""
+    return [0, *accumulate(height * width for height, width in sizes[:-1])]
 
 
 def sample_levels(
@@ -70,12 +74,9 @@ def sample_levels(
     exact = torch.promote_types(rows.dtype, torch.float32)
     table = rows.reshape(images * places, channels).to(exact)
     sizes = [(map_.shape[-2], map_.shape[-1]) for map_ in levels]
-    starts = [0]
-    for map_height, map_width in sizes[:-1]:
-        starts.append(starts[-1] + map_height * map_width)
     height, width, start = (
         of_levels(level, each)[:, None, None]
-        for each in ([size[0] for size in sizes], [size[1] for size in sizes], starts)
+        for each in ([size[0] for size in sizes], [size[1] for size in sizes], _starts(sizes))
     )
     y, x = y.to(exact), x.to(exact)
     # Detached, since the steps of a floor have no gradient. What is far outside stays near enough for an integer.

@@ -61,8 +61,8 @@ def test_a_found_decoder_becomes_a_segmenter(
         assert coco_mask.decode(each["segmentation"]).shape == size
     with pytest.raises(InputError, match="sequence"):
         trained.require_own(EvaluateOptions(sequence_length=3))
-    with pytest.raises(InputError, match="with-nms"):
-        trained.require_own(ExportOptions(with_nms=True))
+    with pytest.raises(InputError, match="dense"):
+        trained.require_own(ExportOptions(dense=True))
 
 
 def test_results_have_the_data_set_s_own_ids_and_other_annotations_are_measured(
