@@ -2,7 +2,7 @@
 
     python experiments/overfit.py --data DIR --weights FILE [--recipe overfit_blendmask] [--out DIR]
 
-DIR is a COCO or VOC data set (with masks for BlendMask and DR1Mask), FILE MobileNetV2 weights. What is wrong in
+DIR is a COCO or VOC data set (with masks for instance segmenters), FILE MobileNetV2 weights. What is wrong in
 targets, losses, decoding or evaluation shows here as a bound that is missed on the very images trained on:
 AP50 >= 0.95, and AP >= 0.75 of FCOS's boxes, AP >= 0.80 of the masks.
 """

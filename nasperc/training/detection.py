@@ -115,6 +115,7 @@ def detection_plan(
         },
         frozen=frozen,
         dataset=dataset,
+        on_progress=model.on_progress if isinstance(model, Detector) else None,
     )
 
 

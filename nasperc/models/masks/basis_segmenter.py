@@ -61,6 +61,9 @@ class Blends(Protocol):
         """Mask logits (D, R, R) of what :meth:`crop` gave and of ``top`` (D, C), None where nothing is predicted.
         ``index`` (D,): which region each is of; None: one after the other."""
 
+    def __call__(self, bases: Tensor, boxes: Tensor, image_index: Tensor, top: Any) -> Tensor:
+        """Both, one region an object: mask logits (D, R, R)."""
+
 
 class BasisSegmenter(InstanceSegmenter, ABC):
     """Targets, losses and masks of BlendMask and DR1Mask.
@@ -136,8 +139,7 @@ class BasisSegmenter(InstanceSegmenter, ABC):
 
     def masks_at(self, output: DetectorOutput, boxes: Tensor, image: Tensor, location: Tensor) -> Tensor:
         head: BasisHeadOutput = output.head
-        regions = self.blender.crop(head.bases, boxes, image)
-        return self.blender.blend(regions, top_at(head, image, location)).sigmoid()
+        return self.blender(head.bases, boxes, image, top_at(head, image, location)).sigmoid()
 
     def _masks_of_owners(
         self, positives: Positives, head: BasisHeadOutput, targets: MaskTargets

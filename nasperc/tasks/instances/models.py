@@ -19,6 +19,11 @@ from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import FCOSPreset, get_preset
 from nasperc.models.instance_segmenter import InstanceSegmenter
 from nasperc.models.instances import PasteInto
+from nasperc.models.smalmask.model import SmalMask
+from nasperc.models.smalmask.preset import smalmask_preset
+from nasperc.models.smalmask.recipe import SmalMaskRecipe
+from nasperc.models.smalmask2.model import SmalMask2
+from nasperc.models.smalmask2.recipe import SmalMask2Recipe
 from nasperc.tasks.base import TaskRecipe
 from nasperc.tasks.detection.predict import View
 from nasperc.tasks.instances.draw_bases import draw_bases
@@ -26,7 +31,8 @@ from nasperc.tasks.instances.draw_bases import draw_bases
 
 class InstancesRecipe(TaskRecipe):
     """``preset``, ``preset_overrides``: of the detection head, in place of the search's, which is rewarded as a
-    detector; ``blendmask``, ``dr1mask``: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`.
+    detector; of the models: see :class:`BlendMaskRecipe`, :class:`DR1MaskRecipe`, :class:`SmalMaskRecipe`,
+    :class:`SmalMask2Recipe`.
 
     ``paste_into``: a mask is pooled with the box as it is predicted, and pasted into that box when it is scaled and
     clipped ("clipped_box", detectron2's order, which squeezes the mask of an object that leaves the image), or into the
@@ -37,6 +43,8 @@ class InstancesRecipe(TaskRecipe):
     paste_into: PasteInto = "clipped_box"
     blendmask: BlendMaskRecipe = BlendMaskRecipe()
     dr1mask: DR1MaskRecipe = DR1MaskRecipe()
+    smalmask: SmalMaskRecipe = SmalMaskRecipe()
+    smalmask2: SmalMask2Recipe = SmalMask2Recipe()
 
     def chosen(self) -> str:
         """Of :data:`MODELS`."""
@@ -70,7 +78,7 @@ class SegmenterModel(NamedTuple):
     otherwise; ``make``: the model on the parts of a detector; ``views``: what ``--show`` may name."""
 
     title: str
-    preset: Callable[[FCOSPreset], FCOSPreset]
+    preset: Callable[[FCOSPreset, InstancesRecipe], FCOSPreset]
     make: Callable[[FCOS, InstancesRecipe], InstanceSegmenter]
     views: tuple[View, ...] = ()
 
@@ -80,15 +88,26 @@ BLENDMASK = "blendmask"
 _MODELS = {
     BLENDMASK: SegmenterModel(
         "BlendMask",
-        blendmask_preset,
+        lambda preset, _: blendmask_preset(preset),
         lambda of, options: BlendMask(of.backbone, of.neck, of.head, options.blendmask),
         (View("bases", draw_bases),),
     ),
     # 5.5.1: "all hyperparameters are set to be the same with BlendMask".
     "dr1mask": SegmenterModel(
         "DR1Mask",
-        blendmask_preset,
+        lambda preset, _: blendmask_preset(preset),
         lambda of, options: DR1Mask(of.backbone, of.neck, of.head, options.dr1mask),
+    ),
+    # 3.5: "all hyper-parameters are set to be the same with FCOS".
+    "smalmask": SegmenterModel(
+        "SmalMask",
+        lambda preset, options: smalmask_preset(preset, options.smalmask),
+        lambda of, options: SmalMask(of.backbone, of.neck, of.head, options.smalmask),
+    ),
+    "smalmask2": SegmenterModel(
+        "SmalMask2",
+        lambda preset, _: preset,
+        lambda of, options: SmalMask2(of.backbone, of.neck, of.head, options.smalmask2),
     ),
 }
 MODELS = tuple(_MODELS)
@@ -123,7 +142,7 @@ def build_segmenter(
         )
     chosen = _MODELS[options.chosen()]
     # What was typed comes last.
-    keys = {**chosen.preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
+    keys = {**chosen.preset(get_preset(options.preset), options).model_dump(), **options.preset_overrides}
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
     detector = build_detector(wired, decoder, num_classes, load_weights=load_weights)
     assert isinstance(detector, FCOS)

@@ -39,7 +39,7 @@ def require_recipes(table: str) -> None:
 
 
 def small_backbone(recipe: Recipe) -> nn.Module:
-    """With few channels, deformable where the recipe's is."""
+    """With few channels, deformable or blurred where the recipe's is."""
     backbone = recipe.model.backbone
     if backbone.deformable_stages:
         return ResNet(
@@ -48,4 +48,4 @@ def small_backbone(recipe: Recipe) -> nn.Module:
             deformable_stages=backbone.deformable_stages,
             deformable_interval=backbone.deformable_interval,
         )
-    return MobileNetV2(width_mult=0.25, frozen_bn=False)
+    return MobileNetV2(width_mult=0.25, frozen_bn=False, blur=backbone.blur)
