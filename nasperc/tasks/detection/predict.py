@@ -168,7 +168,7 @@ def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classe
     """
     draw = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 240))
-    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+    font = label_font(picture)
     best_first = sorted(objects, key=lambda each: -float(each["score"]))
     colours = [class_colour(classes.index(each["class"]), len(classes)) for each in best_first]
     for each, colour in reversed(list(zip(best_first, colours, strict=True))):
@@ -184,6 +184,11 @@ def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classe
         draw.text((label[0] + 2 - left, label[1] + 2 - top), text, fill="black", font=font)
 
 
+def label_font(picture: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Of names, in a size that follows the picture's."""
+    return ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+
+
 def _place(
     box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Label]
 ) -> Label:
@@ -196,10 +201,13 @@ def _place(
         x = min(max(0.0, x), max(0.0, picture[0] - 1 - width))
         y = min(max(0.0, y), max(0.0, picture[1] - 1 - height))
         places.append((x, y, x + width, y + height))
-    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+    return next(
+        (place for place in places if not any(labels_overlap(place, other) for other in taken)), places[0]
+    )
 
 
-def _overlap(a: Label, b: Label) -> bool:
+def labels_overlap(a: Label, b: Label) -> bool:
+    """Whether one hides a part of the other."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
