@@ -10,9 +10,7 @@ from torch import Tensor
 
 from nasperc.data.object_masks import ObjectMasks
 from nasperc.models.instances import Instances
-
-SEMANTIC_IGNORE = 255
-PANOPTIC_VOID = 0
+from nasperc.models.panoptic.segmentation import SEMANTIC_IGNORE as SEMANTIC_IGNORE
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def write_synthetic_panoptic(
 
 
 def _write(work: Path, recipe: dict[str, Any]) -> None:
-    size: tuple[int, int] = tuple(recipe["size"])  # type: ignore[assignment]
+    size: tuple[int, int] = tuple(recipe["size"])
     things, stuff = list(SHAPES), list(STUFF)
     number = 0
     # train first: it decides which classes there are.

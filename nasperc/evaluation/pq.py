@@ -87,13 +87,16 @@ class PanopticEvaluation:
             chosen = values[occurs & among]
             return float(chosen.mean()) if len(chosen) else None
 
-        groups = (torch.ones_like(is_thing), is_thing, ~is_thing)
-        means = [mean(values, among) for among in groups for values in (pq, sq, rq)]
+        def means(among: Tensor) -> tuple[float | None, float | None, float | None]:
+            return mean(pq, among), mean(sq, among), mean(rq, among)
+
         per_class = {
             name: float(value) if known else None
             for name, value, known in zip(names, pq, occurs, strict=bool(names))
         }
-        return PanopticMetrics(*means, per_class)
+        return PanopticMetrics(
+            *means(torch.ones_like(is_thing)), *means(is_thing), *means(~is_thing), per_class
+        )
 
 
 def _count(prediction: PanopticSegmentation, truth: PanopticSegmentation, classes: int) -> _Counts:

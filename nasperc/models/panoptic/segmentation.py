@@ -16,6 +16,8 @@ from torch import Tensor
 
 VOID = 0
 THINGS = 0
+# In a semantic map: what is neither trained nor measured.
+SEMANTIC_IGNORE = 255
 
 
 @dataclass(frozen=True, eq=False)
