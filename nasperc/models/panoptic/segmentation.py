@@ -40,3 +40,8 @@ class PanopticSegmentation:
     def areas(self) -> Tensor:
         """(S,) int64, pixels of each."""
         return torch.bincount(self.map.flatten(), minlength=len(self) + 1)[1:]
+
+    def cpu(self) -> PanopticSegmentation:
+        """On the CPU."""
+        crowd, scores = (None if each is None else each.cpu() for each in (self.crowd, self.scores))
+        return PanopticSegmentation(self.map.cpu(), self.labels.cpu(), crowd, scores)
