@@ -26,8 +26,8 @@ def predict(
         float | None, typer.Option(help="Detectors: lowest score, 0 to 1; 0.3 by default.")
     ] = None,
 ) -> None:
-    """Detect objects in images: JSON, and a picture with boxes for each. Or segment a folder of frames, in the order
-    of their numbers: a label map for each, a strip (frame | labels) and an animation."""
+    """Detect objects in images: JSON, and a picture with boxes, masks or segments for each. Or segment a folder of
+    frames, in the order of their numbers: a label map for each, a strip (frame | labels) and an animation."""
     trained = load_trained(checkpoint)
     options = PredictOptions(threshold=threshold)
     trained.require_own(options)

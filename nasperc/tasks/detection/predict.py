@@ -122,7 +122,7 @@ def predict_images(
     out.mkdir(parents=True, exist_ok=True)
     result = Predictions(out / RESULTS, {}, {}, {}, [])
     rules = upright_rules(detector.images)
-    for file, name in zip(images, _picture_names(images), strict=True):
+    for file, name in zip(images, picture_names(images), strict=True):
         try:
             pixels = read_image(file, rules=rules)
         except InputError as error:
@@ -235,7 +235,7 @@ def _objects(detector: Predicting, sample: Sample, threshold: float) -> list[dic
     return objects
 
 
-def _picture_names(images: Sequence[Path]) -> list[str]:
+def picture_names(images: Sequence[Path]) -> list[str]:
     """One PNG name an image; files of the same stem are numbered."""
     names: list[str] = []
     for file in images:

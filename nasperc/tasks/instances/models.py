@@ -68,6 +68,20 @@ def build_segmenter(
     Raises:
         InputError: weights cannot be used; widths, or a choice of the model that does not fit neck and head.
     """
+    chosen = _MODELS[options.chosen()]
+    return build_chosen(chosen, model, options, decoder, num_classes, load_weights=load_weights)
+
+
+def build_chosen(
+    chosen: SegmenterModel,
+    model: ModelRecipe,
+    options: InstancesRecipe,
+    decoder: Decoder,
+    num_classes: int,
+    *,
+    load_weights: bool,
+) -> InstanceSegmenter:
+    """As :func:`build_segmenter`, of one of the models that may be another task's."""
     if isinstance(decoder, Baseline) and decoder.kind == "fpn-retinanet":
         raise InputError(
             "an instance segmenter needs an FCOS head",
@@ -75,7 +89,6 @@ def build_segmenter(
             where="recipe key baselines",
             repair="Leave it out; fpn-fcos and deform-fpn-fcos have one.",
         )
-    chosen = _MODELS[options.chosen()]
     # What was typed comes last.
     keys = {**chosen.preset(get_preset(options.preset)).model_dump(), **options.preset_overrides}
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})
