@@ -20,7 +20,9 @@ def pixel_loss(logits: Tensor, target: Tensor, stride: int, reduce: Reduce = red
         reduce: of the processes that share a batch, for the number of pixels.
     """
     height, width = target.shape[-2:]
-    large = F.interpolate(logits.float(), scale_factor=stride, mode="bilinear", align_corners=False)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    # Class by class in memory: the softmax of maps that are channels-last takes twice the time.
+    large = F.interpolate(wide.contiguous(), scale_factor=stride, mode="bilinear", align_corners=False)
     total = F.cross_entropy(
         large[..., :height, :width], target, ignore_index=SEMANTIC_IGNORE, reduction="sum"
     )
