@@ -55,11 +55,14 @@ class PanopticEvaluation:
     Args:
         things: their number.
         stuff: the number of classes of stuff.
+
+    Attributes:
+        counts: (4, C) float64: the sum of IoU over the matches, matches, false alarms, misses.
     """
 
     def __init__(self, things: int, stuff: int) -> None:
         self.things, self.classes = things, things + stuff
-        self._sums = torch.zeros(4, self.classes, dtype=torch.float64)
+        self.counts = torch.zeros(4, self.classes, dtype=torch.float64)
 
     def add(self, prediction: PanopticSegmentation, truth: PanopticSegmentation) -> None:
         """Count one image.
@@ -68,7 +71,7 @@ class PanopticEvaluation:
             ValueError: the maps differ in size; a label is none of the classes.
         """
         found = _count(prediction, truth, self.classes)
-        self._sums += torch.stack((found.iou, found.matches, found.false_alarms, found.misses)).cpu()
+        self.counts += torch.stack((found.iou, found.matches, found.false_alarms, found.misses)).cpu()
 
     def metrics(self, names: Sequence[str] = ()) -> PanopticMetrics:
         """Of all images that were counted.
@@ -76,7 +79,7 @@ class PanopticEvaluation:
         Args:
             names: of the classes, for those of each; none: these are left out.
         """
-        iou, matches, false_alarms, misses = self._sums
+        iou, matches, false_alarms, misses = self.counts
         weight = matches + (false_alarms + misses) / 2
         occurs = weight > 0
         pq, rq = iou / weight, matches / weight
