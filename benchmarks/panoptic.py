@@ -4,8 +4,8 @@
 
 DIR is a panoptic data set. PQ by one count of pairs is compared with masks in a loop, on the truth moved by some pixels
 and with other classes here and there, and must give the same numbers; logits that are interpolated once with
-detectron2's two interpolations, by way of the resized image; the loss of logits with a plane for each class with that of
-channels-last ones. The other rows have nothing beside them.
+detectron2's two interpolations, by way of the resized image; the loss of logits with a plane for each class with that
+of channels-last ones. The other rows have nothing beside them.
 """
 
 from __future__ import annotations
