@@ -50,9 +50,26 @@ class InstancesRecipe(TaskRecipe):
         """Of :data:`MODELS`."""
         return self.model or MODELS[0]
 
+    def section(self) -> str:
+        """The key of what the chosen model has of its own."""
+        return self.chosen()
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        # Without the sections of the other models: what a training is continued by does not change with each new one.
+        left_out = set(MODELS) - {self.section()}
+        # Older checkpoints have no such key.
+        if self.paste_into == InstancesRecipe().paste_into:
+            left_out.add("paste_into")
+        return self.model_dump(mode="json", exclude=left_out)
+
     def title(self) -> str:
         """What the chosen model is called."""
         return _MODELS[self.chosen()].title
+
+    def views(self) -> tuple[View, ...]:
+        """What ``--show`` may name."""
+        return _MODELS[self.chosen()].views
 
     def view(self, name: str) -> View:
         """The view of the chosen model that ``--show`` names.
@@ -60,7 +77,7 @@ class InstancesRecipe(TaskRecipe):
         Raises:
             InputError: it has no such one.
         """
-        views = {view.name: view for view in _MODELS[self.chosen()].views}
+        views = {view.name: view for view in self.views()}
         if name not in views:
             raise InputError(
                 f"what {self.title()} shows must be one of {', '.join(views)}"
@@ -133,6 +150,20 @@ def build_segmenter(
     Raises:
         InputError: weights cannot be used; widths, or a choice of the model that does not fit neck and head.
     """
+    chosen = _MODELS[options.chosen()]
+    return build_chosen(chosen, model, options, decoder, num_classes, load_weights=load_weights)
+
+
+def build_chosen(
+    chosen: SegmenterModel,
+    model: ModelRecipe,
+    options: InstancesRecipe,
+    decoder: Decoder,
+    num_classes: int,
+    *,
+    load_weights: bool,
+) -> InstanceSegmenter:
+    """As :func:`build_segmenter`, of one of the models that may be another task's."""
     if isinstance(decoder, Baseline) and decoder.kind == "fpn-retinanet":
         raise InputError(
             "an instance segmenter needs an FCOS head",
@@ -140,7 +171,6 @@ def build_segmenter(
             where="recipe key baselines",
             repair="Leave it out; fpn-fcos and deform-fpn-fcos have one.",
         )
-    chosen = _MODELS[options.chosen()]
     # What was typed comes last.
     keys = {**chosen.preset(get_preset(options.preset), options).model_dump(), **options.preset_overrides}
     wired = model.model_copy(update={"preset": options.preset, "preset_overrides": keys})

@@ -18,7 +18,7 @@ from nasperc.tasks.detection.tables import evaluation_tables
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_described
 from nasperc.tasks.instances.draw_masks import draw_segmented
 from nasperc.tasks.instances.graphs import SegmenterGraphs
-from nasperc.tasks.instances.models import MODELS, InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
 from nasperc.tasks.instances.tables import BOXES, mask_metrics
 from nasperc.tasks.trained import (
     EvaluateOptions,
@@ -80,13 +80,8 @@ def describe_segmenter(
         recipe, decoder, space: as for a detector.
         options: the recipe's section ``task``.
     """
-    # Without the sections of the other models: what a training is continued by does not change with each new one.
-    left_out = set(MODELS) - {options.chosen()}
-    # Older checkpoints have no such key.
-    if options.paste_into == InstancesRecipe().paste_into:
-        left_out.add("paste_into")
-    own = options.model_dump(mode="json", exclude=left_out)
-    return {**describe(recipe, decoder, space), "task": options.chosen(), _SEGMENTER: own}
+    values = describe(recipe, decoder, space)
+    return {**values, "task": options.chosen(), _SEGMENTER: options.described()}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:
