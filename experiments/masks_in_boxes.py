@@ -90,7 +90,7 @@ def main() -> int:
                 classes=trained.classes,
                 rules=trained.images,
                 masks=True,
-                one_class=trained.classes == (ONE_CLASS,),
+                one_class=trained.classes == ONE_CLASS,
             )
             rows.append(np.concatenate([ious(trained, dataset, index) for index in range(len(dataset))]))
             print(

@@ -34,6 +34,8 @@ class Pt2Format(NetworkFormat):
             with warnings.catch_warnings(), torch.no_grad(), any_side:
                 warnings.simplefilter("ignore")
                 arguments = tuple(graph.arguments.values())
+                # A program is run, not trained: with gradients its loop would have to be differentiated.
+                graph.module.requires_grad_(False)
                 program = torch.export.export(graph.module, arguments, dynamic_shapes=graph.dynamic_shapes)
                 # The kernels that torch would take for several images bind the program to several. They do not belong
                 # to it: that it is right for one image is seen when it is compared.

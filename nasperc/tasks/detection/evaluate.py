@@ -49,7 +49,7 @@ def found_on(
         strict=options.strict,
         rules=trained.images,
         masks=masks,
-        one_class=trained.classes == (ONE_CLASS,),
+        one_class=trained.classes == ONE_CLASS,
         annotations=options.annotations,
     )
     dataset.images.require()

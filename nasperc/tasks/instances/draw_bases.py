@@ -12,8 +12,10 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from torch import Tensor
 
 from nasperc.models.blendmask.model import Blended, BlendMask
+from nasperc.ops.boxes import clip_boxes
 from nasperc.shown_text import for_plot
 from nasperc.tasks.detection.predict import Seen
 
@@ -54,7 +56,8 @@ def draw_bases(seen: Seen) -> Image.Image:
     stride = model.bottom.stride
     height, width = (-(-side // stride) for side in seen.size)
     bases = seen.output.head.bases[0, :, :height, :width].cpu().numpy()
-    boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in best.boxes.tolist()]
+    clipped = best.with_fields(boxes=clip_boxes(best.boxes, seen.size))
+    boxes, places = _corners(best.boxes), _corners(clipped.mask_boxes)
 
     columns = min(MOST_BASES, len(bases))
     # In inches; the line above the bases needs some.
@@ -70,7 +73,8 @@ def draw_bases(seen: Seen) -> Image.Image:
         name, score = seen.classes[int(best.labels[number])], float(best.scores[number])
         title = for_plot(f"{name}  {score:.2f}")
         part.suptitle(title, x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold")
-        _draw_detection(part, seen, boxes[number], Blended(*(each[number] for each in blended)), scale)
+        alone = Blended(*(each[number] for each in blended))
+        _draw_detection(part, seen, boxes[number], places[number], alone, scale)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -104,8 +108,10 @@ def _draw_image(
     axes[-1].set(xlim=(0, seen.size[1]), ylim=(seen.size[0], 0))
 
 
-def _draw_detection(part: SubFigure, seen: Seen, box: Box, blended: Blended, scale: float) -> None:
-    """``blended``: of one detection."""
+def _draw_detection(
+    part: SubFigure, seen: Seen, box: Box, place: Box, blended: Blended, scale: float
+) -> None:
+    """``blended``: of one detection; ``place``: what its mask is pasted into."""
     regions, scores, mask = (each.numpy() for each in blended)
     products = regions * scores
     count = min(MOST_BASES, len(regions))
@@ -130,12 +136,17 @@ def _draw_detection(part: SubFigure, seen: Seen, box: Box, blended: Blended, sca
     alone.set_title("sum: mask", fontsize=9)
     _bare(alone)
     _crop(pasted, seen, box)
-    x1, y1, x2, y2 = box
+    x1, y1, x2, y2 = place
     inside = np.zeros((*mask.shape, 4))
     inside[..., :3], inside[..., 3] = to_rgb(_MASK), 0.55 * (mask >= 0.5)
-    pasted.imshow(inside, extent=(x1, x2, y2, y1), interpolation="nearest", zorder=2)
+    drawn = pasted.imshow(inside, extent=(x1, x2, y2, y1), interpolation="nearest", zorder=2)
+    drawn.set_clip_path(Rectangle((0, 0), seen.size[1], seen.size[0], transform=pasted.transData))
     pasted.set(**_window(box, seen.size))
     pasted.set_title("in the picture", fontsize=9)
+
+
+def _corners(boxes: Tensor) -> list[Box]:
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()]
 
 
 def _colours(count: int) -> list[str]:

@@ -76,6 +76,20 @@ def test_a_found_decoder_becomes_a_segmenter(
         trained.require_own(ExportOptions(dense=True))
 
 
+def test_a_network_of_one_class_is_measured_by_its_checkpoint_alone(
+    top10: Path, data: Path, console: Console
+) -> None:
+    content = json.loads(top10.read_text())
+    content["data"]["classes"] = ["object"]
+    content["recipe"]["data"]["one_class"] = True
+    top10.write_text(json.dumps(content))
+    results = fulltrain(top10, top=1, task="blendmask", overrides=[{"baselines": []}], console=console)
+    trained = load_trained(top10.parent / "fulltrain-blendmask" / "rank01" / "checkpoint.pt")
+    assert trained.classes == ("object",)
+    report = trained.evaluate(data, EvaluateOptions(split="val"))
+    assert report.values == results.rows[0].metrics["val"]
+
+
 def test_a_baseline_is_named_as_the_segmenter_that_it_is(
     top10: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
