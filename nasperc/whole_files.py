@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -81,6 +82,33 @@ def writing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
         with _locked_folder(paths[0].parent):
             for part, path in zip(parts, paths, strict=True):
                 os.replace(part, path)
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Context for a writer that fills a folder: it gets a new one, which takes the place of ``path`` at the end, or is
+    removed with all that is in it if the block raises.
+
+    Raises:
+        InputError: something stands there already, but for an empty folder.
+        OSError: the disk is full or gone.
+    """
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise InputError(
+            "a folder of results must be a new one",
+            value="something stands there already",
+            where=path,
+            repair="Name another one, or move that away.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name[:_LONGEST_STEM]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    work.mkdir()
+    try:
+        yield work
+        # Over an empty folder too; not over one that somebody filled meanwhile.
+        os.rename(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, stem: str = "*") -> None:

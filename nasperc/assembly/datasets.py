@@ -10,8 +10,11 @@ from feature_cache.format import fingerprint
 from nasperc.data.classes_file import read_classes_file
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.formats import open_dataset, open_video
-from nasperc.data.recipe import DataRecipe
+from nasperc.data.panoptic import PanopticDataset
+from nasperc.data.panoptic_formats import classes_of_panoptic, open_panoptic
+from nasperc.data.recipe import DataRecipe, SyntheticRecipe
 from nasperc.data.synthetic import write_synthetic
+from nasperc.data.synthetic_panoptic import write_synthetic_panoptic
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
@@ -45,17 +48,51 @@ def open_split(data: DataRecipe, split: Role, folder: Path, *, masks: bool = Fal
         one_class=data.one_class,
         annotations=None if split == "train" else data.annotations,
     )
-    if split == "train" and not dataset.objects():
-        # All that there are.
-        crowd = sum(len(record.crowd) for record in dataset.records)
-        kind = "difficult" if dataset.difficult else "crowd"
-        dropped = dataset.report.dropped + dataset.report.without_mask
-        raise InputError(
-            "the train split must show at least one object to learn",
-            value=f"none in {len(dataset)} images ({crowd} {kind}, {dropped} dropped)",
-            where=f"{data.path} {dataset.split}",
-            repair="Annotate it, or name another split with --set data.train_split=NAME.",
-        )
+    if split == "train":
+        _check_shows_object(dataset, data.path)
+    return dataset
+
+
+def _check_shows_object(dataset: DetectionDataset, path: Path | None) -> None:
+    if dataset.objects():
+        return
+    # All that there are.
+    crowd = sum(len(record.crowd) for record in dataset.records)
+    kind = "difficult" if dataset.difficult else "crowd"
+    dropped = dataset.report.dropped + dataset.report.without_mask
+    raise InputError(
+        "the train split must show at least one object to learn",
+        value=f"none in {len(dataset)} images ({crowd} {kind}, {dropped} dropped)",
+        where=f"{path} {dataset.split}",
+        repair="Annotate it, or name another split with --set data.train_split=NAME.",
+    )
+
+
+def open_panoptic_split(data: DataRecipe, split: Role, folder: Path) -> PanopticDataset:
+    """As :func:`open_split`, of a panoptic data set. ``data.classes`` lists its things, and all stuff or none of it.
+
+    Raises:
+        InputError: anything wrong with the data set; a train split without a thing to learn.
+    """
+    path = data.path if data.path is not None else synthetic_panoptic_folder(data, folder)
+    form = "coco_panoptic" if data.path is None else data.format
+    train = _split_name(data, "train")
+    classes = classes_of_panoptic(path, train, form)
+    if data.classes is not None:
+        classes = classes.ordered(read_classes_file(data.classes), data.classes)
+    dataset = open_panoptic(
+        path,
+        _split_name(data, split),
+        format=form,
+        classes=classes,
+        strict=data.strict,
+        rules=data.images,
+        annotations=None if split == "train" else data.annotations,
+    )
+    if data.one_class:
+        dataset.as_one_class()
+    if split == "train":
+        _check_shows_object(dataset, data.path)
     return dataset
 
 
@@ -107,11 +144,23 @@ def synthetic_folder(data: DataRecipe, folder: Path) -> Path:
     with masks) and ``voc/``."""
     recipe = data.synthetic
     path = folder / f"synthetic-{fingerprint(recipe.model_dump(mode='json'))[:12]}"
-    images = {"train": recipe.train, "val": recipe.val, "test": recipe.test}
     written = write_synthetic(
-        path, images=images, size=recipe.size, seed=recipe.seed, formats=("voc", "coco")
+        path, images=_synthetic_images(recipe), size=recipe.size, seed=recipe.seed, formats=("voc", "coco")
     )
     return written / "coco"
+
+
+def synthetic_panoptic_folder(data: DataRecipe, folder: Path) -> Path:
+    """Write the recipe's synthetic data set with stuff below ``folder`` unless it is there already."""
+    recipe = data.synthetic
+    path = folder / f"synthetic-panoptic-{fingerprint(recipe.model_dump(mode='json'))[:12]}"
+    return write_synthetic_panoptic(
+        path, images=_synthetic_images(recipe), size=recipe.size, seed=recipe.seed
+    )
+
+
+def _synthetic_images(recipe: SyntheticRecipe) -> dict[str, int]:
+    return {"train": recipe.train, "val": recipe.val, "test": recipe.test}
 
 
 def synthetic_video_folder(data: DataRecipe, folder: Path) -> Path:

@@ -41,15 +41,18 @@ def evaluate(
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Write what is found in COCO's result format, with the data set's own ids."),
+        typer.Option(
+            help="Write what is found in COCO's result format, with the data set's own ids: a file, of a panoptic "
+            "network a folder."
+        ),
     ] = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Detectors and segmenters: AP of each class, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
-    """COCO's 12 numbers of a detector on a data set, of a segmenter for masks and boxes; of a network for videos IoU
-    and accuracy, and ms a frame."""
+    """COCO's 12 numbers of a detector on a data set, of a segmenter for masks and boxes; of a panoptic network PQ; of
+    a network for videos IoU and accuracy, and ms a frame."""
     trained = load_trained(checkpoint)
     options = EvaluateOptions(
         split=split,

@@ -32,8 +32,8 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Detect objects in images: JSON, and a picture with boxes for each. Or segment a folder of frames, in the order
-    of their numbers: a label map for each, a strip (frame | labels) and an animation."""
+    """Detect objects in images: JSON, and a picture with boxes, masks or segments for each. Or segment a folder of
+    frames, in the order of their numbers: a label map for each, a strip (frame | labels) and an animation."""
     trained = load_trained(checkpoint)
     options = PredictOptions(threshold=threshold, show=show)
     trained.require_own(options)

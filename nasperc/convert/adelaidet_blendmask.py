@@ -13,7 +13,7 @@ from nasperc.convert.weights_file import WeightsFile
 from nasperc.errors import InputError
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.models.blendmask.semantic_head import SemanticRecipe
+from nasperc.models.masks.semantic_head import SemanticRecipe
 from nasperc.tasks.instances.models import BLENDMASK, InstancesRecipe
 
 _REFINED = re.compile(rf"{re.escape(BASES)}refine\.(\d+)\.0\.weight")

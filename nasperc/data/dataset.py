@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nasperc.data.federated import NEGATIVE, NOT_EXHAUSTIVE, FederatedLabels
 from nasperc.data.fingerprinted import Fingerprinted
@@ -115,7 +116,9 @@ class DetectionDataset(Fingerprinted):
         record = self.records[index]
         # First the image: what its annotation says of its size may be anything, and masks would be made of it.
         image = read_image(record.file, record.size, self.rules)
-        masks = record.masks()
+        return self._sample(record, image, record.masks())
+
+    def _sample(self, record: Record, image: Tensor, masks: Sequence[Any] | None) -> Sample:
         return Sample(
             image=image,
             meta=Meta(record.image_id, record.file, record.size),

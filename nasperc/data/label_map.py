@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nasperc.data.deep_pixels import is_deep_colour
 from nasperc.data.image import open_image
 from nasperc.data.sample import SEMANTIC_IGNORE
 from nasperc.errors import InputError
@@ -79,21 +80,29 @@ class LabelIds:
         return torch.from_numpy(labels)
 
 
-def read_map(file: Path, size: tuple[int, int]) -> tuple[str, np.ndarray]:
+def read_map(file: Path, size: tuple[int, int], *, eight_bits: bool = False) -> tuple[str, np.ndarray]:
     """Pillow's mode and the values (H, W) or (H, W, C) of an annotation that is an image; of a palette the indices.
 
     Args:
         file: of any format that images have.
         size: (H, W) of its image.
+        eight_bits: colours of more bits are refused; else the upper eight are read.
 
     Raises:
-        InputError: the file is missing, no image, or of another size.
+        InputError: the file is missing, no image, of another size, or of more bits.
     """
     try:
         with open_image(file) as picture:
             mode = picture.mode
             # One of another size is not decoded: it may be one that fills the memory.
             check_size((picture.height, picture.width), size, file)
+            if eight_bits and is_deep_colour(picture):
+                raise InputError(
+                    "an annotation in colour must have eight bits a channel",
+                    value=f"mode {mode} of 16 bits",
+                    where=file,
+                    repair="Store it with eight.",
+                )
             return mode, np.asarray(picture.convert("L") if mode == "1" else picture)
     except InputError:
         raise

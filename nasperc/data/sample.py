@@ -10,9 +10,7 @@ from torch import Tensor
 
 from nasperc.data.object_masks import ObjectMasks
 from nasperc.models.instances import Instances
-
-SEMANTIC_IGNORE = 255
-PANOPTIC_VOID = 0
+from nasperc.models.panoptic.segmentation import SEMANTIC_IGNORE as SEMANTIC_IGNORE
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Sample:
     edges. ``labels``: (N,) int64, contiguous from 0. ``crowd``: (N,) bool, regions that are ignored in
     training and evaluation (COCO crowd, VOC difficult; a preset may leave COCO's out of the training).
     ``masks``: the shapes of the N objects. ``semantic``: (H, W) int64, classes from 0, 255 where nothing is trained or
-    measured. ``panoptic``: (H, W) int64, 0 is void. A sequence is a list of samples.
+    measured; of a panoptic data set see :mod:`nasperc.models.panoptic.segmentation`. ``panoptic``: (H, W) int64, k for
+    the segment k - 1 of the image's list, 0 is void. A sequence is a list of samples.
     """
 
     image: Tensor

@@ -22,9 +22,10 @@ from nasperc.data.written_once import write_once
 from nasperc.errors import InputError
 
 _VERSION = 1
-_OBJECTS = (2, 7)
+# At least and at most, in an image.
+OBJECTS = (2, 7)
 # Of the maps of objects: background, then each object.
-_OBJECT_COLOURS = np.concatenate((np.zeros((1, 3), np.uint8), label_colours(_OBJECTS[1])))
+_OBJECT_COLOURS = np.concatenate((np.zeros((1, 3), np.uint8), label_colours(OBJECTS[1])))
 DEFAULT_IMAGES = {"train": 48, "val": 16, "test": 16}
 
 
@@ -61,8 +62,7 @@ def write_synthetic(
             _reject(f"a synthetic class must be one of {', '.join(SHAPES)}", name, "classes")
     if not classes or not set(formats) <= {"voc", "coco"} or not formats:
         _reject("a synthetic data set needs classes, and formats out of voc and coco", formats, "formats")
-    if min(size) < 32 or not images or min(images.values()) < 1:
-        _reject("a synthetic data set needs a size >= 32 and images", f"{size}, {dict(images)}", "size")
+    check_images(images, size)
     recipe = {
         "version": _VERSION,
         "images": dict(images),
@@ -72,6 +72,12 @@ def write_synthetic(
         "formats": sorted(set(formats)),
     }
     return write_once(folder, recipe, lambda work: _write(work, recipe))
+
+
+def check_images(images: Mapping[str, int], size: tuple[int, int]) -> None:
+    """Raises InputError unless a synthetic data set can have so many images by split, of a size (H, W)."""
+    if min(size) < 32 or not images or min(images.values()) < 1:
+        _reject("a synthetic data set needs a size >= 32 and images", f"{size}, {dict(images)}", "size")
 
 
 def _reject(rule: str, value: object, where: str | Path) -> None:
@@ -100,7 +106,7 @@ def _write(work: Path, recipe: dict[str, Any]) -> None:
         annotations: dict[int, list[_Object]] = {}
         for scene in _scenes(split, recipe["images"][split], (height, width), classes, recipe["seed"]):
             number += 1
-            _save_image(scene, [each / f"{number:06d}.jpg" for each in folders])
+            save_image(scene, [each / f"{number:06d}.jpg" for each in folders])
             annotations[number] = _objects(scene)
         if split == "train":
             seen = {each.name for objects in annotations.values() for each in objects}
@@ -116,7 +122,7 @@ def _scenes(split: str, count: int, size: tuple[int, int], classes: list[str], s
     deck = take_turns(classes, np.random.default_rng([seed, key]))
     for index in range(count):
         rng = np.random.default_rng([seed, key, index])
-        wanted = int(rng.integers(_OBJECTS[0], _OBJECTS[1] + 1))
+        wanted = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
         yield draw_scene(size, list(islice(deck, wanted)), rng)
 
 
@@ -129,7 +135,8 @@ def _objects(scene: Scene) -> list[_Object]:
     return objects
 
 
-def _save_image(scene: Scene, files: Sequence[Path]) -> None:
+def save_image(scene: Scene, files: Sequence[Path]) -> None:
+    """Write the picture of a scene, as JPEG, to each of ``files``."""
     buffer = io.BytesIO()
     Image.fromarray(scene.image).save(buffer, "JPEG", quality=92)
     for file in files:

@@ -63,13 +63,21 @@ def take_turns(names: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
         yield from (names[k] for k in rng.permutation(len(names)))
 
 
-def draw_scene(size: tuple[int, int], classes: list[str], rng: np.random.Generator) -> Scene:
+def draw_scene(
+    size: tuple[int, int], classes: list[str], rng: np.random.Generator, ground: np.ndarray | None = None
+) -> Scene:
     """Draw one object for each name in ``classes``, later ones over earlier ones.
 
     An object that would hide too much of another is tried elsewhere a few times and then left out, so a scene
     can hold fewer objects than asked for.
+
+    Args:
+        size: (H, W).
+        classes: names from ``SHAPES``.
+        rng: of all random numbers.
+        ground: (H, W, 3) float32, what they lie on, drawn into; None: a background of clutter.
     """
-    image = background(size, rng)
+    image = background(size, rng) if ground is None else ground
     owner = np.full(size, -1)
     names: list[str] = []
     areas: list[int] = []
@@ -165,11 +173,11 @@ def _texture(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     if kind == 2:
         return ((along % 1 - 0.5) ** 2 + (across % 1 - 0.5) ** 2 < 0.09).astype(float)
     if kind == 3:
-        return _smooth_noise((size[0], size[1]), 4, rng)
+        return smooth_noise((size[0], size[1]), 4, rng)
     return np.full(size, rng.uniform(0, 0.3))
 
 
-def _smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
+def smooth_noise(size: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) noise in 0..1 with features of about ``cell`` pixels."""
     grid = rng.integers(0, 256, (size[0] // cell + 2, size[1] // cell + 2), dtype=np.uint8)
     return np.asarray(
@@ -186,7 +194,7 @@ def background(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     ramp = ((ramp - ramp.min()) / np.ptp(ramp)).astype(np.float32)[..., None]
     image = _uniform(30, 220, rng) * (1 - ramp) + _uniform(30, 220, rng) * ramp
     for cell, strength in ((max(4, min(size) // 4), 70), (max(2, min(size) // 20), 30)):
-        image += (_smooth_noise(size, cell, rng)[..., None] - 0.5) * _uniform(0, strength, rng)
+        image += (smooth_noise(size, cell, rng)[..., None] - 0.5) * _uniform(0, strength, rng)
     for _ in range(rng.integers(2, 7)):
         cy, cx = rng.uniform(0, height), rng.uniform(0, width)
         ry, rx = rng.uniform(0.02, 0.12, 2) * min(size)

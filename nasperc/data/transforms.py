@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from nasperc.data.object_masks import ObjectMasks
 from nasperc.data.pixel_axis import nearest_pixels
-from nasperc.data.sample import PANOPTIC_VOID, SEMANTIC_IGNORE, Sample
+from nasperc.data.sample import SEMANTIC_IGNORE, Sample
+from nasperc.models.panoptic.segmentation import VOID
 
 # The maps of a sample, and what stands where there is no image.
-_MAP_FILL = {"semantic": SEMANTIC_IGNORE, "panoptic": PANOPTIC_VOID}
+_MAP_FILL = {"semantic": SEMANTIC_IGNORE, "panoptic": VOID}
 
 
 class Transform(ABC):

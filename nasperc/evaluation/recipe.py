@@ -12,7 +12,8 @@ Side = Annotated[int, Field(ge=32, le=LONGEST_SIDE, multiple_of=32)]
 
 
 class CostRecipe(BaseModel):
-    """Defaults: thesis Table 7.2. ``size`` (H, W) in pixels; ``classes`` without background.
+    """Defaults: thesis Table 7.2. ``size`` (H, W) in pixels; ``classes`` of objects, without background; ``stuff``:
+    classes of a panoptic network beside them, COCO's.
 
     ``unused_adapters``: run the adapters of a searched FPN that nothing reads, as the NAS-FCOS release does. A decoder
     built here leaves them out; the figures of Table 7.2 hold them.
@@ -22,4 +23,5 @@ class CostRecipe(BaseModel):
 
     classes: int = Field(default=80, ge=1, le=MOST_CLASSES)
     size: tuple[Side, Side] = (800, 1088)
+    stuff: int = Field(default=53, ge=1, le=MOST_CLASSES)
     unused_adapters: bool = False

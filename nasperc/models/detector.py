@@ -105,6 +105,13 @@ class Detector(nn.Module, ABC):
         """
         return stack_targets(targets)
 
+    def on_progress(self, fraction: float) -> None:
+        """Called before each iteration of a training with the share of its iterations that are done, 0 <= fraction < 1.
+
+        A detector whose losses change on the way remembers it. It is no state to be stored: a training that goes on
+        says it again, in each of its processes.
+        """
+
     @abstractmethod
     def losses(self, output: DetectorOutput, targets: Any, reduce: Reduce = reduce_alone) -> Any:
         """Losses of a batch against stacked targets, as a named tuple of scalars.

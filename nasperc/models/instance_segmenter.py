@@ -101,7 +101,10 @@ class WholeSegmenter(nn.Module):
         return self.model.divisor
 
     def forward(self, images: Tensor) -> Tensor:
-        output: DetectorOutput = self.model(images)
+        return self.masks(self.model(images), images)
+
+    def masks(self, output: DetectorOutput, images: Tensor) -> Tensor:
+        """Of D made-up objects of an image (1, 3, H, W), from what the model put out for it."""
         device, (height, width) = images.device, images.shape[-2:]
         # Of a quarter of the image's sides, spread over it, all found on the finest level.
         steps = torch.linspace(0, 0.75, self.instances, device=device)

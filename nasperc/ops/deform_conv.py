@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from nasperc.ops.bilinear_rows import corner_weights, padded_table
 from nasperc.ops.deform_conv_cpu import (
-    TAPS,
     Layout,
     ModulatedDeformConv2dCPU,
     flatten_kernel,
@@ -31,14 +30,14 @@ def modulated_deform_conv2d(
     padding: int = 1,
     dilation: int = 1,
 ) -> Tensor:
-    """3x3 convolution whose taps are moved by ``offset`` and scaled by ``mask``; (N, O, H', W').
+    """Convolution whose taps are moved by ``offset`` and scaled by ``mask``; (N, O, H', W').
 
     Args:
         x: (N, C, H, W); zero outside, bilinear between pixels.
-        offset: (N, 2 * G * 9, H', W') in pixels of ``x``; for each of G groups of channels and each tap
+        offset: (N, 2 * G * k * k, H', W') in pixels of ``x``; for each of G groups of channels and each tap
             (row by row) first dy, then dx (torchvision's layout).
-        mask: (N, G * 9, H', W'), in [0, 1].
-        weight: (O, C, 3, 3).
+        mask: (N, G * k * k, H', W'), in [0, 1].
+        weight: (O, C, k, k), k odd.
         bias: (O,) or None.
         stride, padding, dilation: as in ``torch.nn.functional.conv2d``, the same for both axes.
 
@@ -60,8 +59,11 @@ def modulated_deform_conv2d(
 class DeformConv2d(nn.Module):
     """DCNv2 layer (N, C, H, W) -> (N, O, H, W) that predicts its own offsets and masks (NAS-FCOS release).
 
-    ``offset_mask`` is a 3x3 convolution to 2 * G * 9 offsets, then G * 9 mask logits. It starts at zero:
+    ``offset_mask`` is a k x k convolution to 2 * G * k * k offsets, then G * k * k mask logits. It starts at zero:
     regular taps, every mask 0.5.
+
+    Raises:
+        ValueError: ``kernel_size`` k is even; the channels do not divide into the groups.
     """
 
     def __init__(
@@ -75,27 +77,32 @@ class DeformConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if kernel_size != 3:
-            raise ValueError(f"a deformable convolution has kernel_size 3, not {kernel_size}")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"a deformable convolution has an odd kernel_size, not {kernel_size}")
         if in_channels % deformable_groups:
             raise ValueError(f"{in_channels} channels do not divide into {deformable_groups} groups")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.deformable_groups, self.stride = deformable_groups, stride
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.taps, self.padding = kernel_size**2, kernel_size // 2
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.offset_mask = nn.Conv2d(in_channels, 3 * TAPS * deformable_groups, 3, stride=stride, padding=1)
-        bound = 1 / math.sqrt(TAPS * in_channels)
+        self.offset_mask = nn.Conv2d(
+            in_channels, 3 * self.taps * deformable_groups, kernel_size, stride=stride, padding=self.padding
+        )
+        bound = 1 / math.sqrt(self.taps * in_channels)
         nn.init.uniform_(self.weight, -bound, bound)
         for parameter in self.offset_mask.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        taps = TAPS * self.deformable_groups
+        taps = self.taps * self.deformable_groups
         offset, mask = self.offset_mask(x).split((2 * taps, taps), dim=1)
-        return modulated_deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias, stride=self.stride)
+        geometry = {"stride": self.stride, "padding": self.padding}
+        return modulated_deform_conv2d(x, offset, mask.sigmoid(), self.weight, self.bias, **geometry)
 
     def extra_repr(self) -> str:
-        sizes = f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
+        side = self.weight.shape[-1]
+        sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={side}, stride={self.stride}"
         return f"{sizes}, deformable_groups={self.deformable_groups}"
 
 
@@ -125,11 +132,11 @@ def _as_onnx_operator(
         "DeformConv",
         (x, weight, offset, bias, mask),
         {
-            "kernel_shape": [3, 3],
+            "kernel_shape": list(weight.shape[2:]),
             "strides": [stride] * 2,
             "pads": [padding] * 4,
             "dilations": [dilation] * 2,
-            "offset_group": mask.shape[1] // TAPS,
+            "offset_group": mask.shape[1] // weight.shape[2:].numel(),
         },
         dtype=x.dtype,
         shape=[x.shape[0], weight.shape[0], *offset.shape[-2:]],
@@ -152,12 +159,12 @@ def _by_autograd(
     sixth of their gradients would be those of the cell on the left of a pixel, or above it."""
     # The eight bits of bfloat16 would move column 95 by up to a quarter of a pixel.
     exact = torch.promote_types(x.dtype, torch.float32)
-    layout = Layout.of(x, mask, stride, padding, dilation)
+    layout = Layout.of(x, mask, weight, stride, padding, dilation)
     samples = locate(lines_of(offset.to(exact)), lines_of(mask.to(exact)), slice(0, layout.lines), layout)
     weights = corner_weights(samples.right, samples.down) * samples.mask[:, None]
     table = padded_table(x.to(exact), layout.groups)
     columns = F.embedding_bag(samples.rows, table, mode="sum", per_sample_weights=weights).to(x.dtype)
-    columns = columns.view(layout.lines * layout.out_size[1], TAPS * layout.channels)
+    columns = columns.view(layout.lines * layout.out_size[1], layout.taps * layout.channels)
     kernel = flatten_kernel(weight, layout.groups).flatten(1)
     out = F.linear(columns, kernel, None if bias is None else bias.to(kernel.dtype))
     return out.view(layout.images, *layout.out_size, len(weight)).permute(0, 3, 1, 2)
@@ -176,27 +183,29 @@ def _by_grid_sample(
     """In operations that every runtime of an exported program has. Only its values are right at whole pixels."""
     n, channels, height, width = x.shape
     out_height, out_width = offset.shape[-2:]
-    groups = mask.shape[1] // TAPS
+    side = weight.shape[-1]
+    taps = side**2
+    groups = mask.shape[1] // taps
     exact = torch.promote_types(x.dtype, torch.float32)
-    offset = offset.reshape(n * groups, TAPS, 2, out_height, out_width).to(exact)
+    offset = offset.reshape(n * groups, taps, 2, out_height, out_width).to(exact)
     rows = torch.arange(out_height, device=x.device, dtype=exact) * stride - padding
     columns = torch.arange(out_width, device=x.device, dtype=exact) * stride - padding
-    taps = torch.arange(3, device=x.device, dtype=exact) * dilation
-    y = offset[:, :, 0] + rows[:, None] + taps.repeat_interleave(3)[:, None, None]
-    x_ = offset[:, :, 1] + columns + taps.repeat(3)[:, None, None]
+    tap = torch.arange(side, device=x.device, dtype=exact) * dilation
+    y = offset[:, :, 0] + rows[:, None] + tap.repeat_interleave(side)[:, None, None]
+    x_ = offset[:, :, 1] + columns + tap.repeat(side)[:, None, None]
     # grid_sample's coordinates run from -1 to 1 over the outer edges of the border pixels.
     grid = torch.stack(((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
     sampled = F.grid_sample(
         x.reshape(n * groups, channels // groups, height, width).to(exact),
-        grid.reshape(n * groups, TAPS * out_height, out_width, 2),
+        grid.reshape(n * groups, taps * out_height, out_width, 2),
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
-    sampled = sampled.to(x.dtype).reshape(n, groups, channels // groups, TAPS, out_height, out_width)
-    sampled = sampled * mask.reshape(n, groups, 1, TAPS, out_height, out_width)
-    patches = sampled.reshape(n, channels * TAPS, out_height * out_width)
+    sampled = sampled.to(x.dtype).reshape(n, groups, channels // groups, taps, out_height, out_width)
+    sampled = sampled * mask.reshape(n, groups, 1, taps, out_height, out_width)
+    patches = sampled.reshape(n, channels * taps, out_height * out_width)
     # Locations first: the product then comes out with channels last.
-    kernel = weight.reshape(-1, channels * TAPS).T.expand(n, -1, -1)
+    kernel = weight.reshape(-1, channels * taps).T.expand(n, -1, -1)
     out = torch.bmm(patches.transpose(1, 2), kernel).transpose(1, 2).reshape(n, -1, out_height, out_width)
     return out if bias is None else out + bias.to(out.dtype)[:, None, None]

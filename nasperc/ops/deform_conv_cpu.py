@@ -1,4 +1,4 @@
-"""The fast path of the modulated deformable 3x3 convolution on a CPU: gather, multiply, and back, by hand.
+"""The fast path of the modulated deformable convolution on a CPU: gather, multiply, and back, by hand.
 
 A *sample* of :mod:`nasperc.ops.bilinear_rows` is one (pixel, group, tap) of the output, in this order. What the
 samples read are the columns (im2col), and one matrix product of them is the output.
@@ -29,29 +29,35 @@ from nasperc.ops.bilinear_rows import (
 )
 from nasperc.ops.pointwise import pointwise_conv2d
 
-TAPS = 9
 # Columns of so many elements at a time (11 MB in float32): more for less overhead, fewer for less memory.
 _CHUNK_ELEMENTS = 2_800_000
 
 
 class Layout(NamedTuple):
-    """Sizes (H, W) and geometry. A *line* is one row of output pixels, counted through all images."""
+    """Sizes (H, W) and geometry; ``side`` is k, of the kernel. A *line* is one row of output pixels, counted through
+    all images."""
 
     images: int
     channels: int
     groups: int
     size: tuple[int, int]
     out_size: tuple[int, int]
+    side: int
     stride: int
     padding: int
     dilation: int
 
     @classmethod
-    def of(cls, x: Tensor, mask: Tensor, stride: int, padding: int, dilation: int) -> Self:
+    def of(cls, x: Tensor, mask: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Self:
         """Of the arguments of a convolution."""
         n, channels, height, width = x.shape
-        groups, out_size = mask.shape[1] // TAPS, (mask.shape[2], mask.shape[3])
-        return cls(n, channels, groups, (height, width), out_size, stride, padding, dilation)
+        side = weight.shape[-1]
+        groups, out_size = mask.shape[1] // side**2, (mask.shape[2], mask.shape[3])
+        return cls(n, channels, groups, (height, width), out_size, side, stride, padding, dilation)
+
+    @property
+    def taps(self) -> int:
+        return self.side**2
 
     @property
     def table_size(self) -> tuple[int, int]:
@@ -62,7 +68,7 @@ class Layout(NamedTuple):
         return self.images * self.out_size[0]
 
     def chunks(self) -> Iterator[slice]:
-        lines = max(1, _CHUNK_ELEMENTS // (self.out_size[1] * TAPS * self.channels))
+        lines = max(1, _CHUNK_ELEMENTS // (self.out_size[1] * self.taps * self.channels))
         # Chunks of nearly one size: every size is compiled by oneDNN.
         count = max(1, -(-self.lines // lines))
         lines = max(1, -(-self.lines // count))
@@ -85,7 +91,7 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         padding: int,
         dilation: int,
     ) -> Tensor:
-        layout = Layout.of(x, mask, stride, padding, dilation)
+        layout = Layout.of(x, mask, weight, stride, padding, dilation)
         n, groups, out_size = layout.images, layout.groups, layout.out_size
         kernel = flatten_kernel(weight, groups)
         table = padded_table(x, groups)
@@ -95,7 +101,7 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         for chunk in layout.chunks():
             samples = locate(offset[chunk], mask[chunk], chunk, layout)
             columns = sampled_rows(table, samples.rows, bilinear_weights(samples))
-            columns = columns.view(1, -1, out_size[1], TAPS * layout.channels).permute(0, 3, 1, 2)
+            columns = columns.view(1, -1, out_size[1], layout.taps * layout.channels).permute(0, 3, 1, 2)
             out[chunk] = pointwise_conv2d(columns, kernel, bias)[0].permute(1, 2, 0)
             saved.extend(samples)
         ctx.save_for_backward(weight, table, *saved)
@@ -111,8 +117,8 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
         transposed = flatten_kernel(weight, groups).transpose(0, 1).contiguous()
         grad_kernel = table.new_zeros(len(weight), len(transposed))
         grad_table, steps = torch.zeros_like(table), neighbour_steps(layout.size[1], groups).tolist()
-        grad_offset = table.new_empty(layout.lines, out_width, 2 * groups * TAPS)
-        grad_mask = table.new_empty(layout.lines, out_width, groups * TAPS)
+        grad_offset = table.new_empty(layout.lines, out_width, 2 * groups * layout.taps)
+        grad_mask = table.new_empty(layout.lines, out_width, groups * layout.taps)
         grad_lines = lines_of(grad_out)
         for i, chunk in enumerate(layout.chunks()):
             samples = Samples(*saved[4 * i : 4 * i + 4])
@@ -139,12 +145,16 @@ class ModulatedDeformConv2dCPU(torch.autograd.Function):
 
 
 def flatten_kernel(weight: Tensor, groups: int) -> Tensor:
-    """(O, C, 3, 3) -> (O, G * 9 * C/G, 1, 1), in the order of the columns."""
-    return weight.reshape(len(weight), groups, -1, TAPS).transpose(2, 3).reshape(len(weight), -1, 1, 1)
+    """(O, C, k, k) -> (O, G * k * k * C/G, 1, 1), in the order of the columns."""
+    return (
+        weight.reshape(len(weight), groups, -1, weight.shape[-1] ** 2)
+        .transpose(2, 3)
+        .reshape(len(weight), -1, 1, 1)
+    )
 
 
 def _unflatten_kernel(kernel: Tensor, shape: torch.Size, groups: int) -> Tensor:
-    return kernel.view(len(kernel), groups, TAPS, -1).transpose(2, 3).reshape(shape)
+    return kernel.view(len(kernel), groups, shape[-1] ** 2, -1).transpose(2, 3).reshape(shape)
 
 
 def lines_of(x: Tensor) -> Tensor:
@@ -153,19 +163,22 @@ def lines_of(x: Tensor) -> Tensor:
 
 
 def locate(offset: Tensor, mask: Tensor, lines: slice, layout: Layout) -> Samples:
-    """``offset`` (lines, W', 2 * G * 9) and ``mask`` (lines, W', G * 9) -> samples.
+    """``offset`` (lines, W', 2 * G * k * k) and ``mask`` (lines, W', G * k * k) -> samples.
 
     The cell of a tap is found from its offset alone, before its place is added and rounds it: a whole offset is at
     the beginning of its cell, so its gradient is the right-hand one, and the number below is in the cell before.
     """
     (height, width), (table_height, table_width), groups = layout.size, layout.table_size, layout.groups
+    side, taps = layout.side, layout.taps
     line = torch.arange(lines.start, lines.stop, device=mask.device)[:, None]
     image, line = line // layout.out_size[0], line % layout.out_size[0]
-    # Along a line; flat, since an operation that broadcasts over nine taps at a time is slow.
-    place = torch.arange(layout.out_size[1] * groups * TAPS, device=mask.device)
-    column, group, tap = place // (groups * TAPS), place // TAPS % groups, place % TAPS
-    y = (line * layout.stride - layout.padding).to(mask.dtype) + (tap // 3 * layout.dilation).to(mask.dtype)
-    x = (column * layout.stride - layout.padding + tap % 3 * layout.dilation).to(mask.dtype)
+    # Along a line; flat, since an operation that broadcasts over the few taps at a time is slow.
+    place = torch.arange(layout.out_size[1] * groups * taps, device=mask.device)
+    column, group, tap = place // (groups * taps), place // taps % groups, place % taps
+    y = (line * layout.stride - layout.padding).to(mask.dtype) + (tap // side * layout.dilation).to(
+        mask.dtype
+    )
+    x = (column * layout.stride - layout.padding + tap % side * layout.dilation).to(mask.dtype)
     origin = image * (table_height * table_width) + PAD * (table_width + 1)
     start = (origin * groups).int() + group.int()
 
@@ -183,7 +196,7 @@ def locate(offset: Tensor, mask: Tensor, lines: slice, layout: Layout) -> Sample
 
 
 def _kernel_gradient(columns: Tensor, grad: Tensor) -> Tensor:
-    """Product (O, G * 9 * C/G) of output gradient (lines, W', O) and columns (S, C/G)."""
+    """Product (O, G * k * k * C/G) of output gradient (lines, W', O) and columns (S, C/G)."""
     grad = grad.flatten(0, 1)
     columns = columns.view(len(grad), -1)
     if columns.dtype == torch.float32 and hasattr(torch.ops.mkldnn, "_linear_pointwise"):

@@ -9,6 +9,7 @@ centre is outside of the box, and only those inside are computed. A box without 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -34,11 +35,9 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     if is_traced():
         return _by_products(masks, boxes, size)
     images = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
-    # Along the rows of a mask first, so that the pixels come out row by row.
-    padded = F.pad(masks, (1, 1, 1, 1)).transpose(1, 2)
-    for image, mask, rows, columns in zip(images, padded, *_spans(masks, boxes, size), strict=True):
-        inside = image[rows.first : rows.beyond, columns.first : columns.beyond]
-        torch.ge(_between(_between(mask, columns).t(), rows), _THRESHOLD, out=inside)
+    for image, (top, left, pixels) in zip(images, paste_regions(masks, boxes, size), strict=True):
+        height, width = pixels.shape
+        image[top : top + height, left : left + width] = pixels
     return images
 
 
@@ -56,6 +55,26 @@ def paste_to_rle(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[di
         )
         for mask, rows, columns in zip(padded, *_spans(masks, boxes, size), strict=True)
     ]
+
+
+class Region(NamedTuple):
+    """A part of an image that holds an object: ``pixels`` (h, w) bool, the first of them in row ``top`` and column
+    ``left``."""
+
+    top: int
+    left: int
+    pixels: Tensor
+
+
+def paste_regions(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Iterator[Region]:
+    """The same pixels one object after the other, each inside of its box: no image is made. Arguments as in
+    :func:`paste`."""
+    masks, boxes = masks.detach().float(), boxes.detach().float()
+    # Along the rows of a mask first, so that the pixels come out row by row.
+    padded = F.pad(masks, (1, 1, 1, 1)).transpose(1, 2)
+    for mask, rows, columns in zip(padded, *_spans(masks, boxes, size), strict=True):
+        inside = _between(_between(mask, columns).t(), rows) >= _THRESHOLD
+        yield Region(rows.first, columns.first, inside)
 
 
 class _Span(NamedTuple):

@@ -29,8 +29,8 @@ _SPELLING = "spelling"
 class EvaluateOptions:
     """``split``: its name, None: test, or val where there is no test. ``format``: of the data set, or "auto".
     ``strict``: degenerate boxes are errors. ``sequence_length``: of videos, None: whole runs. ``annotations``: in
-    place of the data set's own. ``results``: file for what is found, as a test server of COCO takes it. ``per_class``:
-    a table by class, too."""
+    place of the data set's own. ``results``: where what is found is written as a test server of COCO takes it, a file
+    or a folder. ``per_class``: a table by class, too."""
 
     split: str | None = None
     format: str = AUTO

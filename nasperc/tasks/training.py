@@ -60,13 +60,19 @@ class Splits(Mapping[str, Data], Generic[Data]):
     Args:
         data: the recipe's section.
         open_split: opens the split of a role.
+        exists: whether a folder, of a format, has a split of that name.
 
     Raises:
         InputError: there is nothing to measure on.
     """
 
-    def __init__(self, data: DataRecipe, open_split: Callable[[Role], Data]) -> None:
-        self._roles, self._open = _roles(data), open_split
+    def __init__(
+        self,
+        data: DataRecipe,
+        open_split: Callable[[Role], Data],
+        exists: Callable[[Path, str, str], bool] = has_split,
+    ) -> None:
+        self._roles, self._open = _roles(data, exists), open_split
         self._opened: dict[str, Data] = {}
 
     def __getitem__(self, role: str) -> Data:
@@ -255,7 +261,7 @@ class Training(ABC, Generic[Model, Data]):
         return measure_latency(model, self.size, runs=LATENCY_RUNS, warmup=LATENCY_WARMUP)
 
 
-def _roles(data: DataRecipe) -> list[Role]:
+def _roles(data: DataRecipe, exists: Callable[[Path, str, str], bool]) -> list[Role]:
     """``train``, and of ``val`` and ``test`` those that the data set has.
 
     Raises:
@@ -264,7 +270,7 @@ def _roles(data: DataRecipe) -> list[Role]:
     found: list[Role] = ["train"]
     named: tuple[tuple[Role, str], ...] = (("val", data.val_split), ("test", data.test_split))
     for role, split in named:
-        if data.path is None or has_split(data.path, split, data.format):
+        if data.path is None or exists(data.path, split, data.format):
             found.append(role)
     if len(found) == 1:
         raise InputError(

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from nasperc.data.batch import Batch
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.normalisation import Normalisation
-from nasperc.models.detector import Detector, DetectorOutput
+from nasperc.models.detector import Detector
 from nasperc.models.features import DIVISOR
 from nasperc.models.reduction import Reduce, reduce_alone
 from nasperc.training import loop
 from nasperc.training.batches import TrainingBatches
 from nasperc.training.loop import OnStep, TrainingResult
 from nasperc.training.optimizer import Optimizers, build_optimizer
+from nasperc.training.output_and_targets import output_and_targets
 from nasperc.training.peers import Peers
 from nasperc.training.plan import LoopSettings, LossFunction, TrainingPlan
 from nasperc.training.recipe import TrainingRecipe
@@ -115,6 +116,7 @@ def detection_plan(
         },
         frozen=frozen,
         dataset=dataset,
+        on_progress=model.on_progress if isinstance(model, Detector) else None,
     )
 
 
@@ -128,16 +130,7 @@ def detection_losses(
     that share the batch, see :meth:`Detector.losses`.
     """
     assert isinstance(model, Detector)
-    device = next(model.parameters()).device
-    output: DetectorOutput = model(batch.images.to(device))
-    levels = output.neck[-len(model.levels) :]
-    level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
-    targets = []
-    for sample in batch.samples:
-        if sample.boxes is None or sample.labels is None or sample.crowd is None:
-            raise ValueError(f"{sample.meta.file} has no boxes to train on")
-        targets.append(model.targets(sample.instances.to(device), level_sizes, size_scale))
-    losses: dict[str, Tensor] = model.losses(output, model.stack(targets), reduce)._asdict()
+    losses: dict[str, Tensor] = model.losses(*output_and_targets(model, batch, size_scale), reduce)._asdict()
     return losses
 
 

@@ -119,6 +119,8 @@ def _iterate(run: TrainingRun, on_step: OnStep | None, interrupt: DeferredInterr
     for batch in lockstep(batches, run.peers, interrupt, run.device):
         # Random layers draw the same numbers in this iteration whether it is reached in one go or two.
         torch.manual_seed(run.seed * 1_000_003 + run.step)
+        if run.plan.on_progress is not None:
+            run.plan.on_progress(run.step / settings.iterations)
         with run.autocast():
             terms = run.plan.losses(run.model, batch)
         stacked = torch.stack(list(terms.values()))

@@ -42,7 +42,7 @@ class TrainingPlan:
     ``losses``: ``(model, batch) -> terms``, scalars whose sum is minimised. ``identity``: plain values that are stored
     in a checkpoint; one with other values is not continued. ``frozen``: a part of the network without gradients,
     which stays in evaluation mode. ``dataset``: what the batches are of, by whose fingerprint the identity names the
-    ``data``; None: it names none.
+    ``data``; None: it names none. ``on_progress``: called before each iteration with the share of all that are done.
     """
 
     settings: LoopSettings
@@ -52,3 +52,4 @@ class TrainingPlan:
     identity: Mapping[str, Any]
     frozen: nn.Module | None = None
     dataset: Fingerprinted | None = None
+    on_progress: Callable[[float], None] | None = None

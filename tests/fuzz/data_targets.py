@@ -203,6 +203,90 @@ def open_panoptic(folder: Path) -> Read:
     return read
 
 
+def open_stuff(folder: Path) -> Read:
+    from nasperc.data.panoptic_formats import open_panoptic as open_whole
+
+    open_panoptic(folder)
+
+    def read(data: bytes) -> None:
+        (folder / "annotations" / "panoptic_train.json").write_bytes(data)
+        dataset = open_whole(folder, "train", format="coco_panoptic")
+        dataset.fingerprint()
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            assert sample.semantic is not None
+            assert len(dataset.truth(index, sample).areas()) == len(dataset.records[index].segments.ids)
+
+    return read
+
+
+def segment_map_seeds() -> list[bytes]:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    stream = io.BytesIO()
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[1:4, 1:5], pixels[4:, 5:], pixels[0] = (5, 0, 0), (208, 1, 1), (44, 1, 0)
+    Image.fromarray(pixels).save(stream, "PNG")
+    return [stream.getvalue()]
+
+
+def open_segment_map(folder: Path) -> Read:
+    from nasperc.data.panoptic_formats import open_panoptic as open_whole
+
+    open_panoptic(folder)
+    (folder / "annotations" / "panoptic_train.json").write_bytes(panoptic_seeds()[0])
+
+    def read(data: bytes) -> None:
+        (folder / "annotations" / "panoptic_train" / "a.png").write_bytes(data)
+        dataset = open_whole(folder, "train", format="coco_panoptic")
+        assert dataset[0].panoptic.max() == 3
+
+    return read
+
+
+def cityscapes_panoptic_seeds() -> list[bytes]:
+    from nasperc.data.cityscapes import TRAIN_IDS
+    from nasperc.data.cityscapes_panoptic import CITYSCAPES_PANOPTIC
+
+    categories = [
+        {"id": key, "name": name, "isthing": int(name in CITYSCAPES_PANOPTIC.things)}
+        for key, name in TRAIN_IDS.items()
+    ]
+    segments = [
+        {"id": 7, "category_id": 7, "bbox": [0, 0, 8, 1], "area": 8, "iscrowd": 0},
+        {"id": 26_001, "category_id": 26, "area": 4, "iscrowd": 0},
+    ]
+    image = {"id": "ulm_000001_000019", "height": 6, "width": 8, "file_name": "a.png"}
+    annotation = {"image_id": "ulm_000001_000019", "file_name": "a.png", "segments_info": segments}
+    return [dump({"images": [image], "annotations": [annotation], "categories": categories})]
+
+
+def open_cityscapes_panoptic(folder: Path) -> Read:
+    import numpy as np
+
+    from nasperc.data.panoptic_formats import open_panoptic as open_whole
+    from nasperc.data.segment_map import write_segments
+
+    images, maps = folder / "leftImg8bit/train/ulm", folder / "gtFine/cityscapes_panoptic_train"
+    for each in (images, maps):
+        each.mkdir(parents=True)
+    (images / "ulm_000001_000019_leftImg8bit.png").write_bytes(picture("PNG"))
+    ids = np.zeros((6, 8), np.int64)
+    ids[0], ids[2:4, 1:3] = 7, 26_001
+    write_segments(maps / "a.png", ids)
+
+    def read(data: bytes) -> None:
+        (folder / "gtFine/cityscapes_panoptic_train.json").write_bytes(data)
+        dataset = open_whole(folder, "train", format="cityscapes")
+        for index in range(len(dataset)):
+            assert dataset[index].semantic is not None
+
+    return read
+
+
 def open_map_of_objects(folder: Path) -> Read:
     from nasperc.data.formats import open_dataset
 

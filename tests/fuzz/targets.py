@@ -13,16 +13,21 @@ import binary_mutations
 import mutations
 from data_targets import (
     VOC,
+    cityscapes_panoptic_seeds,
     coco_seeds,
     lvis_seeds,
+    open_cityscapes_panoptic,
     open_classes,
     open_coco,
     open_map_of_objects,
     open_other_annotations,
     open_panoptic,
+    open_segment_map,
+    open_stuff,
     open_voc,
     open_voc_list,
     panoptic_seeds,
+    segment_map_seeds,
 )
 from document_targets import (
     open_architecture,
@@ -99,6 +104,9 @@ TARGETS: dict[str, Target] = {
     "COCO": Target(coco_seeds, open_coco, mutations.json_text),
     "COCO in place of its own": Target(lvis_seeds, open_other_annotations, mutations.json_text),
     "COCO panoptic": Target(panoptic_seeds, open_panoptic, mutations.json_text),
+    "COCO panoptic with stuff": Target(panoptic_seeds, open_stuff, mutations.json_text),
+    "map of segments": Target(segment_map_seeds, open_segment_map, binary_mutations.metadata),
+    "Cityscapes panoptic": Target(cityscapes_panoptic_seeds, open_cityscapes_panoptic, mutations.json_text),
     "VOC map of objects": Target(
         lambda: [*label_map_seeds(), *label_maps()], open_map_of_objects, binary_mutations.metadata
     ),

@@ -18,6 +18,7 @@ from nasperc.whole_files import (
     remove_leftovers,
     require_plain,
     write_whole,
+    writing_folder,
     writing_together,
     writing_whole,
 )
@@ -189,3 +190,36 @@ def test_of_files_that_belong_together_none_is_written_if_one_fails(tmp_path: Pa
     with pytest.raises(InputError, match=r"step\.onnx"), writing_together(paths):
         pass
     assert list(tmp_path.iterdir()) == [paths[1]]
+
+
+def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results"
+    with writing_folder(path) as work:
+        (work / "a").write_text("a")
+        assert not path.exists()
+    assert [each.name for each in path.iterdir()] == ["a"]
+    (tmp_path / "empty").mkdir()
+    with writing_folder(tmp_path / "empty") as work:
+        (work / "b").mkdir()
+    assert (tmp_path / "empty" / "b").is_dir()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["empty", "new"]
+
+
+def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fail(writing_folder(tmp_path / "a"), lambda work: (work / "x").write_text("x"), KeyboardInterrupt())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stands", ["file", "folder", "link"])
+def test_a_folder_replaces_nothing(tmp_path: Path, stands: str) -> None:
+    path = tmp_path / "results"
+    if stands == "file":
+        path.write_text("")
+    elif stands == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        (path / "inner").mkdir(parents=True)
+    with pytest.raises(InputError, match="must be a new one"), writing_folder(path):
+        pass
+    assert [each.name for each in tmp_path.iterdir()] == ["results"]

@@ -50,6 +50,8 @@ class BackboneRecipe(BaseModel):
     ResNets; its MobileNetV2, and so Table 7.2, has it trainable). A random initialisation trains everything: a
     constant BatchNorm with made-up statistics would leave it without any normalisation.
 
+    ``blur``: side of the blur that takes the place of a convolution's stride (thesis equation 3.4); null: none.
+
     MobileNetV2 only: ``width_mult``, factor on the channels.
 
     ResNets only: ``stride_in``, the convolution of a bottleneck that halves the resolution, null for what the
@@ -64,6 +66,7 @@ class BackboneRecipe(BaseModel):
     normalisation: NormalisationName | None = None
     freeze_at: int | None = Field(default=None, ge=0, le=_MOBILENET_STAGES)
     frozen_bn: bool | None = None
+    blur: Literal[3, 5, 7] | None = None
     width_mult: float = Field(default=1.0, gt=0, le=8)
     stride_in: StrideIn | None = None
     deformable_stages: tuple[int, ...] = ()
@@ -86,6 +89,8 @@ class BackboneRecipe(BaseModel):
             raise ValueError(
                 f"{self.name} has no 3x3 convolutions to be made deformable: use a ResNet-50 or 101"
             )
+        if self.deformable_stages and self.blur is not None:
+            raise ValueError("a deformable convolution has no blur: choose deformable_stages or blur")
         if self.stride_in is not None and not shape.bottleneck:
             raise ValueError(f"stride_in is a key of networks with bottlenecks, not of {self.name}")
         return self
@@ -175,6 +180,7 @@ def _options(recipe: BackboneRecipe) -> dict[str, Any]:
     options: dict[str, Any] = {
         "freeze_at": recipe.freeze_at if recipe.freeze_at is not None else (2 if pretrained else 0),
         "frozen_bn": recipe.frozen_bn if recipe.frozen_bn is not None else pretrained,
+        "blur": recipe.blur,
     }
     if recipe.name not in RESNETS:
         return {**options, "width_mult": recipe.width_mult}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nasperc.models.features import FeatureSpec
 from nasperc.models.normalisation import FrozenBatchNorm2d
+from nasperc.ops.blur_conv import BlurConv2d
 from nasperc.ops.pointwise import PointwiseConv2d
 
 # Table 2 of the paper after the stem: expansion, channels, blocks, stride of the first block.
@@ -38,15 +39,24 @@ class MobileNetV2(nn.Module):
         freeze_at: number of stages whose parameters take no gradient: 1 = the stem, 2 = the stem and the
             first row of bottlenecks (NAS-FCOS release), ... 8 = all.
         frozen_bn: BatchNorm as constants (:class:`FrozenBatchNorm2d`), else trainable.
+        blur: M, of the blur that follows in place of the stride of each strided convolution (thesis equation 3.4);
+            None: strided convolutions.
     """
 
-    def __init__(self, *, width_mult: float = 1.0, freeze_at: int = 0, frozen_bn: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        width_mult: float = 1.0,
+        freeze_at: int = 0,
+        frozen_bn: bool = True,
+        blur: int | None = None,
+    ) -> None:
         super().__init__()
         if not 0 <= freeze_at <= len(_STAGES) + 1:
             raise ValueError(f"freeze_at must be 0..{len(_STAGES) + 1}, but got {freeze_at}")
         norm: Norm = FrozenBatchNorm2d if frozen_bn else nn.BatchNorm2d
         channels = _round_channels(_STEM_CHANNELS * width_mult)
-        modules: list[nn.Module] = [_conv_norm_relu(3, channels, 3, norm, stride=2)]
+        modules: list[nn.Module] = [_conv_norm_relu(3, channels, 3, norm, stride=2, blur=blur)]
         ends = [1]
         specs: list[FeatureSpec] = []
         stride = 2
@@ -54,7 +64,7 @@ class MobileNetV2(nn.Module):
             for block in range(blocks):
                 block_stride = first_stride if block == 0 else 1
                 out_channels = _round_channels(base_channels * width_mult)
-                modules.append(InvertedResidual(channels, out_channels, expansion, block_stride, norm))
+                modules.append(InvertedResidual(channels, out_channels, expansion, block_stride, norm, blur))
                 channels, stride = out_channels, stride * block_stride
                 if len(modules) - 1 in _TAPS:
                     specs.append(FeatureSpec(_TAPS[len(modules) - 1], channels, stride))
@@ -91,14 +101,22 @@ class MobileNetV2(nn.Module):
 class InvertedResidual(nn.Module):
     """Linear bottleneck: 1x1 expansion, depthwise 3x3, linear 1x1; with a shortcut where the shape stays."""
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        stride: int,
+        norm: Norm,
+        blur: int | None = None,
+    ) -> None:
         super().__init__()
         hidden = in_channels * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
             layers.append(_conv_norm_relu(in_channels, hidden, 1, norm))
         layers += [
-            _conv_norm_relu(hidden, hidden, 3, norm, stride=stride, groups=hidden),
+            _conv_norm_relu(hidden, hidden, 3, norm, stride=stride, groups=hidden, blur=blur),
             PointwiseConv2d(hidden, out_channels, bias=False),
             norm(out_channels),
         ]
@@ -110,11 +128,20 @@ class InvertedResidual(nn.Module):
 
 
 def _conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int, norm: Norm, *, stride: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    norm: Norm,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    blur: int | None = None,
 ) -> nn.Sequential:
     conv: nn.Conv2d
     if kernel == 1:
         conv = PointwiseConv2d(in_channels, out_channels, bias=False)
+    elif stride > 1 and blur is not None:
+        conv = BlurConv2d(in_channels, out_channels, kernel, stride, groups=groups, blur_size=blur)
     else:
         conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, norm(out_channels), nn.ReLU6(inplace=True))

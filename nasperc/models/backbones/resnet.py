@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from nasperc.models.features import FeatureSpec
 from nasperc.models.normalisation import FrozenBatchNorm2d
+from nasperc.ops.blur_conv import BlurConv2d
 from nasperc.ops.deform_conv import DeformConv2d
 
 Norm = Callable[[int], nn.Module]
@@ -52,10 +53,12 @@ class ResNet(nn.Module):
         deformable_stages: of 3, 4, 5 (C3 to C5). There the 3x3 of every ``deformable_interval``-th bottleneck,
             the first one included, is a modulated deformable convolution with one deformable group; its
             kernel keeps the ordinary one's name.
+        blur: M, of the blur that follows in place of the stride of each strided convolution (thesis equation 3.4); the
+            maximum pooling stays. None: strided convolutions.
 
     Raises:
         ValueError: ``freeze_at``, a deformable stage or the interval is out of range; deformable stages in a
-            network without bottlenecks or with grouped convolutions.
+            network without bottlenecks or with grouped convolutions, or with a blur.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ResNet(nn.Module):
         frozen_bn: bool = True,
         deformable_stages: Collection[int] = (),
         deformable_interval: int = 1,
+        blur: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= freeze_at <= len(shape.blocks) + 1:
@@ -78,8 +82,10 @@ class ResNet(nn.Module):
             )
         if deformable_stages and (shape.groups > 1 or not shape.bottleneck):
             raise ValueError("deformable stages need bottlenecks with ungrouped convolutions")
+        if deformable_stages and blur is not None:
+            raise ValueError("a deformable convolution has no blur: choose deformable stages or a blur")
         norm: Norm = FrozenBatchNorm2d if frozen_bn else nn.BatchNorm2d
-        self.conv1 = _conv(3, _STEM_CHANNELS, 7, stride=2)
+        self.conv1 = _conv(3, _STEM_CHANNELS, 7, stride=2, blur=blur)
         self.bn1 = norm(_STEM_CHANNELS)
         channels = _STEM_CHANNELS
         stages, specs = [], []
@@ -90,9 +96,11 @@ class ResNet(nn.Module):
                 stride = 2 if index > 0 and block == 0 else 1
                 if shape.bottleneck:
                     deformable = level in deformable_stages and block % deformable_interval == 0
-                    blocks.append(Bottleneck(channels, planes, stride, norm, shape, stride_in, deformable))
+                    blocks.append(
+                        Bottleneck(channels, planes, stride, norm, shape, stride_in, deformable, blur)
+                    )
                 else:
-                    blocks.append(BasicBlock(channels, planes, stride, norm))
+                    blocks.append(BasicBlock(channels, planes, stride, norm, blur))
                 channels = blocks[-1].out_channels
             stages.append(nn.Sequential(*blocks))
             specs.append(FeatureSpec(f"C{level}", channels, 2**level))
@@ -127,14 +135,16 @@ class ResNet(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (ResNet-18)."""
 
-    def __init__(self, in_channels: int, planes: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self, in_channels: int, planes: int, stride: int, norm: Norm, blur: int | None = None
+    ) -> None:
         super().__init__()
         self.out_channels = planes
-        self.conv1 = _conv(in_channels, planes, 3, stride=stride)
+        self.conv1 = _conv(in_channels, planes, 3, stride=stride, blur=blur)
         self.bn1 = norm(planes)
         self.conv2 = _conv(planes, planes, 3)
         self.bn2 = norm(planes)
-        self.downsample = _downsample(in_channels, planes, stride, norm)
+        self.downsample = _downsample(in_channels, planes, stride, norm, blur)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -154,23 +164,24 @@ class Bottleneck(nn.Module):
         shape: ResNetShape,
         stride_in: StrideIn,
         deformable: bool,
+        blur: int | None = None,
     ) -> None:
         super().__init__()
         self.out_channels = 4 * planes
         width = planes * shape.width_per_group // 64 * shape.groups
         first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-        self.conv1 = _conv(in_channels, width, 1, stride=first)
+        self.conv1 = _conv(in_channels, width, 1, stride=first, blur=blur)
         self.bn1 = norm(width)
         self.conv2: nn.Module
         if deformable:
             self.conv2 = DeformConv2d(width, width, deformable_groups=1, stride=second, bias=False)
             nn.init.kaiming_normal_(self.conv2.weight, mode="fan_out", nonlinearity="relu")
         else:
-            self.conv2 = _conv(width, width, 3, stride=second, groups=shape.groups)
+            self.conv2 = _conv(width, width, 3, stride=second, groups=shape.groups, blur=blur)
         self.bn2 = norm(width)
         self.conv3 = _conv(width, self.out_channels, 1)
         self.bn3 = norm(self.out_channels)
-        self.downsample = _downsample(in_channels, self.out_channels, stride, norm)
+        self.downsample = _downsample(in_channels, self.out_channels, stride, norm, blur)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -179,14 +190,28 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
-def _downsample(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Sequential | None:
+def _downsample(
+    in_channels: int, out_channels: int, stride: int, norm: Norm, blur: int | None
+) -> nn.Sequential | None:
     """The shortcut's projection, where the shape changes."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(_conv(in_channels, out_channels, 1, stride=stride), norm(out_channels))
+    return nn.Sequential(_conv(in_channels, out_channels, 1, stride=stride, blur=blur), norm(out_channels))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    blur: int | None = None,
+) -> nn.Conv2d:
+    conv: nn.Conv2d
+    if blur is None or stride == 1:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    else:
+        conv = BlurConv2d(in_channels, out_channels, kernel, stride, groups=groups, blur_size=blur)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv

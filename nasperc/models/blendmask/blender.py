@@ -7,19 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.ops.roi_align import roi_align
+from nasperc.models.masks.blending import Blending, blended, crop
 from nasperc.ops.roi_pool import roi_pool
-
-
-def merge(regions: Tensor, scores: Tensor) -> Tensor:
-    """Equation 4.4: the sum over the bases of ``regions`` times ``scores``, both (D, K, R, R); (D, R, R).
-
-    The mergers of Table 4.1 differ in their scores alone.
-    """
-    return (regions * scores).sum(1)
 
 
 class Blender(nn.Module):
@@ -30,7 +21,6 @@ class Blender(nn.Module):
         stride: of the bases, in input pixels.
     """
 
-    upsampling: Tensor
     cells: Tensor | None
 
     def __init__(self, recipe: BlendMaskRecipe, stride: int) -> None:
@@ -38,14 +28,10 @@ class Blender(nn.Module):
         self.region, self.bases, self.attention = recipe.region, recipe.bases, recipe.attention
         self.sampling = recipe.bottom_sampling
         self.stride = stride
-        # Both interpolations are linear in rows and in columns. As two small matrix products they take a tenth of the
-        # time of F.interpolate on a CPU.
-        mode = "linear" if recipe.top_interpolation == "bilinear" else "nearest"
-        rows = F.interpolate(torch.eye(self.attention)[None], size=self.region, mode=mode)[0].t()
-        self.register_buffer("upsampling", rows.contiguous(), persistent=False)
+        self.blending = Blending(recipe.region, recipe.attention, recipe.top_interpolation)
         cells = None
         if recipe.merger == "assembler":
-            cells = self._upsample(torch.eye(self.bases).view(-1, self.attention, self.attention))
+            cells = self.blending.upsample(torch.eye(self.bases).view(-1, self.attention, self.attention))
         self.register_buffer("cells", cells, persistent=False)
 
     def forward(self, bases: Tensor, boxes: Tensor, image_index: Tensor, attentions: Tensor | None) -> Tensor:
@@ -61,17 +47,21 @@ class Blender(nn.Module):
 
     def crop(self, bases: Tensor, boxes: Tensor, image_index: Tensor) -> Tensor:
         """Equation 4.1: the bases inside of ``boxes``, (D, K, R, R)."""
-        size, scale = (self.region, self.region), 1 / self.stride
         if self.sampling == "nearest":
-            return roi_pool(bases, boxes, image_index, size, scale)
-        return roi_align(bases, boxes, image_index, size, scale, sampling_ratio=1, aligned=True)
+            return roi_pool(bases, boxes, image_index, (self.region, self.region), 1 / self.stride)
+        return crop(bases, boxes, image_index, self.region, self.stride)
 
-    def blend(self, regions: Tensor, attentions: Tensor | None) -> Tensor:
-        """Equations 4.2 to 4.4: ``regions`` (D, K, R, R) and ``attentions`` (D, K * M * M) to mask logits (D, R, R)."""
-        scores = self.scores(attentions)
-        if self.single:
-            return logit_of_product(regions, scores)[:, 0]
-        return merge(regions, scores)
+    def blend(self, regions: Tensor, attentions: Tensor | None, index: Tensor | None = None) -> Tensor:
+        """Equations 4.2 to 4.4: mask logits (D, R, R).
+
+        Args:
+            regions: (O, K, R, R).
+            attentions: (D, K * M * M); of the assembler None.
+            index: (D,) int64, which of the regions each is of; None: one after the other.
+        """
+        if index is not None:
+            regions = regions[index]
+        return blended(regions, self.scores(attentions), single=self.single)
 
     @property
     def single(self) -> bool:
@@ -84,19 +74,4 @@ class Blender(nn.Module):
         if self.cells is not None:
             return self.cells
         assert attentions is not None
-        side = self.attention
-        scores = self._upsample(attentions.view(-1, self.bases, side, side))
-        return scores if self.single else scores.softmax(1)
-
-    def _upsample(self, attentions: Tensor) -> Tensor:
-        """Equation 4.2: (..., M, M) -> (..., R, R)."""
-        return self.upsampling @ attentions @ self.upsampling.t()
-
-
-def logit_of_product(a: Tensor, b: Tensor) -> Tensor:
-    """The logit of sigmoid(a) * sigmoid(b), of any one shape.
-
-    With one basis that product is the mask already (4.4.1, Table 4.3); as a logit it is trained and decoded like any
-    other mask, and its logarithms do not overflow.
-    """
-    return -torch.logsumexp(torch.stack((-a, -b, -a - b)), 0)
+        return self.blending.scores(attentions.view(-1, self.bases, self.attention, self.attention))

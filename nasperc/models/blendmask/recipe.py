@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nasperc.models.blendmask.bottom import BottomRecipe
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
-from nasperc.models.blendmask.semantic_head import SemanticRecipe
+from nasperc.models.masks.recipe import BasisSegmenterRecipe
 
 Merger = Literal["blender", "weighted_sum", "assembler"]
 Sampling = Literal["nearest", "bilinear"]
 TopLayerPlace = Literal["box_tower", "cls_tower", "merged_tower"]
 
 
-class BlendMaskRecipe(BaseModel):
+class BlendMaskRecipe(BasisSegmenterRecipe):
     """The defaults are AdelaiDet's BlendMask (thesis Table 4.7, Proto-FPN, with one more convolution).
 
     ``region``, ``bases``, ``attention``: R, K and M of the thesis's R_K_M. ``merger`` (Table 4.1): the blender;
@@ -26,13 +26,9 @@ class BlendMaskRecipe(BaseModel):
     ``top_interpolation`` of the attentions from M x M to R x R. ``top_layer_on``: the tower that attentions are
     predicted from; ``merged_tower`` says that it must be the only one (BlendMask-RT).
 
-    ``semantic``: the auxiliary loss, null for none. ``mask_weight``: of the mask loss. ``positives``: how many
-    locations of an image the mask loss looks at, those of the highest centerness; null: all, as AdelaiDet has it.
+    The other keys: see :class:`BasisSegmenterRecipe`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    region: int = Field(default=56, ge=1, le=224)
     bases: int = Field(default=4, ge=1, le=256)
     attention: int = Field(default=14, ge=1, le=56)
     merger: Merger = "blender"
@@ -40,9 +36,6 @@ class BlendMaskRecipe(BaseModel):
     bottom_sampling: Sampling = "bilinear"
     top_interpolation: Sampling = "bilinear"
     top_layer_on: TopLayerPlace = "box_tower"
-    semantic: SemanticRecipe | None = SemanticRecipe()
-    mask_weight: float = Field(default=1.0, gt=0)
-    positives: int | None = Field(default=None, ge=1)
 
     @property
     def name(self) -> str:

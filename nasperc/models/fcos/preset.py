@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +13,15 @@ from nasperc.models.targets import Crowd
 
 SizesOfInterest = tuple[tuple[float, float], ...]
 
-SIZES_OF_INTEREST: SizesOfInterest = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
+
+def sizes_of_interest(canonical_length: float, levels: int) -> SizesOfInterest:
+    """Of each level in pixels: from 2^(p-2) L to 2^(p-1) L of level p, L the canonical length (thesis 3.3.2); the first
+    and the last level are open."""
+    bounds: list[float] = [-1, *(canonical_length * 2**level for level in range(levels - 1)), math.inf]
+    return tuple(pairwise(bounds))
+
+
+SIZES_OF_INTEREST = sizes_of_interest(64, levels=5)
 
 
 class FCOSPreset(BaseModel):

@@ -156,7 +156,7 @@ def predict_images(
     result = Predictions(out / RESULTS, {}, {}, {}, {}, [])
     rules = upright_rules(detector.images)
     suffixes = ("",) if view is None else ("", f"-{view.name}")
-    for number, (file, names) in enumerate(zip(images, _picture_names(images, suffixes), strict=True)):
+    for number, (file, names) in enumerate(zip(images, picture_names(images, suffixes), strict=True)):
         if on_progress is not None:
             on_progress(number, len(images))
         try:
@@ -208,7 +208,7 @@ def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classe
     """
     draw = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 240))
-    font = ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+    font = label_font(picture)
     best_first = sorted(objects, key=lambda each: -float(each["score"]))
     colours = [class_colour(classes.index(each["class"]), len(classes)) for each in best_first]
     for each, colour in reversed(list(zip(best_first, colours, strict=True))):
@@ -224,6 +224,11 @@ def draw_objects(picture: Image.Image, objects: Sequence[dict[str, Any]], classe
         draw.text((label[0] + 2 - left, label[1] + 2 - top), text, fill="black", font=font)
 
 
+def label_font(picture: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Of names, in a size that follows the picture's."""
+    return ImageFont.load_default(size=max(11, round(min(picture.size) / 40)))
+
+
 def _place(
     box: Sequence[float], size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Label]
 ) -> Label:
@@ -236,10 +241,13 @@ def _place(
         x = min(max(0.0, x), max(0.0, picture[0] - 1 - width))
         y = min(max(0.0, y), max(0.0, picture[1] - 1 - height))
         places.append((x, y, x + width, y + height))
-    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+    return next(
+        (place for place in places if not any(labels_overlap(place, other) for other in taken)), places[0]
+    )
 
 
-def _overlap(a: Label, b: Label) -> bool:
+def labels_overlap(a: Label, b: Label) -> bool:
+    """Whether one hides a part of the other."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
@@ -274,7 +282,7 @@ def _save(picture: Image.Image, file: Path) -> None:
         picture.save(part)
 
 
-def _picture_names(images: Sequence[Path], suffixes: Sequence[str]) -> list[list[str]]:
+def picture_names(images: Sequence[Path], suffixes: Sequence[str] = ("",)) -> list[list[str]]:
     """PNG names of each image, one for each of ``suffixes``; where one is taken, all are numbered."""
     found: list[list[str]] = []
     taken: set[str] = set()

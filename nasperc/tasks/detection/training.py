@@ -21,6 +21,7 @@ from nasperc.recipe.root import Recipe
 from nasperc.tasks.detection.baseline import baseline_costs, choose_baseline, cost_size
 from nasperc.tasks.detection.tables import CocoTables
 from nasperc.tasks.detection.trained import TrainedDetector, describe, read_decoder
+from nasperc.tasks.presentation import Presentation
 from nasperc.tasks.row import CHECKPOINT, Activity, Job
 from nasperc.tasks.training import Found, Phase, Splits, Training
 from nasperc.training.detect import detect_dataset
@@ -34,7 +35,7 @@ ON_CPU = "On CPU a BatchNorm in training sees one worker's part of a batch only:
 class DetectionTraining(Training[Detector, DetectionDataset]):
     """The recipe's sections ``model``, ``fulltrain``, ``baselines`` and ``seed`` count."""
 
-    presentation = CocoTables()
+    presentation: ClassVar[Presentation] = CocoTables()
     examples = TrainedDetector.examples
     # Whether the shapes of objects are read.
     masks: ClassVar[bool] = False
@@ -42,12 +43,14 @@ class DetectionTraining(Training[Detector, DetectionDataset]):
 
     def __init__(self, recipe: Recipe, prepared: Path, searched: Recipe, found: Found | None) -> None:
         super().__init__(recipe, prepared, searched, found)
-        self.splits = Splits(
-            recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks)
-        )
+        self.splits = self.open_splits(recipe, prepared)
         self.size = cost_size(recipe.fulltrain.test_short_side, Detector.divisor)
         self._classes = self.splits["train"].classes
         self._normalisation = get_normalisation(recipe.model.backbone.input_normalisation())
+
+    def open_splits(self, recipe: Recipe, prepared: Path) -> Splits[DetectionDataset]:
+        """Of the recipe's data set; ``prepared`` as for the training."""
+        return Splits(recipe.data, lambda role: open_split(recipe.data, role, prepared, masks=self.masks))
 
     def check_workers(self, workers: int) -> list[str]:
         return [ON_CPU] if workers > 1 and not torch.cuda.is_available() else []

@@ -80,11 +80,8 @@ def describe_segmenter(
         recipe, decoder, space: as for a detector.
         options: the recipe's section ``task``.
     """
-    values = options.model_dump(mode="json")
-    # Older checkpoints have no such key.
-    if options.paste_into == InstancesRecipe().paste_into:
-        del values["paste_into"]
-    return {**describe(recipe, decoder, space), "task": options.chosen(), _SEGMENTER: values}
+    values = describe(recipe, decoder, space)
+    return {**values, "task": options.chosen(), _SEGMENTER: options.described()}
 
 
 def read_segmenter(content: Mapping[str, Any], path: Path) -> TrainedInstances:

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from nasperc.assembly.datasets import open_split, open_video_split
+from nasperc.assembly.datasets import open_panoptic_split, open_split, open_video_split
 from nasperc.data.label_map import write_label_map
-from nasperc.data.recipe import DataRecipe, SyntheticVideoRecipe
+from nasperc.data.recipe import DataRecipe, SyntheticRecipe, SyntheticVideoRecipe
 from nasperc.data.synthetic import write_synthetic
 from nasperc.data.synthetic_video import write_synthetic_video
 from nasperc.errors import InputError
@@ -116,3 +116,32 @@ def test_one_class_is_the_recipes_to_choose(tmp_path):
         assert data.classes == ("object",)
         assert data.objects() == open_split(several, split, tmp_path).objects()
     assert len(open_split(several, "train", tmp_path).classes) > 1
+
+
+def test_panoptic_splits_of_the_synthetic_data_set_and_of_a_folder(tmp_path):
+    data = DataRecipe(synthetic=SyntheticRecipe(train=4, val=1, test=1, size=(64, 64)))
+    train, val = (open_panoptic_split(data, role, tmp_path) for role in ("train", "val"))
+    assert (len(train), len(val)) == (4, 1)
+    assert train.panoptic == val.panoptic
+    (folder,) = tmp_path.iterdir()
+    names = (*reversed(train.classes), *reversed(train.panoptic.stuff))
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    listed = DataRecipe(path=folder, classes=tmp_path / "classes.txt", val_split="test")
+    other = open_panoptic_split(listed, "val", tmp_path)
+    assert (other.split, other.panoptic.names) == ("test", names)
+    with pytest.raises(InputError, match=r"data\.one_class"):
+        open_panoptic_split(DataRecipe(path=folder, one_class=True), "train", tmp_path)
+
+
+def test_a_panoptic_train_split_shows_a_thing(tmp_path):
+    data = DataRecipe(synthetic=SyntheticRecipe(train=2, val=1, test=1, size=(64, 64)))
+    open_panoptic_split(data, "train", tmp_path)
+    (folder,) = tmp_path.iterdir()
+    file = folder / "annotations" / "panoptic_train.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment["iscrowd"] = 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="at least one object to learn, but got none in 2 images"):
+        open_panoptic_split(DataRecipe(path=folder), "train", tmp_path)

@@ -102,7 +102,7 @@ def test_folder_is_reused_or_refused_and_nothing_is_left_behind(tmp_path, monkey
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("nasperc.data.synthetic._save_image", full)
+    monkeypatch.setattr("nasperc.data.synthetic.save_image", full)
     with pytest.raises(OSError, match="no space"):
         write_synthetic(tmp_path / "b", **arguments)
     assert [each.name for each in tmp_path.iterdir()] == ["a"]

@@ -32,7 +32,10 @@ SMALL = {
         "attention": 4,
         "bottom": {"name": "protonet", "width": 8, "convolutions": 2},
         "semantic": {"width": 8},
-    }
+    },
+    "dr1mask": {"region": 8, "attention": 4, "width": 8, "semantic": {"width": 8}},
+    "smalmask": {"region": 8, "tower_depth": 1},
+    "smalmask2": {"region": 8},
 }
 
 

@@ -14,8 +14,10 @@ from nasperc.ops.resize import resize_to_larger
 def slow(x, offset, mask, weight, bias, stride=1, padding=1, dilation=1):
     """The definition, one number at a time."""
     n, channels, height, width = x.shape
-    groups, out_height, out_width = mask.shape[1] // 9, *mask.shape[2:]
-    columns = torch.zeros(n, channels, 9, out_height, out_width, dtype=x.dtype)
+    side, (out_height, out_width) = weight.shape[-1], mask.shape[2:]
+    taps = side * side
+    groups = mask.shape[1] // taps
+    columns = torch.zeros(n, channels, taps, out_height, out_width, dtype=x.dtype)
 
     def pixel(image, channel, y, x_):
         inside = 0 <= y < height and 0 <= x_ < width
@@ -24,12 +26,17 @@ def slow(x, offset, mask, weight, bias, stride=1, padding=1, dilation=1):
     for image in range(n):
         for channel in range(channels):
             group = channel // (channels // groups)
-            for tap in range(9):
+            for tap in range(taps):
                 for i in range(out_height):
                     for j in range(out_width):
-                        place = 2 * (group * 9 + tap)
-                        y = i * stride - padding + tap // 3 * dilation + offset[image, place, i, j].item()
-                        z = j * stride - padding + tap % 3 * dilation + offset[image, place + 1, i, j].item()
+                        place = 2 * (group * taps + tap)
+                        y = i * stride - padding + tap // side * dilation + offset[image, place, i, j].item()
+                        z = (
+                            j * stride
+                            - padding
+                            + tap % side * dilation
+                            + offset[image, place + 1, i, j].item()
+                        )
                         top, left = math.floor(y), math.floor(z)
                         fy, fx = y - top, z - left
                         value = (
@@ -38,26 +45,36 @@ def slow(x, offset, mask, weight, bias, stride=1, padding=1, dilation=1):
                             + pixel(image, channel, top + 1, left) * fy * (1 - fx)
                             + pixel(image, channel, top + 1, left + 1) * fy * fx
                         )
-                        columns[image, channel, tap, i, j] = value * mask[image, group * 9 + tap, i, j]
+                        columns[image, channel, tap, i, j] = value * mask[image, group * taps + tap, i, j]
     return (
-        torch.einsum("octk,nctkij->noij", weight.reshape(len(weight), channels, 9, 1), columns[:, :, :, None])
+        torch.einsum(
+            "octk,nctkij->noij", weight.reshape(len(weight), channels, taps, 1), columns[:, :, :, None]
+        )
         + bias[:, None, None]
     )
 
 
 def draw(
-    n=2, channels=4, out_channels=3, groups=2, size=(4, 5), out_size=None, spread=2.0, dtype=torch.float64
+    n=2,
+    channels=4,
+    out_channels=3,
+    groups=2,
+    size=(4, 5),
+    out_size=None,
+    spread=2.0,
+    dtype=torch.float64,
+    side=3,
 ):
     torch.manual_seed(0)
     out_size = out_size or size
     # Away from whole pixels, where the bilinear weights have a kink.
-    offset = torch.randn(n, groups * 18, *out_size, dtype=dtype) * spread
+    offset = torch.randn(n, groups * 2 * side**2, *out_size, dtype=dtype) * spread
     offset = offset.floor() + 0.05 + 0.9 * (offset - offset.floor())
     tensors = (
         torch.randn(n, channels, *size, dtype=dtype),
         offset,
-        torch.rand(n, groups * 9, *out_size, dtype=dtype),
-        torch.randn(out_channels, channels, 3, 3, dtype=dtype),
+        torch.rand(n, groups * side**2, *out_size, dtype=dtype),
+        torch.randn(out_channels, channels, side, side, dtype=dtype),
         torch.randn(out_channels, dtype=dtype),
     )
     return tuple(t.requires_grad_() for t in tensors)
@@ -93,6 +110,30 @@ def test_all_paths_are_the_definition(out_size, geometry):
     for path in (_by_autograd, _by_grid_sample):
         result = path(*tensors, **{"stride": 1, "padding": 1, "dilation": 1} | geometry)
         torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("side", "out_size", "geometry"),
+    [
+        (1, (4, 5), {"padding": 0}),
+        (5, (4, 5), {"padding": 2}),
+        (5, (2, 3), {"padding": 2, "stride": 2}),
+        (7, (4, 5), {"padding": 3}),
+        (7, (4, 5), {"padding": 6, "dilation": 2}),
+    ],
+)
+def test_kernels_of_any_odd_size(side, out_size, geometry):
+    """Values and gradients of all paths."""
+    tensors = draw(side=side, out_size=out_size)
+    expected = slow(*(t.detach() for t in tensors), **geometry)
+    fast = modulated_deform_conv2d(*tensors, **geometry)
+    torch.testing.assert_close(fast, expected)
+    gradients = torch.autograd.grad(fast.square().sum(), tensors)
+    for path in (_by_autograd, _by_grid_sample):
+        result = path(*tensors, **{"stride": 1, "dilation": 1} | geometry)
+        torch.testing.assert_close(result, expected)
+        for ours, theirs in zip(gradients, torch.autograd.grad(result.square().sum(), tensors), strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -185,6 +226,14 @@ def test_no_images_and_second_derivatives():
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize("side", [5, 7])
+def test_a_module_of_another_size_starts_as_half_a_convolution(side):
+    layer, x = DeformConv2d(4, 6, side, stride=2), torch.randn(2, 4, 9, 8)
+    expected = 0.5 * F.conv2d(x, layer.weight, padding=side // 2, stride=2)
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+    assert layer.offset_mask.weight.shape == (6 * side**2, 4, side, side)
+
+
 def test_module_starts_as_half_a_convolution():
     torch.manual_seed(0)
     layer = DeformConv2d(8, 6)
@@ -227,8 +276,8 @@ def test_shapes_alone_are_those_of_the_computation(stride):
 
 
 def test_module_says_what_it_cannot_do():
-    with pytest.raises(ValueError, match="kernel_size 3, not 5"):
-        DeformConv2d(8, 8, kernel_size=5)
+    with pytest.raises(ValueError, match="odd kernel_size, not 4"):
+        DeformConv2d(8, 8, kernel_size=4)
     with pytest.raises(ValueError, match="9 channels do not divide into 2 groups"):
         DeformConv2d(9, 8)
 
@@ -236,10 +285,10 @@ def test_module_says_what_it_cannot_do():
 class _Resizing(nn.Module):
     """What an exported decoder does with these operations."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
         self.down = nn.Conv2d(3, 8, 3, 2, 1)
-        self.deform = DeformConv2d(8, 8)
+        self.deform = DeformConv2d(8, 8, side)
         nn.init.normal_(self.deform.offset_mask.weight, std=0.3)
 
     def forward(self, x):
@@ -247,10 +296,11 @@ class _Resizing(nn.Module):
         return a + b
 
 
-def test_exports_to_onnx_with_dynamic_size(tmp_path):
+@pytest.mark.parametrize("side", [3, 5])
+def test_exports_to_onnx_with_dynamic_size(tmp_path, side):
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    model = _Resizing().eval()
+    model = _Resizing(side).eval()
     half = {name: torch.export.Dim(name, min=2, max=64) for name in ("h", "w")}
     program = torch.onnx.export(
         model,

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 
 from nasperc.ops import paste_masks
-from nasperc.ops.paste_masks import paste, paste_to_rle
+from nasperc.ops.paste_masks import paste, paste_regions, paste_to_rle
 
 SIZE = (40, 56)
 
@@ -156,3 +156,12 @@ def test_it_exports_with_free_sizes(exported):
                 found = run(*arguments)
                 assert found.shape == (count, *size)
                 assert torch.equal(found[clear], expected[clear])
+
+
+def test_regions_are_the_same_pixels_without_the_image():
+    masks, boxes = some()
+    images = torch.zeros(len(masks), *SIZE, dtype=torch.bool)
+    for image, (top, left, pixels) in zip(images, paste_regions(masks, boxes, SIZE), strict=True):
+        image[top : top + pixels.shape[0], left : left + pixels.shape[1]] |= pixels
+    assert torch.equal(images, paste(masks, boxes, SIZE))
+    assert images.any(dim=(1, 2)).sum() > 20

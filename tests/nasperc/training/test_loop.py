@@ -167,6 +167,27 @@ def test_resumed_is_bit_identical(make_detector, dataset, recipe, tmp_path, stra
     assert states_equal(finished["model"], model.state_dict())
 
 
+def test_a_detector_hears_how_far_the_training_is(make_detector, dataset, recipe, tmp_path):
+    """Before each iteration, and after an interruption where it goes on."""
+    heard, model, stop = [], make_detector(), {"at": 2}
+    model.on_progress = lambda fraction: heard.append((fraction, torch.initial_seed()))
+    checkpoint = tmp_path / "checkpoint.pt"
+    keys = {"seed": 5, "normalisation": TF, "checkpoint": checkpoint}
+
+    def interrupt(step, _):
+        if step == stop["at"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, dataset, recipe, **keys, on_step=interrupt)
+    again = make_detector()
+    again.on_progress = model.on_progress
+    train(again, dataset, recipe, **keys)
+    iterations = range(recipe.iterations)
+    # The seed of the iteration, of which whatever is drawn is a function.
+    assert heard == [(step / recipe.iterations, 5 * 1_000_003 + step) for step in iterations]
+
+
 def test_signal_handlers_are_put_back(make_detector, dataset, recipe):
     before = signal.getsignal(signal.SIGINT)
     train(make_detector(), dataset, recipe, seed=0, normalisation=TF)

@@ -13,14 +13,15 @@ from nasperc.assembly.detector import Baseline, Decoder, Searched, build_decoder
 from nasperc.errors import InputError
 from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
 from nasperc.models.blendmask.deeplab_bottom import DeepLabBottomRecipe
-from nasperc.models.blendmask.model import BlendMask, BlendMaskHeadOutput
+from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.protonet import ProtoNetRecipe
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.models.blendmask.semantic_head import SemanticRecipe
 from nasperc.models.fcos.decode import decode
 from nasperc.models.fcos.model import FCOS
 from nasperc.models.fcos.preset import PRESETS, FCOSPreset
+from nasperc.models.masks.basis_segmenter import BasisHeadOutput
+from nasperc.models.masks.semantic_head import SemanticRecipe
 from nasperc.models.targets import flatten_levels
 from search_spaces.base import Architecture
 from search_spaces.fcos_decoder import FcosDecoder
@@ -51,7 +52,7 @@ def targets_of(model: BlendMask, *objects: Tensor) -> object:
     return model.stack([model.targets(annotations(boxes), sizes, SIZE_SCALE) for boxes in objects])
 
 
-def slow_mask_loss(model: BlendMask, head: BlendMaskHeadOutput, objects: list[Tensor], count: int) -> float:
+def slow_mask_loss(model: BlendMask, head: BasisHeadOutput, objects: list[Tensor], count: int) -> float:
     """One positive location after the other, each by itself; of an image the ``count`` with the largest weights."""
     sizes = [(SIZE // stride, SIZE // stride) for stride in model.strides]
     total, weights = 0.0, 0.0
@@ -92,7 +93,8 @@ def test_the_losses_of_the_detector_are_those_of_fcos() -> None:
     output = model(images())
     targets = targets_of(model, OBJECTS, OBJECTS[:0])
     losses = model.losses(output, targets)  # type: ignore[arg-type]
-    from_fcos = super(BlendMask, model).losses(
+    from_fcos = FCOS.losses(
+        model,
         output._replace(head=output.head.detection),
         targets.detection,  # type: ignore[attr-defined]
     )

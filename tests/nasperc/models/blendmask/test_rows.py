@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from importlib import resources
-
 import pytest
+from printed_rows import printed, recipe_of, require_recipes, rows_of, small_backbone
 from segmenter_contract import CLASSES, SegmenterContract
-from torch import nn
 
 from nasperc.assembly.decoder_recipe import recipe_decoder
 from nasperc.assembly.detector import build_decoder
-from nasperc.models.backbones.mobilenet_v2 import MobileNetV2
-from nasperc.models.backbones.resnet import ResNet, ResNetShape
 from nasperc.models.blendmask.deeplab_bottom import DeepLabBottomRecipe
 from nasperc.models.blendmask.model import BlendMask
 from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
-from nasperc.recipe.reading import load_recipe
 from nasperc.recipe.root import Recipe
 from search_spaces.fcos_decoder import FcosDecoder
 from search_spaces.fcos_recipe import FcosDecoderRecipe
 
-TABLES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11)
-
-
-def printed(table: int) -> list[dict[str, object]]:
-    """The rows of Table 4.``table`` as the thesis has them, other people's too."""
-    file = resources.files("experiments") / f"table_4_{table}_thesis.json"
-    rows: list[dict[str, object]] = json.loads(file.read_text(encoding="utf-8"))
-    return rows
-
-
-ROWS = [f"table_4_{table}:{row['row']}" for table in TABLES for row in printed(table) if "row" in row]
-
-
-recipe_of = cache(load_recipe)
+TABLES = tuple(f"4_{table}" for table in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11))
+ROWS = rows_of(*TABLES)
 
 
 def blendmask_recipe(recipe: Recipe) -> BlendMaskRecipe:
@@ -48,19 +29,6 @@ def narrow(recipe: BlendMaskRecipe) -> BlendMaskRecipe:
     semantic = recipe.semantic and recipe.semantic.model_copy(update={"width": 8})
     bottom = recipe.bottom.model_copy(update={"width": 8})
     return recipe.model_copy(update={"bottom": bottom, "semantic": semantic})
-
-
-def small_backbone(recipe: Recipe) -> nn.Module:
-    backbone = recipe.model.backbone
-    if backbone.deformable_stages:
-        deformable = (backbone.deformable_stages, backbone.deformable_interval)
-        return ResNet(
-            ResNetShape((1, 1, 4, 1)),
-            frozen_bn=False,
-            deformable_stages=deformable[0],
-            deformable_interval=deformable[1],
-        )
-    return MobileNetV2(width_mult=0.25, frozen_bn=False)
 
 
 # One row for each model among them: tables repeat one another, and narrow models do not differ in width.
@@ -121,13 +89,8 @@ class TestEveryRow(SegmenterContract):
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_has_a_recipe_for_each_row_that_is_not_quoted(table: int) -> None:
-    for row in printed(table):
-        assert ("row" in row) != ("method" in row)
-        if "method" in row:
-            assert "quoted in the thesis's Table" in str(row["source"])
-        else:
-            recipe_of(f"table_4_{table}:{row['row']}")
+def test_a_table_has_a_recipe_for_each_row_that_is_not_quoted(table: str) -> None:
+    require_recipes(table)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +124,7 @@ def test_the_configurations_of_the_tables(row: str, name: str) -> None:
 def test_the_first_ablations_are_on_the_backbone() -> None:
     """4.3.3: C3 and C5, attentions by nearest, bases bilinear; 4.4: width 128."""
     for table in (1, 2, 3):
-        for row in printed(table):
+        for row in printed(f"4_{table}"):
             chosen = blendmask_recipe(recipe_of(f"table_4_{table}:{row['row']}"))
             assert chosen.bottom == DeepLabBottomRecipe(inputs=("C3", "C5"), width=128)
             assert (chosen.bottom_sampling, chosen.top_interpolation) == ("bilinear", "nearest")
@@ -170,7 +133,7 @@ def test_the_first_ablations_are_on_the_backbone() -> None:
 
 def test_other_bottoms_and_the_semantic_loss() -> None:
     """Table 4.7."""
-    rows = {str(row["row"]): blendmask_recipe(recipe_of(f"table_4_7:{row['row']}")) for row in printed(7)}
+    rows = {str(row["row"]): blendmask_recipe(recipe_of(f"table_4_7:{row['row']}")) for row in printed("4_7")}
     assert [row for row, chosen in rows.items() if chosen.semantic is None] == ["DeepLabV3+"]
     assert {chosen.semantic.weight for chosen in rows.values() if chosen.semantic} == {0.3}
     bottoms = {
@@ -188,11 +151,11 @@ def test_other_bottoms_and_the_semantic_loss() -> None:
 
 def test_rows_named_after_a_sampling_or_an_input_have_it() -> None:
     for table, key in ((5, "top_interpolation"), (6, "bottom_sampling")):
-        for row in printed(table):
+        for row in printed(f"4_{table}"):
             chosen = blendmask_recipe(recipe_of(f"table_4_{table}:{row['row']}"))
             assert getattr(chosen, key) == str(row["row"]).split()[0]
             assert chosen.bottom.inputs == ("P3", "P5")
-    for row in printed(4):
+    for row in printed("4_4"):
         chosen = blendmask_recipe(recipe_of(f"table_4_4:{row['row']}"))
         assert "+".join(chosen.bottom.inputs) == str(row["row"]).split()[0]
 

@@ -1,4 +1,4 @@
-"""What BlendMask should give for one image: the detector's targets, and the masks beside them."""
+"""What a segmenter with bases should give for one image: the detector's targets, and the masks beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasperc.models.instances import Instances
 from nasperc.models.targets import stack_targets
 
 
-class BlendMaskTargets(NamedTuple):
+class MaskTargets(NamedTuple):
     """Of one image with M annotations; a batch has a leading N, and M is the largest of its images.
 
     ``detection``: its owners are indices into the other fields. ``boxes`` (M, 4) float32 in input pixels; ``masks``
@@ -48,11 +48,11 @@ def owned_masks(instances: Instances, owner: Tensor, side: int) -> Tensor:
     return found
 
 
-def stack_blendmask_targets(targets: Sequence[BlendMaskTargets]) -> BlendMaskTargets:
+def stack_mask_targets(targets: Sequence[MaskTargets]) -> MaskTargets:
     """Targets of N images as one; boxes and masks are filled up to the largest number of annotations."""
     most = max(len(each.boxes) for each in targets)
     semantic = [each.semantic for each in targets if each.semantic is not None]
-    return BlendMaskTargets(
+    return MaskTargets(
         detection=stack_targets([each.detection for each in targets]),
         boxes=torch.stack([_filled(each.boxes, most) for each in targets]),
         masks=torch.stack([_filled(each.masks, most) for each in targets]),

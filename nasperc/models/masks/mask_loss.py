@@ -1,4 +1,4 @@
-"""The mask loss of BlendMask: binary cross-entropy of the blended masks of positive locations.
+"""The mask loss at positive locations: binary cross-entropy of what each predicts of its object (BlendMask, DR1Mask).
 
 Legend used in shapes: Q positive locations of a batch, R side of a mask.
 """

@@ -1,4 +1,4 @@
-"""The auxiliary semantic segmentation of BlendMask: classes of a level's pixels (thesis 4.4.1, 5.5.1)."""
+"""The auxiliary semantic segmentation beside the masks: classes of a level's pixels (thesis 4.4.1, 5.5.1)."""
 
 from __future__ import annotations
 

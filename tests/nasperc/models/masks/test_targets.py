@@ -3,9 +3,9 @@ import torch
 from bitmaps import Bitmaps
 from torch import Tensor
 
-from nasperc.models.blendmask.targets import BlendMaskTargets, owned_masks, stack_blendmask_targets
 from nasperc.models.fcos.targets import FCOSTargets
 from nasperc.models.instances import Instances
+from nasperc.models.masks.targets import MaskTargets, owned_masks, stack_mask_targets
 
 BOXES = torch.tensor([[0.0, 0, 16, 16], [8, 8, 24, 24], [0, 0, 32, 32]])
 
@@ -50,20 +50,18 @@ def test_what_is_no_annotation_is_refused(masks: Tensor | None) -> None:
 
 
 def test_images_with_more_and_fewer_objects_are_stacked() -> None:
-    def targets(count: int, *, semantic: bool) -> BlendMaskTargets:
+    def targets(count: int, *, semantic: bool) -> MaskTargets:
         detection = FCOSTargets(
             torch.full((5,), count), torch.zeros(5, 4), torch.zeros(5), torch.full((5,), count - 1)
         )
         masks = torch.ones(count, 4, 4, dtype=torch.bool)
-        return BlendMaskTargets(
-            detection, BOXES[:count], masks, torch.full((2, 2), count) if semantic else None
-        )
+        return MaskTargets(detection, BOXES[:count], masks, torch.full((2, 2), count) if semantic else None)
 
-    stacked = stack_blendmask_targets([targets(count, semantic=True) for count in (1, 3, 0)])
+    stacked = stack_mask_targets([targets(count, semantic=True) for count in (1, 3, 0)])
     assert stacked.detection.labels.tolist() == [[1] * 5, [3] * 5, [0] * 5]
     assert stacked.boxes.shape == (3, 3, 4)
     assert torch.equal(stacked.boxes[1], BOXES)
     assert stacked.masks.sum((1, 2, 3)).tolist() == [16, 48, 0]
     assert stacked.semantic is not None
     assert stacked.semantic[:, 0, 0].tolist() == [1, 3, 0]
-    assert stack_blendmask_targets([targets(2, semantic=False)]).semantic is None
+    assert stack_mask_targets([targets(2, semantic=False)]).semantic is None

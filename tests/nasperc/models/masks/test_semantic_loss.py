@@ -4,9 +4,9 @@ from bitmaps import Bitmaps
 from torch import Tensor
 from torch.nn import functional as F
 
-from nasperc.models.blendmask.semantic_head import SemanticHead
-from nasperc.models.blendmask.semantic_loss import IGNORE, semantic_loss, semantic_target
 from nasperc.models.instances import Instances
+from nasperc.models.masks.semantic_head import SemanticHead
+from nasperc.models.masks.semantic_loss import IGNORE, semantic_loss, semantic_target
 
 STRIDE = 8
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasperc.models.blendmask.mask_loss import mask_loss, most_central
+from nasperc.models.masks.mask_loss import mask_loss, most_central
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
