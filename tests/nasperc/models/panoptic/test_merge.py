@@ -157,6 +157,23 @@ def test_detections_are_pasted_into_the_image() -> None:
     assert segmentation.labels.tolist() == [0, 2]
 
 
+def test_a_mask_may_lie_in_another_box_than_the_clipped_one() -> None:
+    pooled = torch.tensor([[-2.0, 0.0, 2.0, 2.0]])
+    masks = torch.tensor([[[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0]]])
+    clipped = Instances(
+        torch.tensor([[0.0, 0.0, 2.0, 2.0]]),
+        torch.tensor([0]),
+        scores=torch.tensor([0.9]),
+        masks=masks,
+    )
+    squeezed, cut = (
+        merge_instances(found, torch.zeros(2, 4, dtype=torch.int64), THINGS, ANY_STUFF).map.tolist()
+        for found in (clipped, clipped.with_fields(pooled=pooled))
+    )
+    assert cut == [[1, 0, 0, 0], [1, 0, 0, 0]]
+    assert squeezed != cut
+
+
 @pytest.mark.parametrize("keys", [{"overlap": 1}, {"confidence": -0.1}, {"stuff_area": -1}, {"other": 1}])
 def test_impossible_limits_are_refused(keys: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="validation error"):

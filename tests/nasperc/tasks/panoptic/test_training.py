@@ -23,6 +23,7 @@ from nasperc.evaluation.pq import PanopticEvaluation, PanopticMetrics
 from nasperc.fulltrain.run import fulltrain
 from nasperc.recipe.reading import parse_recipe
 from nasperc.recipe.root import Recipe
+from nasperc.tasks.instances.models import MODELS
 from nasperc.tasks.lookup import load_trained, recipe_task
 from nasperc.tasks.panoptic.tables import PanopticTables
 from nasperc.tasks.panoptic.trained import TrainedPanoptic
@@ -79,6 +80,9 @@ def test_a_found_decoder_becomes_a_panoptic_network(
     row = json.loads((folder / "rank01" / "metrics.json").read_text())
     header = (folder / "rank01" / "log.csv").read_text().splitlines()[0]
     assert header == "iteration,classification,box,centerness,mask,semantic,stuff"
+    # Of the segmenters' sections the one that it is built from alone.
+    content = torch.load(checkpoint, weights_only=True)
+    assert set(content["panoptic"]) & set(MODELS) == {"blendmask"}
     trained = load_trained(checkpoint)
     assert isinstance(trained, TrainedPanoptic)
     assert trained.searched is not None
