@@ -18,7 +18,6 @@ NEW_KEYS: Mapping[str, Any] = {
     "crowd": "ignore",
     "one_class": False,
     "annotations": None,
-    "blur": None,
 }
 # Said wherever something of that time goes on.
 PIXELS_NOT_KNOWN = "pixels not known"

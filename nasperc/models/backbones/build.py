@@ -7,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from torch import nn
 
 from nasperc.errors import InputError
@@ -94,6 +102,14 @@ class BackboneRecipe(BaseModel):
         if self.stride_in is not None and not shape.bottleneck:
             raise ValueError(f"stride_in is a key of networks with bottlenecks, not of {self.name}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_a_blur(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs, caches and checkpoints compare this section with the one that they began with.
+        values: dict[str, Any] = handler(self)
+        if self.blur is None:
+            values.pop("blur", None)
+        return values
 
     def bottleneck_stride(self) -> StrideIn:
         """``stride_in``, or what the weights' kind says.

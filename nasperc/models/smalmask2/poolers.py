@@ -18,7 +18,8 @@ def levels_of_boxes(boxes: Tensor, canonical_length: float, levels: int) -> Tens
         levels: how many there are.
     """
     longer = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-    level = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    # An exporter follows: a count that became a number would stay what it is.
+    level = torch.zeros_like(longer, dtype=torch.int64)
     for _, end in sizes_of_interest(canonical_length, levels)[:-1]:
         level = level + (longer >= end)
     return level

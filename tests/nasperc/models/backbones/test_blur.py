@@ -80,6 +80,9 @@ def test_recipes_choose_it() -> None:
     for name in ("resnet18", "mobilenet_v2"):
         recipe = BackboneRecipe.model_validate({"name": name, "blur": 3})
         assert any(isinstance(module, BlurConv2d) for module in build_backbone(recipe).modules())
+        assert BackboneRecipe.model_validate(recipe.model_dump()) == recipe
+        # What was written before there was a blur is compared with what is written now.
+        assert "blur" not in BackboneRecipe(name=name).model_dump(mode="json")
     with pytest.raises(ValueError, match="deformable_stages or blur"):
         BackboneRecipe.model_validate({"name": "resnet50", "blur": 3, "deformable_stages": [5]})
     with pytest.raises(ValueError, match="deformable stages or a blur"):
