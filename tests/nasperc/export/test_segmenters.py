@@ -34,8 +34,6 @@ SMALL = {
         "semantic": {"width": 8},
     },
     "dr1mask": {"region": 8, "attention": 4, "width": 8, "semantic": {"width": 8}},
-    "smalmask": {"region": 8, "tower_depth": 1},
-    "smalmask2": {"region": 8},
 }
 
 
