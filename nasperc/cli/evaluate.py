@@ -12,7 +12,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from nasperc.cli.console import console, error_console, print_json
-from nasperc.data.formats import AUTO, LAYOUTS, either, titles
+from nasperc.data.formats import LAYOUTS, either, titles
+from nasperc.data.recipe import AUTO
 from nasperc.shown_text import printable
 from nasperc.tasks.lookup import load_trained
 from nasperc.tasks.presentation import TableText

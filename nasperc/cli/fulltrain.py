@@ -9,7 +9,7 @@ import typer
 
 from nasperc.cli.console import console
 from nasperc.cli.latest import existing_run, find_top10
-from nasperc.data.formats import AUTO
+from nasperc.data.recipe import AUTO
 from nasperc.errors import InputError
 from nasperc.fulltrain.run import fulltrain as run_fulltrain
 from nasperc.search.run_folder import RunFolder

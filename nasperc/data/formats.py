@@ -14,6 +14,7 @@ from nasperc.data.coco_panoptic import panoptic_classes, panoptic_files, panopti
 from nasperc.data.dataset import DetectionDataset
 from nasperc.data.image_rules import AS_STORED, ImageRules
 from nasperc.data.other_annotations import read_other_annotations
+from nasperc.data.recipe import AUTO
 from nasperc.data.video import VideoDataset
 from nasperc.data.voc import read_voc, voc_classes, voc_splits
 from nasperc.errors import InputError
@@ -78,8 +79,6 @@ VIDEO = {
     ),
 }
 LAYOUTS = DETECTION | VIDEO
-# Recognised by its markers.
-AUTO = "auto"
 
 
 def either(names: Iterable[str]) -> str:

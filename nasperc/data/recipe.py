@@ -7,13 +7,21 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nasperc.data.formats import AUTO, known_format
 from nasperc.data.image_rules import ImageRules
 from nasperc.limits import LONGEST_NAME, LONGEST_SIDE, MOST_AT_ONCE
 
 _Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 _Size = tuple[_Side, _Side]
 _Split = Annotated[str, Field(max_length=LONGEST_NAME)]
+# Of a layout: recognised by its markers.
+AUTO = "auto"
+
+
+def _known_format(name: str) -> str:
+    # The readers need packages that whoever has no data set does without.
+    from nasperc.data.formats import known_format
+
+    return known_format(name)
 
 
 class SyntheticRecipe(BaseModel):
@@ -46,7 +54,7 @@ class DataRecipe(ImageRules):
 
     path: Path | None = None
     """Folder in one of the layouts of ``formats.py``; None is the synthetic data set of the task."""
-    format: Annotated[str, AfterValidator(known_format)] = AUTO
+    format: Annotated[str, AfterValidator(_known_format)] = AUTO
     classes: Path | None = None
     """File with one class name a line; None is the sorted names of the train split, or what a video layout says."""
     one_class: bool = False

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import nn
 
 from nasperc.assembly.detector import Searched
-from nasperc.data.formats import AUTO
 from nasperc.data.image_rules import ImageRules
+from nasperc.data.recipe import AUTO
 from nasperc.errors import InputError
 from nasperc.tasks.exported import Exported
 from nasperc.tasks.presentation import TableText

@@ -13,7 +13,15 @@ SCRIPTS = [
     ROOT / "tests" / "search_spaces" / "random_architectures.py",
 ]
 # They measure single parts, below the floor of the controllers.
-WITHOUT_CONTROLLERS = {"cache_read", "deform_conv_cuda", "mask_alignment", "ops", "roi_ops", "video_latency"}
+WITHOUT_CONTROLLERS = {
+    "cache_read",
+    "deform_conv_cuda",
+    "mask_alignment",
+    "ops",
+    "panoptic",
+    "roi_ops",
+    "video_latency",
+}
 # As `python SCRIPT --help`; components are loaded by name, later than that, so the package is asked for too.
 START = """
 import runpy, sys

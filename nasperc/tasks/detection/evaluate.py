@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nasperc.data.dataset import ONE_CLASS, DetectionDataset
-from nasperc.data.formats import AUTO, has_split, open_dataset, splits
+from nasperc.data.formats import has_split, open_dataset, splits
+from nasperc.data.recipe import AUTO
 from nasperc.errors import InputError
 from nasperc.evaluation.coco_ap import coco_results
 from nasperc.tasks.detection.predict import Predicting

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nasperc.data.formats import AUTO, open_video
+from nasperc.data.formats import open_video
 from nasperc.data.image_rules import ImageRules
 from nasperc.data.normalisation import Normalisation
+from nasperc.data.recipe import AUTO
 from nasperc.data.video import VideoDataset
 from nasperc.errors import InputError
 from nasperc.evaluation.miou import SegmentationEvaluation, SegmentationMetrics
