@@ -50,6 +50,7 @@ from nasperc.assembly.detector import Baseline
 from nasperc.assembly.recipe import ModelRecipe
 from nasperc.evaluation.cost import measure_cost
 from nasperc.models.blendmask.blender import Blender
+from nasperc.models.blendmask.top import TopLayer
 from nasperc.models.fcos.decode import detect
 from nasperc.models.instance_segmenter import InstanceSegmenter, WholeSegmenter
 from nasperc.ops.paste_masks import paste
@@ -180,11 +181,12 @@ def cases(names: list[str], backbone: str, image: Size) -> dict[str, dict[int, C
 
 
 def everywhere(name: str, backbone: str) -> InstanceSegmenter | None:
-    """The same model with a top layer whose maps are all computed; None where it has no top layer."""
+    """The same model with a top layer whose maps are all computed; None where it has no such top layer."""
     model = build(name, backbone)
-    if getattr(model, "top_layer", None) is None:
+    top_layer = getattr(model, "top_layer", None)
+    if not isinstance(top_layer, TopLayer):
         return None
-    model.top_layer = Everywhere(model.top_layer)  # type: ignore[arg-type]
+    model.top_layer = Everywhere(top_layer)
     return model
 
 

@@ -16,9 +16,10 @@ from nasperc.assembly.recipe import ModelRecipe
 from nasperc.models.blendmask.blender import Blender
 from nasperc.models.blendmask.recipe import BlendMaskRecipe
 from nasperc.ops.roi_align import roi_align
-from nasperc.tasks.instances.models import InstancesRecipe, build_segmenter
+from nasperc.tasks.instances.models import MODELS, InstancesRecipe, build_segmenter
 
 SIZE = (60, 90)
+ONE = ("--model", "blendmask")
 
 
 def build(name="blendmask", _backbone=""):
@@ -115,6 +116,19 @@ def test_a_step_trains_and_making_mask_targets_is_a_part_of_it():
     assert 0.3 < targets.masks.float().sum() / (64 * targets.masks.flatten(2).any(-1).sum()) < 0.9
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_of_the_task_can_be_measured(name):
+    """As it is built outside of the tests."""
+    by_model = segmenters.cases([name], "mobilenet_v2", SIZE)
+    for label, by_count in by_model.items():
+        case = by_count[max(by_count)]
+        took = case.run()
+        assert took["whole"] > took["network"] > 0, label
+        assert case.flops() > 0
+    (first, *_) = segmenters.training([name], "mobilenet_v2", SIZE).values()
+    assert first.run()["step"] > 0
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     monkeypatch.setattr(segmenters, "build", build)
@@ -126,7 +140,9 @@ def run(monkeypatch, capsys):
     def run(*options):
         size = "x".join(map(str, SIZE))
         monkeypatch.setattr(
-            sys, "argv", ["segmenters.py", "--size", size, "--step-size", size, "--rounds", "1", *options]
+            sys,
+            "argv",
+            ["segmenters.py", "--size", size, "--step-size", size, "--rounds", "1", *ONE, *options],
         )
         segmenters.main()
         return capsys.readouterr().out
@@ -135,7 +151,7 @@ def run(monkeypatch, capsys):
 
 
 def test_what_it_says(run):
-    said = json.loads(run("--model", "blendmask", "--json"))
+    said = json.loads(run("--json"))
     inference = [f"blendmask, {count} objects" for count in (1, 4)]
     peer = [f"{MASK_RCNN}, {count} objects" for count in (1, 4)]
     everywhere = f"blendmask, {EVERYWHERE}, 4 objects"
