@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.fx.experimental._config
 from segmenter_contract import CLASSES, OBJECTS, SIZE_SCALE, annotations
+from small_segmenters import MasksOf, StridedConvolutions
 from torch import Tensor, nn
 
 from nasperc.assembly.detector import Baseline, Decoder, Searched, build_decoder
@@ -16,7 +17,6 @@ from nasperc.models.blendmask.preset import blendmask_preset
 from nasperc.models.dr1mask.model import DR1Mask
 from nasperc.models.dr1mask.recipe import DR1MaskRecipe
 from nasperc.models.fcos.preset import PRESETS
-from nasperc.models.features import FeatureSpec
 from nasperc.models.masks.semantic_head import SemanticRecipe
 from nasperc.models.targets import flatten_levels
 from nasperc.recipe.reading import load_recipe
@@ -155,35 +155,6 @@ def test_what_neck_and_backbone_do_not_have_is_refused() -> None:
 def test_only_what_is_learned_is_stored() -> None:
     names = {name.partition(".")[0] for name in build().state_dict()}
     assert names == {"backbone", "neck", "head", "top_layer", "basis", "blender", "semantic_head"}
-
-
-class StridedConvolutions(nn.Module):
-    """A backbone of few layers: tracing takes its time for each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = tuple(FeatureSpec(f"C{level}", 4, 2**level) for level in range(1, 6))
-        self.layers = nn.ModuleList(
-            nn.Conv2d(3 if spec.name == "C1" else 4, 4, 3, stride=2, padding=1) for spec in self.out
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = []
-        for layer in self.layers:
-            x = layer(x)
-            features.append(x)
-        return features
-
-
-class MasksOf(nn.Module):
-    """``forward(images (1, 3, H, W), boxes, location) -> masks``, as a file of final detections has it."""
-
-    def __init__(self, model: DR1Mask) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, given: Tensor, boxes: Tensor, location: Tensor) -> Tensor:
-        return self.model.masks_at(self.model(given), boxes, torch.zeros_like(location), location)
 
 
 def test_it_can_be_exported_for_images_of_any_size() -> None:
