@@ -106,7 +106,9 @@ class FinalAgreement(Agreement):
     @property
     def agrees(self) -> bool:
         """Whether almost all detections have a partner, and the masks of pairs are the same."""
-        few = self.compared.unpaired <= max(1, _UNPAIRED * self.compared.detections)
+        count, unpaired = self.compared.detections, self.compared.unpaired
+        # One in a few may go, but not the only one.
+        few = unpaired <= _UNPAIRED * count or (unpaired == 1 and count > 1)
         return few and self.mask_error <= MASK_TOLERANCE
 
     def check(self) -> None:
